@@ -1,0 +1,1 @@
+"""Train Flax models and explain them with composable JAX functions."""

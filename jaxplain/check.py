@@ -1,0 +1,154 @@
+"""Checks of shapes, dtypes and values of what a caller passes; raised before any compute.
+
+Shapes and dtypes are checked while tracing too. Values (NaN, labels) can be read of concrete arrays only: inside a
+transformation they are left alone, and what is not a number stays visible as NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the values of an array can be read, as they cannot of a tracer."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def is_floating(leaf: Any) -> bool:
+    """Whether a leaf has a real floating-point dtype (Python floats have one)."""
+    return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+
+
+def describe(leaf: Any) -> str:
+    """Shape and dtype of a leaf as an error message says them."""
+    return f"shape {jnp.shape(leaf)} and dtype {jnp.result_type(leaf)}"
+
+
+def path_text(path: Any) -> str:
+    """A leaf's place in a pytree as an error message says it: `x['image']`, or `x` for a bare array."""
+    return "x" + jax.tree_util.keystr(path)
+
+
+def arrays(x: Any, name: str) -> None:
+    """Require that `x` is a pytree with at least one leaf and that every leaf is numeric or boolean."""
+    leaves = jax.tree_util.tree_leaves_with_path(x)
+    if not leaves:
+        raise ValueError(f"{name}: `x` holds no arrays (it is {x!r}). Pass an array or a pytree of arrays.")
+    for path, leaf in leaves:
+        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float):
+            raise TypeError(
+                f"{name}: `{path_text(path)}` is {type(leaf).__name__}, not an array. Pass arrays of numbers (strings "
+                "and objects have to be encoded first)."
+            )
+
+
+def differentiable(x: Any, name: str) -> None:
+    """Require at least one floating-point leaf, which a gradient method can move; complex numbers are refused."""
+    arrays(x, name)
+    leaves = jax.tree.leaves(x)
+    if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in leaves):
+        raise TypeError(f"{name}: `x` is complex; explain its real and imaginary parts as two arrays instead.")
+    if not any(is_floating(leaf) for leaf in leaves):
+        kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for leaf in leaves}))
+        raise TypeError(
+            f"{name}: `x` has dtype {kinds}, and only floating-point values have a gradient. Convert images with "
+            "`x.astype(float32) / 255` (the scale the model was trained on); for token ids, cut the model at its "
+            "embedding with `body, head = jaxplain.split(f, path)` and explain `head`."
+        )
+
+
+def finite(x: Any, name: str, argument: str = "x") -> None:
+    """Require that concrete floating-point leaves hold neither NaN nor infinities."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(x):
+        if is_concrete(leaf) and is_floating(leaf) and not bool(_all_finite(leaf)):
+            bad = np.argwhere(~np.isfinite(np.asarray(leaf, dtype=np.float32)))
+            raise ValueError(
+                f"{name}: `{argument}{jax.tree_util.keystr(path)}` has {len(bad)} NaN or infinite values (the first at "
+                f"index {tuple(int(i) for i in bad[0])}). Clean or mask the input first; nothing was computed."
+            )
+
+
+def _all_finite(leaf: Any) -> Any:
+    # NumPy arrays are read where they are; a device array is reduced on its device.
+    return np.isfinite(leaf).all() if isinstance(leaf, np.ndarray | float) else jnp.isfinite(leaf).all()
+
+
+def batch_length(x: Any, name: str) -> int:
+    """The common leading length of all leaves of `x`, at least 1."""
+    arrays(x, name)
+    lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
+    if len(lengths) != 1 or () in lengths:
+        shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
+        raise ValueError(
+            f"{name}: the leaves of `x` need one common leading (batch) axis, but their shapes are {shapes}."
+        )
+    (length,) = lengths.pop()
+    if length == 0:
+        raise ValueError(f"{name}: the batch is empty (length 0). Pass at least one example.")
+    return int(length)
+
+
+def count(value: Any, name: str, argument: str, least: int = 1) -> int:
+    """Require a Python integer of at least `least`, and return it."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name}: `{argument}` has to be a whole number, not {value!r}.")
+    if value < least:
+        raise ValueError(f"{name}: `{argument}` has to be at least {least}, not {value}.")
+    return int(value)
+
+
+def positive(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
+    """Require that a concrete number is positive (or zero, where allowed), and return it unchanged."""
+    if is_concrete(value):
+        number = np.asarray(value)
+        if not (np.isfinite(number).all() and ((number >= 0).all() if zero else (number > 0).all())):
+            least = "zero or more" if zero else "positive"
+            raise ValueError(f"{name}: `{argument}` has to be finite and {least}, not {value}.")
+    return value
+
+
+def choice(value: str, allowed: tuple[str, ...], name: str, argument: str) -> str:
+    """Require one of the allowed words, and return it."""
+    if value not in allowed:
+        raise ValueError(f"{name}: `{argument}` is {value!r}; it has to be one of {', '.join(map(repr, allowed))}.")
+    return value
+
+
+def same_structure(a: Any, b: Any, name: str, first: str, second: str) -> None:
+    """Require two pytrees of the same structure and leaf shapes."""
+    left, right = jax.tree.structure(a), jax.tree.structure(b)
+    if str(left) != str(right):
+        raise ValueError(f"{name}: `{first}` has the structure {left}, but `{second}` has {right}.")
+    for (path, u), v in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        if jnp.shape(u) != jnp.shape(v):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name}: `{first}{where}` has shape {jnp.shape(u)}, but `{second}{where}` has {jnp.shape(v)}."
+            )
+
+
+def scalar(value: Any, name: str) -> Any:
+    """Require that a score returned one real number, and return it with shape ()."""
+    shape = jnp.shape(value) if hasattr(value, "shape") or isinstance(value, float | int) else None
+    if shape is None or not is_floating(value):
+        raise TypeError(f"{name}: the score `f` has to return one floating-point number, but it returned {value!r}.")
+    if shape != ():
+        raise ValueError(
+            f"{name}: the score `f` has to return one number for one example, but it returned shape {shape}. "
+            "Use jaxplain.logit(apply, params), or index the output; batches are `jax.vmap` or `explain_batch`."
+        )
+    return value
+
+
+def label_range(values: np.ndarray, size: int, name: str) -> None:
+    """Require that concrete labels lie inside the model's outputs."""
+    wrong = values[(values < 0) | (values >= size)]
+    if wrong.size:
+        raise ValueError(
+            f"{name}: target {int(wrong.reshape(-1)[0])} is outside the model's {size} outputs; targets run from 0 to "
+            f"{size - 1}."
+        )

@@ -1,0 +1,1 @@
+"""Local explanations, one family a file: `method(f, **settings) -> e`, with `e(x, *args) -> attribution`."""

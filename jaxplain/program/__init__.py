@@ -1,0 +1,1 @@
+"""Reads and rewrites a traced function: the engine under capture, rules and layouts."""

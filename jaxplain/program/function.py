@@ -1,0 +1,149 @@
+"""Immutable callable pytrees: what scores, explanations, wrappers and metrics are made of.
+
+Arrays are leaves, code and Python settings are static and compared by value, so that one module-level `jax.jit`
+that takes such an object as an argument compiles once, whatever the parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+from collections.abc import Callable
+from typing import Any, dataclass_transform
+
+import jax
+import numpy as np
+
+
+def setting(*, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a `Function` that is static: hashable, compared by value, part of what is compiled."""
+    return dataclasses.field(default=default, metadata={"static": True})
+
+
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(setting, dataclasses.field))
+class Function:
+    """Base of every score, explanation, wrapper and metric: a frozen dataclass that is a pytree.
+
+    Fields are pytrees of arrays (and other functions, wrapped by `as_function`); fields made by `setting()` are
+    static. Subclasses define `__call__`, and `needs_key = True` (or a property) where a PRNG key is the first
+    argument of the call.
+    """
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether a call takes a PRNG key as its first argument."""
+        return False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, eq=False)(cls)
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        static = [f.name for f in fields if f.metadata.get("static", False)]
+        jax.tree_util.register_dataclass(cls, [f.name for f in fields if f.name not in static], static)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate for one example; subclasses say what the arguments are."""
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__.")
+
+
+def is_array(value: Any) -> bool:
+    """Whether `value` is a NumPy or JAX array (or a tracer), not a Python scalar."""
+    return isinstance(value, jax.Array | np.ndarray | np.generic)
+
+
+@jax.tree_util.register_pytree_node_class
+class Static:
+    """A pytree without leaves around one Python value, compared by value where the value can be, else by identity."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def tree_flatten(self) -> tuple[tuple[()], Static]:
+        """No leaves; the value rides in the structure."""
+        return (), self
+
+    @classmethod
+    def tree_unflatten(cls, aux: Static, _: Any) -> Static:
+        """Return the very object that was flattened."""
+        return aux
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Static) or type(self.value) is not type(other.value):
+            return False
+        return self.value is other.value or (_hashable(self.value) and bool(self.value == other.value))
+
+    def __hash__(self) -> int:
+        return hash(self.value) if _hashable(self.value) else id(self.value)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the value, which is a function here."""
+        return self.value(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return repr(self.value)
+
+
+def _hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+class _Method(Function):
+    """A bound method taken apart, so that the same method of two equal objects compares equal."""
+
+    function: Static
+    owner: Any  # Static, or the object itself where it is a pytree
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner = self.owner.value if isinstance(self.owner, Static) else self.owner
+        return self.function.value(owner, *args, **kwargs)
+
+
+class _Partial(Function):
+    """A `functools.partial` taken apart: its function, its array arguments as leaves, the rest static."""
+
+    function: Any
+    args: Any
+    kwargs: Any
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*thaw(self.args), *args, **{**thaw(self.kwargs), **kwargs})
+
+
+def freeze(value: Any) -> Any:
+    """Make a pytree of which arrays are the leaves and everything else is `Static`."""
+    return jax.tree.map(lambda leaf: leaf if is_array(leaf) else Static(leaf), value)
+
+
+def thaw(value: Any) -> Any:
+    """Undo `freeze`."""
+    return jax.tree.map(
+        lambda leaf: leaf.value if isinstance(leaf, Static) else leaf, value, is_leaf=lambda v: isinstance(v, Static)
+    )
+
+
+def is_node(value: Any) -> bool:
+    """Whether `value` is a pytree node (its arrays are leaves already) and no leaf."""
+    return not jax.tree_util.all_leaves([value])
+
+
+def as_function(f: Callable[..., Any]) -> Any:
+    """Make a callable pytree of `f`, equal for equal code.
+
+    Pytrees (another `Function`, an Equinox module, `jax.tree_util.Partial`) are kept; `functools.partial` and bound
+    methods such as a Linen module's `apply` are taken apart; other callables are compared as Python compares them.
+    """
+    if is_node(f):
+        return f
+    if isinstance(f, functools.partial):
+        return _Partial(as_function(f.func), freeze(f.args), freeze(f.keywords))
+    if isinstance(f, types.MethodType):
+        owner = f.__self__
+        return _Method(Static(f.__func__), owner if is_node(owner) else Static(owner))
+    return Static(f)

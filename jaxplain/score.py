@@ -1,0 +1,412 @@
+"""Scores: `f(x, target, *inputs) -> scalar`, what an explanation explains, from a batch-first `apply(params, batch)`.
+
+Every score adds a batch axis of length one to `x` and `inputs`, applies the model, selects the output, removes the
+axis, and picks one number. They are pytrees: the parameters are leaves, the code is static.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxplain import check
+from jaxplain.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
+from jaxplain.program.function import Function, Static, as_function, is_array, setting
+from jaxplain.types import Array, Pytree
+
+__all__ = [
+    "ModelScore",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "log_probability",
+    "logit",
+    "loss",
+    "margin",
+    "output",
+    "probability",
+    "squared_error",
+]
+
+Select = str | int | Callable[[Any], Any] | None
+
+
+class ModelScore(Function):
+    """A score of a model: `f(x, target=None, *inputs) -> scalar` for one example.
+
+    Made by `logit`, `probability`, `log_probability`, `margin`, `output` and `loss`.
+    """
+
+    apply: Any
+    params: Pytree
+    select: Any
+    reduce: Any
+    name: str = setting(default="score")
+
+    def outputs(self, x: Pytree, *inputs: Any) -> Array:
+        """The selected output for one example, without the batch axis."""
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, *inputs))
+        value = self.select(self.apply(self.params, *batch))
+        if not is_array(value):
+            raise TypeError(
+                f"{self.name}: the model returned {type(value).__name__}, not an array. Name the part to score with "
+                "`select=`, for example select='logits' (a key, an attribute, an index, or a function)."
+            )
+        if jnp.shape(value)[:1] != (1,):
+            raise ValueError(
+                f"{self.name}: for a batch of one, `apply` returned shape {jnp.shape(value)}; the first axis has to be "
+                "the batch (length 1)."
+            )
+        return value[0]
+
+    def __call__(self, x: Pytree, target: Any = None, *inputs: Any) -> Array:
+        """Score one example: x of the model's input shape without the batch axis; a scalar in float32 or wider."""
+        return self.reduce(wide(self.outputs(x, *inputs)), target, self.name)
+
+    def check_call(self, x: Pytree, target: Any = None, *inputs: Any) -> None:
+        """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
+        if not isinstance(self.reduce, _Pick) or target is None or not _indices_only(target):
+            return
+        first = jax.tree.map(lambda leaf: leaf[0], (x, inputs))
+        shape = jax.eval_shape(_outputs, self, first[0], first[1]).shape
+        for values, size in zip(jax.tree.leaves(target), self.reduce.index_sizes(shape, target), strict=False):
+            if check.is_concrete(values):
+                check.label_range(np.asarray(values), size, self.name)
+
+
+@jax.jit
+def _outputs(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
+    return score.outputs(x, *inputs)
+
+
+def _indices_only(target: Any) -> bool:
+    """Whether a target is one integer or a tuple of integers, of any batch shape."""
+    return all(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in jax.tree.leaves(target))
+
+
+class _Pick(Function):
+    """Transforms all outputs, then picks the target's: an index, a tuple of indices, or weights over the outputs."""
+
+    kind: str = setting(default="logit")
+    activation: str = setting(default="softmax")
+
+    def __call__(self, outputs: Array, target: Any, name: str) -> Array:
+        raw_single = outputs.ndim == 0 or outputs.size == 1
+        values = self._values(outputs)
+        if target is None:
+            if not raw_single:
+                raise ValueError(
+                    f"{name}: the outputs have shape {outputs.shape}, so a target is needed: an integer, a tuple of "
+                    "integers (one for each axis), or an array of weights of that shape."
+                )
+            return values.reshape(-1)[-1]
+        return _contract(values, target, name)
+
+    def index_sizes(self, shape: tuple[int, ...], target: Any) -> tuple[int, ...]:
+        """The number of choices of each index of a target, for outputs of that shape."""
+        outputs = jax.ShapeDtypeStruct(shape, jnp.float32)
+        return jax.eval_shape(self._values, outputs).shape
+
+    def _values(self, outputs: Array) -> Array:
+        outputs = outputs.reshape(1) if outputs.ndim == 0 else outputs
+        if self.kind == "logit":
+            return outputs
+        if self.activation == "sigmoid":
+            return _SIGMOID[self.kind](outputs)
+        if outputs.shape[-1] == 1:  # a one-unit head is a classifier of two classes with the logits 0 and z
+            outputs = jnp.concatenate([jnp.zeros_like(outputs), outputs], axis=-1)
+        return _SOFTMAX[self.kind](outputs)
+
+
+def _margins(logits: Array) -> Array:
+    """Each logit minus the largest of the others, along the last axis."""
+    if logits.shape[-1] < 2:
+        raise ValueError(f"margin: needs at least two classes on the last axis, not shape {logits.shape}.")
+    same = jnp.eye(logits.shape[-1], dtype=bool)
+    others = jnp.where(same, -jnp.inf, jnp.broadcast_to(logits[..., None, :], (*logits.shape, logits.shape[-1])))
+    return logits - others.max(axis=-1)
+
+
+_SOFTMAX: dict[str, Callable[[Array], Array]] = {
+    "probability": jax.nn.softmax,
+    "log_probability": jax.nn.log_softmax,
+    "margin": _margins,
+}
+_SIGMOID: dict[str, Callable[[Array], Array]] = {
+    "probability": jax.nn.sigmoid,
+    "log_probability": jax.nn.log_sigmoid,
+    "margin": lambda logits: logits,  # the threshold of an independent label is the logit 0
+}
+
+
+def _contract(values: Array, target: Any, name: str) -> Array:
+    """Pick an index, a tuple of indices, or the weighted sum."""
+    if isinstance(target, tuple | list):
+        return _at(values, tuple(target), name)
+    dtype, shape = jnp.result_type(target), jnp.shape(target)
+    if jnp.issubdtype(dtype, jnp.integer) and shape == ():
+        return _at(values, (target,), name)
+    if shape != values.shape:
+        raise ValueError(
+            f"{name}: the target has shape {shape} and dtype {dtype}, but the outputs have shape {values.shape}. Pass "
+            "an integer, a tuple of integers (one for each axis), or an array of weights of that shape; a batch "
+            "of targets goes through `jax.vmap` or `explain_batch`."
+        )
+    return jnp.sum(values * jnp.asarray(target).astype(values.dtype))
+
+
+def _at(values: Array, index: tuple[Any, ...], name: str) -> Array:
+    if len(index) != values.ndim:
+        raise ValueError(
+            f"{name}: the target {index} has {len(index)} indices, but the outputs have shape {values.shape}: give "
+            f"{values.ndim}, or an array of weights of that shape."
+        )
+    valid: Any = True
+    for i, size in zip(index, values.shape, strict=True):
+        if check.is_concrete(i):
+            check.label_range(np.asarray(i), size, name)
+        else:
+            valid = valid & (i >= 0) & (i < size)
+    picked = values.at[index].get(mode="clip")
+    # A traced label cannot be read here: one outside the classes makes the score and its gradient NaN, never another
+    # class's number.
+    return picked if valid is True else picked * jnp.where(valid, 1.0, jnp.nan).astype(picked.dtype)
+
+
+def _selector(select: Select, name: str) -> Any:
+    if select is None:
+        return Static(_identity)
+    if isinstance(select, str):
+        return _Path(tuple(part for part in select.split(".") if part), name)
+    if isinstance(select, int):
+        return _Path((select,), name)
+    if not callable(select):
+        raise TypeError(f"{name}: `select` has to be a name such as 'logits', an index or a function, not {select!r}.")
+    return as_function(select)
+
+
+def _identity(outputs: Any) -> Any:
+    return outputs
+
+
+class _Path(Function):
+    """Follows keys, attributes and indices into a model's output."""
+
+    parts: tuple[str | int, ...] = setting()
+    name: str = setting()
+
+    def __call__(self, outputs: Any) -> Any:
+        for part in self.parts:
+            if isinstance(part, str) and not isinstance(outputs, dict) and hasattr(outputs, part):
+                outputs = getattr(outputs, part)
+                continue
+            try:
+                outputs = outputs[part]
+            except (KeyError, IndexError, TypeError):
+                has = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
+                raise ValueError(f"{self.name}: `select` names {part!r}, but the output has: {has}.") from None
+        return outputs
+
+
+def _score(name: str, apply: Callable[..., Any], params: Pytree, select: Select, reduce: Any) -> ModelScore:
+    if not callable(apply):
+        raise TypeError(
+            f"{name}: `apply` has to be a function (params, batch) -> outputs, such as a Flax module's `apply`, not "
+            f"{type(apply).__name__}. For an NNX model use `apply, params = jaxplain.from_nnx(model)`."
+        )
+    return ModelScore(as_function(apply), params, _selector(select, name), reduce, name)
+
+
+def logit(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -> ModelScore:
+    """Score by the model's raw output of the target: f(x, target) = z[target].
+
+    Args:
+        apply: `apply(params, batch, *inputs) -> outputs`, batch first. `functools.partial` and bound methods are taken
+            apart, so that equal code compiles once.
+        params: The model's variables, any pytree; they stay leaves of the score.
+        select: Which part of the output is scored: a key or attribute name ('logits', dots go deeper), an index, or a
+            function. None takes the output itself.
+
+    Returns:
+        `f(x, target=None, *inputs) -> scalar` (float32 or wider). `target` is an integer, a tuple of integers with one
+        for each output axis (`(t, k)` of a sequence, `(h, w, k)` of a segmentation), an array of weights of the
+        outputs' shape (their weighted sum is returned), or absent where the model has one output.
+        Cost: one forward pass.
+
+    Raises:
+        ValueError: A concrete target outside the outputs (a traced one gives NaN), or of a shape that does not fit.
+        TypeError: `apply` is not callable, or the output is no array.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = logit(lambda params, x: x @ params, jnp.array([[1.0, 2.0], [3.0, 4.0]]))
+        >>> float(f(jnp.array([1.0, 1.0]), 1))
+        6.0
+    """
+    return _score("logit", apply, params, select, _Pick("logit"))
+
+
+def output(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -> ModelScore:
+    """Score by an output as it is, the word for regression: f(x, target) = y[target].
+
+    The same numbers as `logit`, under the name that fits a model without classes; a model with one output needs no
+    target.
+
+    Args:
+        apply: As in `logit`.
+        params: As in `logit`.
+        select: As in `logit`.
+
+    Returns:
+        `f(x, target=None, *inputs) -> scalar`. Cost: one forward pass.
+
+    Raises:
+        ValueError, TypeError: As in `logit`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = output(lambda params, x: (x * params).sum(-1), jnp.array([1.0, 2.0]))
+        >>> float(f(jnp.array([3.0, 4.0])))
+        11.0
+    """
+    return _score("output", apply, params, select, _Pick("logit"))
+
+
+def probability(
+    apply: Callable[..., Any], params: Pytree, *, select: Select = None, activation: str = "softmax"
+) -> ModelScore:
+    """Score by the probability of the target: f(x, k) = softmax(z)[k].
+
+    A head of one unit is a classifier of two classes, 0 and 1: f(x, 1) = sigmoid(z), f(x, 0) = 1 - sigmoid(z), and
+    without a target f(x) = sigmoid(z). With activation='sigmoid' each output is a label of its own (multi-label):
+    f(x, k) = sigmoid(z[k]).
+
+    Args:
+        apply: As in `logit`; it has to return logits.
+        params: As in `logit`.
+        select: As in `logit`.
+        activation: 'softmax' over the last axis, or 'sigmoid' for each output.
+
+    Returns:
+        `f(x, target=None, *inputs) -> scalar` in [0, 1] (a weighted sum where the target is an array of weights).
+        Cost: one forward pass.
+
+    Raises:
+        ValueError, TypeError: As in `logit`; an unknown activation.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = probability(lambda params, x: x * params, jnp.zeros(2))
+        >>> float(f(jnp.ones(2), 0))
+        0.5
+    """
+    return _probability_like("probability", apply, params, select, activation)
+
+
+def log_probability(
+    apply: Callable[..., Any], params: Pytree, *, select: Select = None, activation: str = "softmax"
+) -> ModelScore:
+    """Score by the log-probability of the target: f(x, k) = log softmax(z)[k], computed without overflow.
+
+    Args:
+        apply: As in `probability`.
+        params: As in `logit`.
+        select: As in `logit`.
+        activation: As in `probability`.
+
+    Returns:
+        `f(x, target=None, *inputs) -> scalar`, at most 0 (in nats). Cost: one forward pass.
+
+    Raises:
+        ValueError, TypeError: As in `probability`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = log_probability(lambda params, x: x * params, jnp.ones(2))
+        >>> bool(jnp.isclose(f(jnp.ones(2), 0), -jnp.log(2.0)))
+        True
+    """
+    return _probability_like("log_probability", apply, params, select, activation)
+
+
+def margin(
+    apply: Callable[..., Any], params: Pytree, *, select: Select = None, activation: str = "softmax"
+) -> ModelScore:
+    """Score by how far the target leads: f(x, k) = z[k] - max over j != k of z[j].
+
+    Positive exactly where the model predicts the target. A head of one unit gives z for class 1 and -z for class 0;
+    with activation='sigmoid' the margin of a label is its logit.
+
+    Args:
+        apply: As in `probability`.
+        params: As in `logit`.
+        select: As in `logit`.
+        activation: As in `probability`.
+
+    Returns:
+        `f(x, target=None, *inputs) -> scalar` in logits. Cost: one forward pass.
+
+    Raises:
+        ValueError, TypeError: As in `probability`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = margin(lambda params, x: x * params, jnp.ones(3))
+        >>> float(f(jnp.array([1.0, 5.0, 2.0]), 1))
+        3.0
+    """
+    return _probability_like("margin", apply, params, select, activation)
+
+
+def _probability_like(
+    name: str, apply: Callable[..., Any], params: Pytree, select: Select, activation: str
+) -> ModelScore:
+    check.choice(activation, ("softmax", "sigmoid"), name, "activation")
+    return _score(name, apply, params, select, _Pick(name, activation))
+
+
+class _Criterion(Function):
+    """Reduces outputs by a per-example loss."""
+
+    criterion: Any
+
+    def __call__(self, outputs: Array, target: Any, name: str) -> Array:
+        if target is None:
+            raise ValueError(f"{name}: a target is needed: f(x, target).")
+        return self.criterion(outputs, target)
+
+
+def loss(
+    apply: Callable[..., Any],
+    params: Pytree,
+    criterion: Callable[[Array, Any], Array] | None = None,
+    *,
+    select: Select = None,
+) -> ModelScore:
+    """Score by the loss of one example: f(x, target) = criterion(outputs, target).
+
+    Args:
+        apply: As in `logit`.
+        params: As in `logit`.
+        criterion: `(outputs, target) -> scalar` for one example; None takes `cross_entropy`.
+        select: As in `logit`.
+
+    Returns:
+        `f(x, target, *inputs) -> scalar`. Cost: one forward pass.
+
+    Raises:
+        ValueError: No target.
+        TypeError: As in `logit`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = loss(lambda params, x: x * params, jnp.ones(2))
+        >>> bool(jnp.isclose(f(jnp.ones(2), 0), jnp.log(2.0)))
+        True
+    """
+    return _score(
+        "loss", apply, params, select, _Criterion(as_function(cross_entropy if criterion is None else criterion))
+    )
