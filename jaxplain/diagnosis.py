@@ -1,0 +1,194 @@
+"""Reading a training history: does the model overfit, underfit, still learn, or fit well, and which rule said so."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+Verdict = Literal["diverges", "overfits", "underfits", "still learning", "fits well"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found; `str()` gives the sentence.
+
+    Attributes:
+        verdict: "diverges", "overfits", "underfits", "still learning" or "fits well".
+        rule: The rule that decided, in words and numbers.
+        numbers: What was measured, by name.
+    """
+
+    verdict: Verdict
+    rule: str
+    numbers: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"The model {_VERBS[self.verdict]}: {self.rule}."
+
+
+_VERBS = {
+    "diverges": "diverges",
+    "overfits": "overfits",
+    "underfits": "underfits",
+    "still learning": "is still learning",
+    "fits well": "fits well",
+}
+
+
+def diagnose(
+    history: Any,
+    *,
+    rise: float = 0.1,
+    gap: float = 0.1,
+    loss_gap: float = 1.0,
+    progress: float = 0.05,
+    good_accuracy: float = 0.9,
+    good_loss: float = 0.5,
+) -> Diagnosis:
+    """Say in words and numbers how a training run went.
+
+    The rules are asked in this order, and the first that holds decides:
+
+    1. *diverges*: a loss is not finite, or the training loss ended above where it began.
+    2. *overfits*: the validation loss ended more than `rise` (relative) above its lowest while the training loss went
+       on falling since; or the validation accuracy ended more than `gap` below the training accuracy (without
+       accuracies: the validation loss ended more than `loss_gap`, relative, above the training loss, and that had
+       halved).
+    3. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
+       than `progress` of all it fell.
+    4. *underfits*: the training accuracy ended below `good_accuracy` (without accuracies: the training loss ended
+       above `good_loss` times the first epoch's).
+    5. *fits well*: none of these.
+
+    Args:
+        history: What `fit` returns: `loss`, `accuracy`, `validation_loss`, `validation_accuracy`, arrays `[E]` (NaN
+            accuracies mean a regression, None no validation). Rows after its `epochs` (an early stop) are left out.
+        rise: Relative rise of the validation loss above its lowest that counts as overfitting.
+        gap: Difference of accuracies that counts as overfitting.
+        loss_gap: Relative difference of losses that does, where there are no accuracies.
+        progress: Share of the whole fall of the loss that counts as going on.
+        good_accuracy: Training accuracy that a model with enough capacity reaches.
+        good_loss: Share of the first epoch's training loss left that counts as too much.
+
+    Returns:
+        A `Diagnosis`.
+
+    Raises:
+        ValueError: A history without an epoch.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> history = SimpleNamespace(loss=[1.0, 0.5, 0.2, 0.1], accuracy=[0.5, 0.8, 0.97, 0.99],
+        ...                           validation_loss=[0.9, 0.6, 0.8, 0.9], validation_accuracy=[0.5, 0.7, 0.7, 0.7])
+        >>> diagnosis = diagnose(history)
+        >>> diagnosis.verdict
+        'overfits'
+        >>> print(diagnosis)
+        The model overfits: validation loss rose from 0.6 (epoch 2) to 0.9 while training loss fell from 0.5 to 0.1.
+    """
+    curves = _curves(history)
+    numbers = {f"final_{name}": float(curve[-1]) for name, curve in curves.items()}
+    numbers["epochs"] = float(len(curves["loss"]))
+    rules = (
+        _diverges(curves),
+        _overfits(curves, rise, gap, loss_gap),
+        _still_learning(curves, progress),
+        _underfits(curves, good_accuracy, good_loss),
+    )
+    for found in rules:
+        if found is not None:
+            return Diagnosis(*found, numbers=numbers)
+    return Diagnosis("fits well", _summary(curves), numbers)
+
+
+def _curves(history: Any) -> dict[str, np.ndarray]:
+    """The curves that are there, cut after the last epoch that was run."""
+    loss = np.asarray(history.loss, float)
+    epochs = getattr(history, "epochs", None)
+    epochs = len(loss) if epochs is None else int(epochs)
+    if loss.ndim != 1 or epochs == 0:
+        raise ValueError(f"diagnose: the history of one run with at least an epoch is needed; its losses are {loss}.")
+    curves = {"loss": loss[:epochs]}
+    for name in ("accuracy", "validation_loss", "validation_accuracy"):
+        values = getattr(history, name, None)
+        if values is not None and not (name.endswith("accuracy") and np.isnan(np.asarray(values, float)).all()):
+            curves[name] = np.asarray(values, float)[:epochs]
+    return curves
+
+
+def _diverges(curves: dict[str, np.ndarray]) -> tuple[Verdict, str] | None:
+    for name, what in (("loss", "training loss"), ("validation_loss", "validation loss")):
+        values = curves.get(name, np.zeros(1))
+        if not np.isfinite(values).all():
+            return "diverges", f"{what} is not finite from epoch {int(np.flatnonzero(~np.isfinite(values))[0]) + 1} on"
+    first, last = curves["loss"][0], curves["loss"][-1]
+    if last > first:
+        return "diverges", f"training loss rose from {first:.3g} to {last:.3g}"
+    return None
+
+
+def _overfits(curves: dict[str, np.ndarray], rise: float, gap: float, loss_gap: float) -> tuple[Verdict, str] | None:
+    if "validation_loss" not in curves:
+        return None
+    loss, validation = curves["loss"], curves["validation_loss"]
+    best = int(np.argmin(validation))
+    if validation[-1] > (1 + rise) * validation[best] and loss[-1] < loss[best]:
+        return "overfits", (
+            f"validation loss rose from {validation[best]:.3g} (epoch {best + 1}) to {validation[-1]:.3g} while "
+            f"training loss fell from {loss[best]:.3g} to {loss[-1]:.3g}"
+        )
+    if "accuracy" in curves and "validation_accuracy" in curves:
+        train, test = curves["accuracy"][-1], curves["validation_accuracy"][-1]
+        if train - test > gap:
+            return "overfits", f"training accuracy is {train:.1%}, but validation accuracy {test:.1%}"
+    elif validation[-1] > (1 + loss_gap) * loss[-1] and loss[-1] < 0.5 * loss[0]:
+        return "overfits", f"training loss is {loss[-1]:.3g}, but validation loss {validation[-1]:.3g}"
+    return None
+
+
+def _still_learning(curves: dict[str, np.ndarray], progress: float) -> tuple[Verdict, str] | None:
+    name = "validation_loss" if "validation_loss" in curves else "loss"
+    what, curve = name.replace("_", " ") if name != "loss" else "training loss", curves[name]
+    if len(curve) < 2:
+        return "still learning", "one epoch shows no trend"
+    late = max(1, len(curve) // 4)
+    before, lowest = curve[:-late].min(), curve.min()
+    fall = curve[0] - lowest
+    if fall > 0 and (before - lowest) > progress * fall:
+        share = (before - lowest) / fall
+        return "still learning", (
+            f"{share:.0%} of the fall of the {what} (from {curve[0]:.3g} to {lowest:.3g}) came in the last {late} of "
+            f"{len(curve)} epochs"
+        )
+    return None
+
+
+def _underfits(curves: dict[str, np.ndarray], good_accuracy: float, good_loss: float) -> tuple[Verdict, str] | None:
+    loss = curves["loss"]
+    if "accuracy" in curves:
+        accuracy = curves["accuracy"][-1]
+        if accuracy < good_accuracy:
+            return (
+                "underfits",
+                f"it learns no more at training accuracy {accuracy:.1%} (below {good_accuracy:.0%})",
+            )
+    elif loss[-1] > good_loss * loss[0]:
+        return "underfits", (
+            f"it learns no more at training loss {loss[-1]:.3g}, above {good_loss:.0%} of the first epoch's "
+            f"{loss[0]:.3g}"
+        )
+    return None
+
+
+def _summary(curves: dict[str, np.ndarray]) -> str:
+    parts = [f"training loss {curves['loss'][-1]:.3g}"]
+    if "validation_loss" in curves:
+        parts.append(f"validation loss {curves['validation_loss'][-1]:.3g}")
+    if "accuracy" in curves:
+        parts.append(f"training accuracy {curves['accuracy'][-1]:.1%}")
+    if "validation_accuracy" in curves:
+        parts.append(f"validation accuracy {curves['validation_accuracy'][-1]:.1%}")
+    return ", ".join(parts) + "; no rule for diverging, overfitting, still learning or underfitting holds"
