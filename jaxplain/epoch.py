@@ -74,8 +74,12 @@ class Program(Function):
     optimizer: Static = setting(default=Static(None))
 
     def start(self, params: Pytree, key: Array) -> TrainState:
-        """Initialise: the optimizer's state for the trained part of params, random streams from the key."""
-        params = self.model.combine(*self.model.partition(params))
+        """Initialise: the optimizer's state for the trained part of params, random streams from the key.
+
+        Carried state is kept in float32 or wider: in half precision a running average stops moving.
+        """
+        trained, rest = self.model.partition(params)
+        params = self.model.combine(trained, jax.tree.map(_wide, rest))
         params = self.model.reseed(params, jax.random.fold_in(key, STREAMS))
         opt_state = self.optimizer.value.init(self.model.partition(params)[0])
         return TrainState(params, opt_state, jnp.zeros((), jnp.int32), jax.random.fold_in(key, DROPOUT))
@@ -100,6 +104,7 @@ class Program(Function):
         (loss, (rest, accuracy)), gradient = value_and_gradient(trained, rest, batch, key)
         optimizer = optax.with_extra_args_support(self.optimizer.value)
         updates, opt_state = optimizer.update(gradient, state.opt_state, trained, value=loss)
+        rest = jax.tree.map(lambda new, old: new.astype(old.dtype), rest, self.model.partition(state.params)[1])
         params = self.model.combine(optax.apply_updates(trained, updates), rest)
         return state._replace(params=params, opt_state=opt_state, step=state.step + 1), Metrics(
             loss, accuracy, _norm(gradient)
@@ -108,6 +113,12 @@ class Program(Function):
     def evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
         """Loss and accuracy of each example in evaluation mode, both `[B]`."""
         return self.judge(self.model(params, *batch.inputs), batch.targets)
+
+
+def _wide(leaf: Any) -> Any:
+    """A floating leaf in float32 or wider."""
+    floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf
 
 
 def _norm(gradient: Pytree) -> Array:

@@ -126,7 +126,7 @@ def as_trainable(apply: Callable[..., Any]) -> Any:
     Args:
         apply: `apply(params, batch, *inputs) -> outputs`. A Linen module's call takes its mode from an argument named
             `train`, `training`, `is_training`, `deterministic` or `use_running_average`, whose value in a partial is
-            overruled; a plain function may take `train` and `key` by name.
+            overruled, jitted or not. A plain function is run as it is; it may take `train` and `key` by name.
 
     Returns:
         A pytree, equal for equal models, so that programs are compiled once.
@@ -140,12 +140,7 @@ def as_trainable(apply: Callable[..., Any]) -> Any:
         >>> model.partition({"w": 1.0})
         ({'w': 1.0}, ())
     """
-    function: Any = apply
-    kwargs: dict[str, Any] = {}
-    while isinstance(function, functools.partial) and not isinstance(function, jax.tree_util.Partial):
-        if function.args:
-            raise ValueError("`apply` is a partial with positional arguments; params and inputs come there.")
-        function, kwargs = function.func, {**function.keywords, **kwargs}
+    function, kwargs = _taken_apart(apply)
     if _is_linen(function):
         return _linen(function, kwargs)
     if isinstance(apply, Trainable):
@@ -154,6 +149,21 @@ def as_trainable(apply: Callable[..., Any]) -> Any:
         raise TypeError(f"`apply` is {type(apply).__name__}; pass a function (params, x), such as `module.apply`.")
     names = inspect.signature(apply).parameters
     return PlainModel(as_function(apply), takes=tuple(name for name in ("train", "key") if name in names))
+
+
+def _taken_apart(apply: Any) -> tuple[Any, dict[str, Any]]:
+    """The function under partials and `jax.jit`, and the keyword arguments that were fixed on the way."""
+    function: Any = apply
+    kwargs: dict[str, Any] = {}
+    while True:
+        if hasattr(function, "lower") and hasattr(function, "__wrapped__"):  # jitted
+            function = function.__wrapped__
+        elif isinstance(function, functools.partial) and not isinstance(function, jax.tree_util.Partial):
+            if function.args:
+                raise ValueError("`apply` is a partial with positional arguments; params and inputs come there.")
+            function, kwargs = function.func, {**function.keywords, **kwargs}
+        else:
+            return function, kwargs
 
 
 def _is_linen(function: Any) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from jaxplain.batching import batch_indices
 
 from jaxplain import models, train
+from jaxplain.batching import batch_indices
 from jaxplain.criterion import binary_cross_entropy, cross_entropy, squared_error
 
 KEY = jax.random.key(7)
@@ -114,7 +114,7 @@ def test_linen_dropout_is_on_whatever_a_partial_says(flag):
     dense = nn.Dense(3)
     plain = quick(dense.apply, {"params": variables["params"]["Dense_0"]}, epochs=1)
     dropped = quick(apply, variables, epochs=1, validation=(X, Y))
-    again = quick(apply, variables, epochs=1, validation=(X, Y))
+    again = quick(jax.jit(apply), variables, epochs=1, validation=(X, Y))
     assert not np.allclose(plain.params["params"]["kernel"], dropped.params["params"]["Dense_0"]["kernel"])
     close(dropped.params, again.params, 0.0)
     assert dropped.history.validation_loss[0] == pytest.approx(train.assess(apply, dropped.params, (X, Y))[0], abs=1e-6)
@@ -391,3 +391,14 @@ def test_diagnose(history, verdict, words):
 def test_diagnose_needs_an_epoch():
     with pytest.raises(ValueError, match="at least an epoch"):
         train.diagnose(curves([]))
+
+
+def test_half_precision_keeps_statistics_wide():
+    module = models.resnet(2, widths=(3,), depth=1)
+    images = X[:, :, None, None] * np.ones((1, 4, 4, 1), np.float32)
+    half = jax.tree.map(lambda a: jnp.asarray(a, jnp.bfloat16), (module.init(KEY, images), images))
+    result = quick(module.apply, half[0], data=(half[1], Y), epochs=1)
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.params["params"])} == {jnp.dtype(jnp.bfloat16)}
+    assert {leaf.dtype for leaf in jax.tree.leaves(result.params["batch_stats"])} == {jnp.dtype(jnp.float32)}
+    assert np.isfinite(result.history.loss).all()
+    assert train.predict(module.apply, result.params, half[1]).dtype == jnp.bfloat16
