@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxplain import check
 from jaxplain import checkpoint as checkpoints
 from jaxplain.epoch import COLUMNS, Batch, Fit, Program, Run, as_fit, close_epoch, epoch, mean_metrics, start_run
 from jaxplain.feed import check_values, host_batches
@@ -53,7 +54,9 @@ class HostLoop(NamedTuple):
                 if directory is not None:
                     checkpoints.save_run(directory, run, np.stack(measured), setup)
                 show(index + 1, row)
-        return as_fit(run, np.stack(measured), validated, len(measured))
+        # A loss or an optimizer may close over values that are traced, such as a learning rate that is differentiated.
+        stack = np.stack if all(map(check.is_concrete, measured)) else jnp.stack
+        return as_fit(run, stack(measured), validated, len(measured))
 
     def _one_epoch(self, run: Run, key: Array) -> tuple[Run, Any]:
         if self.resident:

@@ -202,6 +202,14 @@ def test_weights_scale_losses_and_are_differentiable():
     close(one.params, two.params)
 
 
+def test_a_learning_rate_is_differentiable():
+    def measure(rate):
+        return quick(linear, LINEAR, epochs=1, optimizer=optax.sgd(rate)).history.loss[0]
+
+    gradient, slope = jax.grad(measure)(0.5), (measure(0.52) - measure(0.48)) / 0.04
+    assert float(gradient) == pytest.approx(float(slope), rel=1e-2)
+
+
 def test_the_best_parameters_and_early_stopping():
     def rate(step):
         return jnp.where(step < 6, 0.5, -20.0)  # after two epochs the steps climb
