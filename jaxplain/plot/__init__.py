@@ -1,0 +1,43 @@
+"""Figures from arrays: what went in, what the model answered, why, and how it learnt.
+
+Every function returns a `matplotlib.figure.Figure` that is made without pyplot: nothing needs a display, no backend is
+switched and no figure stays open. Save one with `figure.savefig(path)`; a notebook shows it as the last value of a
+cell, once `matplotlib.pyplot` has been imported there. Each figure's label (`figure.get_label()`) says in words what
+it shows, which `report` uses as the alternative text.
+
+Values are drawn as they are: nothing is normalised, and the only sums are those over channels that the functions name.
+"""
+
+from jaxplain.plot.activation import activation_gallery, activations, filters
+from jaxplain.plot.curve import curves
+from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
+from jaxplain.plot.heat import heatmaps
+from jaxplain.plot.learning import learning_curves
+from jaxplain.plot.parameter import parameter_histograms
+from jaxplain.plot.picture import samples, top_examples
+from jaxplain.plot.prediction import confusion_matrix, predictions
+from jaxplain.plot.table import layer_table, scores_table
+from jaxplain.plot.text import Markup, tokens, tokens_html
+
+__all__ = [
+    "Markup",
+    "activation_gallery",
+    "activations",
+    "attribution_bar",
+    "confusion_matrix",
+    "curves",
+    "dependence",
+    "filters",
+    "heatmaps",
+    "layer_table",
+    "learning_curves",
+    "parameter_histograms",
+    "predictions",
+    "samples",
+    "scores_table",
+    "summary",
+    "tokens",
+    "tokens_html",
+    "top_examples",
+    "waterfall",
+]

@@ -1,0 +1,122 @@
+"""Figures without pyplot, and the colours and scales that all of them share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+
+from jaxplain import check
+
+POSITIVE, NEGATIVE = "#b2182b", "#2166ac"
+RIGHT, WRONG = "#1a7f37", "#b2182b"
+NEUTRAL = "#737373"
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
+
+DIVERGING = colormaps["RdBu_r"]
+"""Red where a value speaks for the score, blue where against, white at zero."""
+
+SEQUENTIAL = colormaps["Blues"]
+LOW_TO_HIGH = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.9, 256)), name="low_to_high")
+
+
+def canvas(width: float, height: float, description: str) -> Figure:
+    """An empty figure, in inches, with its description in words."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.set_label(description)
+    return figure
+
+
+def panels(count: int, columns: int, size: tuple[float, float], description: str) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` axes in rows of at most `columns`; none is left empty."""
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    figure = canvas(size[0] * columns, size[1] * rows, description)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid[count:]:
+        axes.remove()
+    return figure, list(grid[:count])
+
+
+def bare(axes: Axes) -> Axes:
+    """Take the ticks off axes that show a picture."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes
+
+
+def open_sides(axes: Axes, *sides: str) -> Axes:
+    """Take off the lines of the frame that say nothing."""
+    axes.spines[list(sides or ("top", "right"))].set_visible(False)
+    return axes
+
+
+def picture(axes: Axes, image: np.ndarray) -> Axes:
+    """Draw one image in the range 0 to 1, grey where it has one channel."""
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    return bare(axes)
+
+
+def largest(values: np.ndarray, percentile: float = 100.0) -> float:
+    """The end of a symmetric scale: a percentile of the absolute values that are not zero; 0 if all are."""
+    magnitudes = np.abs(values)
+    magnitudes = magnitudes[magnitudes > 0]
+    return float(np.percentile(magnitudes, percentile)) if magnitudes.size else 0.0
+
+
+def check_percentile(percentile: float, name: str) -> None:
+    """Require a percentile that leaves something to draw."""
+    check.positive(percentile, name, "percentile")
+    if percentile > 100:
+        raise ValueError(f"{name}: `percentile` has to lie in (0, 100], not {percentile}.")
+
+
+def diverging(end: float) -> Normalize:
+    """A scale from -end to end, zero in its middle."""
+    return Normalize(-end, end) if end > 0 else Normalize(-1, 1)
+
+
+def colour_bar(
+    figure: Figure, axes: Any, norm: Normalize, *, values: np.ndarray, label: str = "", inside: Any = None
+) -> None:
+    """A diverging colour bar with its ends and zero written on; its arrows say that values lie beyond the ends.
+
+    It stands at the right of `axes`, or fills the axes `inside`, lying.
+    """
+    end = norm.vmax or 0.0
+    beyond = float(np.abs(values).max()) > end * (1 + 1e-9)
+    several = isinstance(axes, list)
+    place: dict[str, Any] = {
+        "ax": axes,
+        "fraction": 0.03 if several else 0.06,
+        "pad": 0.03,
+        "aspect": 30 if several else 16,
+    }
+    if inside is not None:
+        place = {"cax": inside, "orientation": "horizontal"}
+    bar = figure.colorbar(ScalarMappable(norm, DIVERGING), extend="both" if beyond else "neither", **place)
+    if np.any(values):
+        bar.set_ticks([-end, 0.0, end], labels=[f"{-end:.2g}", "0", f"{end:.2g}"])
+    else:
+        bar.set_ticks([0.0], labels=["all zero"])
+    bar.ax.tick_params(labelsize=7, length=2)
+    open_sides(bar.ax, "outline")
+    if label:
+        bar.set_label(label, fontsize=8)
+
+
+def shown(count: int, limit: int, name: str, what: str) -> tuple[int, str]:
+    """How many of `count` are drawn, and the words for it where that is not all."""
+    limit = check.count(limit, name, "limit")
+    return (count, "") if count <= limit else (limit, f"first {limit} of {count} {what}")
+
+
+def readable(rgba: Any) -> str:
+    """Black or white, whichever is read more easily on a colour (relative luminance)."""
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in rgba[:3])
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.18 else "white"

@@ -1,0 +1,89 @@
+"""Curves of a score over what was taken away or put back, with the control beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.values import batch, number, plain
+
+
+def curves(
+    values: Mapping[str, Any],
+    *,
+    control: str | Sequence[str] = "random",
+    x: Any = None,
+    xlabel: str = "share of the input changed",
+    ylabel: str = "score",
+    title: str = "",
+) -> Figure:
+    """Draw deletion or insertion curves of several methods, the random control dashed.
+
+    The number beside a name is the area under its curve: the mean height by the trapezoid rule, over the range of x.
+
+    Args:
+        values: `{method: curve}`, `[P]` or `[B, P]` for B examples: then the line is their mean and the band its 95 %
+            confidence interval, 1.96 s / sqrt(B). All have the same P.
+        control: Names of the curves to compare with, drawn grey and dashed.
+        x: Where the points lie, `[P]` and rising; by default evenly from 0 to 1.
+        xlabel: What x is.
+        ylabel: What the curves are.
+        title: What all of it is.
+
+    Returns:
+        A figure.
+
+    Raises:
+        ValueError: No curves, wrong shapes, lengths that do not match, NaN.
+        TypeError: No arrays of numbers.
+
+    Example:
+        >>> figure = curves({"saliency": [1.0, 0.2, 0.1], "random": [1.0, 0.8, 0.1]}, title="deletion")
+        >>> [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
+        ['saliency  (area 0.375)', 'random  (area 0.675)']
+    """
+    if not values:
+        raise ValueError("curves: `values` is empty; pass {method: curve}.")
+    tables = {
+        str(method): np.atleast_2d(batch(curve, "curves", f"values[{method!r}]", {1: "[P]", 2: "[B, P]"}))
+        for method, curve in values.items()
+    }
+    lengths = {method: table.shape[1] for method, table in tables.items()}
+    if len(set(lengths.values())) > 1 or min(lengths.values()) < 2:
+        raise ValueError(f"curves: all curves need one number of points, at least 2, but have {lengths}.")
+    places = _places(x, next(iter(lengths.values())))
+    controls = {control} if isinstance(control, str) else set(control)
+    figure = canvas(5.6, 3.6, f"{title or 'Curves'} of {', '.join(tables)}: {ylabel} over {xlabel}")
+    axes = figure.add_subplot()
+    colours = iter(SERIES * (1 + len(tables) // len(SERIES)))
+    for method, table in tables.items():
+        dashed = method in controls
+        colour = NEUTRAL if dashed else next(colours)
+        mean = table.mean(axis=0)
+        area = float(np.trapezoid(mean, places)) / (places[-1] - places[0])
+        label = plain(f"{method}  (area {number(area)})")
+        axes.plot(places, mean, "--" if dashed else "-", color=colour, linewidth=1.6, label=label)
+        if len(table) > 1:
+            half = 1.96 * table.std(axis=0, ddof=1) / np.sqrt(len(table))
+            axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xlabel(plain(xlabel), fontsize=9)
+    axes.set_ylabel(plain(ylabel), fontsize=9)
+    axes.set_title(plain(title), fontsize=10)
+    axes.margins(x=0.01)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    open_sides(axes).tick_params(labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _places(x: Any, points: int) -> np.ndarray:
+    if x is None:
+        return np.linspace(0, 1, points)
+    places = batch(x, "curves", "x", {1: "[P]"})
+    if len(places) != points or (np.diff(places) <= 0).any():
+        raise ValueError(f"curves: `x` has to rise and hold {points} places, as the curves do, not {len(places)}.")
+    return places

@@ -1,0 +1,336 @@
+"""Attributions of tabular features: which matter, how each acts, and how one prediction adds up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from jaxplain import check
+from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides
+from jaxplain.plot.values import batch, number, numbers, texts
+
+ROW = 0.27
+
+
+def attribution_bar(attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
+    """Draw the features with the largest attributions as bars.
+
+    Args:
+        attributions: `[D]` of one example, drawn with their signs, or `[B, D]`, of which the mean absolute value over
+            the examples is drawn.
+        names: Names of the features, `[D]`.
+        limit: Most features drawn, the largest; the rest is added up in the last bar.
+
+    Returns:
+        A figure.
+
+    Raises:
+        ValueError: Wrong shapes, NaN, counts that do not match.
+        TypeError: No array of numbers.
+
+    Example:
+        >>> figure = attribution_bar([0.5, -2.0], names=["age", "dose"])
+        >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        ['dose', 'age']
+    """
+    array = batch(attributions, "attribution_bar", "attributions", {1: "[D]", 2: "[B, D]"})
+    overall = array.ndim == 2
+    values = np.abs(array).mean(axis=0) if overall else array
+    heads = texts(names, len(values), "attribution_bar", "names", "feature {}")
+    order = _order(values, limit, "attribution_bar")
+    rest = np.setdiff1d(np.arange(len(values)), order)
+    bars, ticks = [*values[order]], [heads[k] for k in order]
+    if rest.size:
+        bars.append(values[rest].sum())
+        ticks.append(f"{rest.size} other features")
+    what = f"mean |attribution| over {len(array)} examples" if overall else "attribution"
+    figure = canvas(5.8, 0.8 + ROW * len(bars), f"Bars of {len(order)} features by {what}")
+    axes = figure.add_subplot()
+    colours = [NEUTRAL if overall else POSITIVE if bar > 0 else NEGATIVE for bar in bars]
+    drawn = axes.barh(range(len(bars)), bars, color=colours, height=0.7)
+    if rest.size:
+        drawn[-1].set_alpha(0.4)
+    for place, bar in enumerate(bars):
+        side = "left" if bar >= 0 else "right"
+        axes.annotate(
+            number(bar),
+            (bar, place),
+            (3 if bar >= 0 else -3, 0),
+            textcoords="offset points",
+            ha=side,
+            va="center",
+            fontsize=8,
+        )
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.margins(x=0.15)
+    if overall:
+        axes.set_xlim(left=0)
+    _feature_axis(axes, ticks)
+    axes.set_xlabel(what, fontsize=9)
+    return figure
+
+
+def _order(values: np.ndarray, limit: int, name: str) -> np.ndarray:
+    """The features by falling size, at most `limit`."""
+    return np.argsort(-np.abs(values), kind="stable")[: check.count(limit, name, "limit")]
+
+
+def _feature_axis(axes: Axes, ticks: list[str]) -> None:
+    axes.set_yticks(range(len(ticks)), ticks, fontsize=8)
+    axes.set_ylim(len(ticks) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    open_sides(axes, "top", "right", "left")
+
+
+def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Features and their attributions `[B, D]`; a feature may be NaN (missing), an attribution not."""
+    inputs = batch(values, name, "values", {2: "[B, D]"}, finite=False)
+    array = batch(attributions, name, "attributions", {2: "[B, D]"})
+    if inputs.shape != array.shape:
+        raise ValueError(f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")
+    return inputs, array
+
+
+def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
+    """Draw every example's attributions of the features that matter most, coloured by the features' values.
+
+    A point is one example; where many have the same attribution they pile up. Features are ordered by their mean
+    absolute attribution.
+
+    Args:
+        values: The features `[B, D]`; NaN (missing) is drawn grey.
+        attributions: `[B, D]`, in units of the score.
+        names: Names of the features, `[D]`.
+        limit: Most features drawn.
+
+    Returns:
+        A figure. The colours of a feature run from its 5th to its 95th percentile.
+
+    Raises:
+        ValueError: Wrong shapes, an empty set, NaN in the attributions, counts that do not match.
+        TypeError: No arrays of numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.arange(12.0).reshape(4, 3)
+        >>> figure = summary(x, x - x.mean(0), names=["a", "b", "c"])
+        >>> figure.axes[0].get_xlabel()
+        'attribution'
+    """
+    inputs, array = _pair(values, attributions, "summary")
+    heads = texts(names, array.shape[1], "summary", "names", "feature {}")
+    order = _order(np.abs(array).mean(axis=0), limit, "summary")
+    more = f", the {len(order)} largest" if len(order) < array.shape[1] else ""
+    description = f"Attributions of {array.shape[1]} features{more} for {len(array)} examples, coloured by value"
+    figure = canvas(6.8, 0.8 + 0.33 * len(order), description)
+    axes = figure.add_subplot()
+    axes.axvline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
+    span = max(float(np.ptp(array[:, order])), np.finfo(float).tiny)
+    for place, k in enumerate(order):
+        axes.axhline(place, color=NEUTRAL, alpha=0.25, linewidth=0.5, linestyle=":", zorder=0)
+        heights = place + _piled(array[:, k], span)
+        missing = ~np.isfinite(inputs[:, k])
+        axes.scatter(array[missing, k], heights[missing], s=9, color="0.7", linewidths=0)
+        colours = _relative(inputs[~missing, k])
+        axes.scatter(
+            array[~missing, k], heights[~missing], s=9, c=colours, cmap=LOW_TO_HIGH, vmin=0, vmax=1, linewidths=0
+        )
+    _feature_axis(axes, [heads[k] for k in order])
+    axes.set_xlabel("attribution", fontsize=9)
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), LOW_TO_HIGH), ax=axes, fraction=0.03, pad=0.02, aspect=30)
+    bar.set_ticks([0, 1], labels=["low", "high"], fontsize=8)
+    bar.set_label("value of the feature", fontsize=8, labelpad=-8)
+    open_sides(bar.ax, "outline")
+    return figure
+
+
+def _relative(values: np.ndarray) -> np.ndarray:
+    """Values between their 5th and 95th percentile as 0 to 1."""
+    if values.size == 0:
+        return values
+    low, high = np.percentile(values, [5, 95])
+    if low == high:
+        low, high = values.min(), values.max()
+    return np.clip((values - low) / max(high - low, np.finfo(float).tiny), 0, 1)
+
+
+def _piled(values: np.ndarray, span: float) -> np.ndarray:
+    """Offsets in (-0.4, 0.4) that set points of about the same value side by side, the densest place the widest."""
+    column = np.round(values / span * 120).astype(int)
+    offsets = np.zeros(len(values))
+    for place in np.unique(column):
+        members = np.flatnonzero(column == place)
+        rank = np.arange(len(members))
+        offsets[members] = (rank + 1) // 2 * np.where(rank % 2 == 0, 1, -1)
+    return 0.4 * offsets / max(float(np.abs(offsets).max()), 8.0)
+
+
+def dependence(
+    values: Any,
+    attributions: Any,
+    feature: int | str,
+    *,
+    names: Sequence[Any] | None = None,
+    colour_by: int | str | None = None,
+) -> Figure:
+    """Draw a feature's attribution over its value, a point for each example.
+
+    Args:
+        values: The features `[B, D]`; examples where this one is NaN (missing) are left out and counted in the title.
+        attributions: `[B, D]`, in units of the score.
+        feature: Which one: an index or, with `names`, a name.
+        names: Names of the features, `[D]`.
+        colour_by: A second feature, whose values colour the points: where colours separate, the two interact.
+
+    Returns:
+        A figure, the distribution of the feature's values in grey below the points.
+
+    Raises:
+        ValueError: Wrong shapes, an empty set, NaN in the attributions, an unknown feature.
+        TypeError: No arrays of numbers.
+
+    Example:
+        >>> import numpy as np
+        >>> x = np.arange(12.0).reshape(4, 3)
+        >>> figure = dependence(x, 2 * x, "b", names=["a", "b", "c"], colour_by="c")
+        >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
+        ('b', 'attribution of b')
+    """
+    inputs, array = _pair(values, attributions, "dependence")
+    heads = texts(names, array.shape[1], "dependence", "names", "feature {}")
+    k = _index(feature, heads, names, "feature")
+    there = np.isfinite(inputs[:, k])
+    if not there.any():
+        raise ValueError(f"dependence: feature {feature!r} is NaN in every example; there is nothing to draw.")
+    figure = canvas(5.4, 3.8, f"Attribution of {heads[k]} over its value for {there.sum()} examples")
+    axes = figure.add_subplot()
+    axes.axhline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
+    x, y = inputs[there, k], array[there, k]
+    if colour_by is None:
+        axes.scatter(x, y, s=14, color=NEGATIVE, alpha=0.7, linewidths=0)
+    else:
+        second = _index(colour_by, heads, names, "colour_by")
+        colours = inputs[there, second]
+        low, high = np.nanpercentile(colours, [5, 95]) if np.isfinite(colours).any() else (0.0, 1.0)
+        points = axes.scatter(
+            x, y, s=14, c=colours, cmap=LOW_TO_HIGH, vmin=low, vmax=high, linewidths=0, plotnonfinite=True
+        )
+        bar = figure.colorbar(points, ax=axes, fraction=0.04, pad=0.02, extend="both")
+        bar.set_label(heads[second], fontsize=9)
+        bar.ax.tick_params(labelsize=8)
+    low, high = axes.get_ylim()
+    below = axes.twinx()
+    below.hist(x, bins=min(40, max(1, len(x) // 4)), color="0.88", zorder=-1)
+    below.set_ylim(0, 6 * below.get_ylim()[1])
+    below.set_axis_off()
+    axes.set_zorder(below.get_zorder() + 1)
+    axes.patch.set_visible(False)
+    axes.set_ylim(low - 0.12 * (high - low), high)
+    axes.set_xlabel(heads[k], fontsize=9)
+    axes.set_ylabel(f"attribution of {heads[k].strip()}", fontsize=9)
+    if not there.all():
+        axes.set_title(f"{(~there).sum()} examples without a value are left out", fontsize=8, color=NEUTRAL)
+    open_sides(axes).tick_params(labelsize=8)
+    return figure
+
+
+def _index(feature: int | str, heads: list[str], names: Sequence[Any] | None, argument: str) -> int:
+    known = [str(name) for name in names] if names is not None else []
+    if isinstance(feature, str):
+        if feature not in known:
+            raise ValueError(f"dependence: `{argument}` is {feature!r}, which is none of `names`: {known[:5]} ...")
+        return known.index(feature)
+    if not 0 <= check.count(feature, "dependence", argument, least=0) < len(heads):
+        raise ValueError(f"dependence: `{argument}` is {feature}, but there are {len(heads)} features, from 0.")
+    return int(feature)
+
+
+def waterfall(
+    attributions: Any,
+    baseline_score: Any,
+    score: Any = None,
+    *,
+    values: Any = None,
+    names: Sequence[Any] | None = None,
+    limit: int = 10,
+) -> Figure:
+    """Draw how one prediction adds up: from the score of the baseline, feature by feature, to the score of the example.
+
+    Args:
+        attributions: `[D]`, in units of the score.
+        baseline_score: f(b), where the bars begin.
+        score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)|, what is
+            missing is a bar of its own, the completeness gap. None ends at the sum of the attributions.
+        values: The features `[D]`, written beside their names.
+        names: Names of the features, `[D]`.
+        limit: Most features drawn, the largest; the rest is one bar.
+
+    Returns:
+        A figure: the smallest contributions at the bottom next to f(b), the largest at the top next to f(x).
+
+    Raises:
+        ValueError: Wrong shapes, NaN, counts that do not match.
+        TypeError: No arrays of numbers.
+
+    Example:
+        >>> figure = waterfall([0.5, -2.0], 1.0, -0.5, names=["age", "dose"])
+        >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
+        ['dose', 'age']
+    """
+    array = batch(attributions, "waterfall", "attributions", {1: "[D]"})
+    heads = texts(names, len(array), "waterfall", "names", "feature {}")
+    start = float(batch(baseline_score, "waterfall", "baseline_score", {0: "a number"}))
+    end = start + float(array.sum())
+    if values is not None:
+        inputs = numbers(values, "waterfall", "values", finite=False)
+        if inputs.shape != array.shape:
+            raise ValueError(f"waterfall: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")
+        heads = [f"{head} = {number(value)}" for head, value in zip(heads, inputs, strict=True)]
+    order = _order(array, limit, "waterfall")
+    bars = [(heads[k], float(array[k])) for k in order]
+    if len(order) < len(array):
+        bars.append((f"{len(array) - len(order)} other features", float(np.delete(array, order).sum())))
+    if score is not None:
+        reached = float(batch(score, "waterfall", "score", {0: "a number"}))
+        if abs(reached - end) > 1e-3 * abs(reached - start):
+            bars.append(("completeness gap", reached - end))
+        end = reached
+    return _steps(bars, start, end)
+
+
+def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
+    figure = canvas(
+        6.6, 1.1 + 0.32 * len(bars), f"From {number(start)} at the baseline to {number(end)}: a bar a feature"
+    )
+    axes = figure.add_subplot()
+    level = start
+    for place in range(len(bars) - 1, -1, -1):
+        head, amount = bars[place]
+        colour = NEUTRAL if head == "completeness gap" else POSITIVE if amount > 0 else NEGATIVE
+        axes.barh(place, amount, left=level, color=colour, height=0.68)
+        axes.annotate(
+            f"{amount:+.3g}",
+            (level + amount, place),
+            (4 if amount >= 0 else -4, 0),
+            textcoords="offset points",
+            ha="left" if amount >= 0 else "right",
+            va="center",
+            fontsize=8,
+        )
+        level += amount
+        if place:
+            axes.plot([level, level], [place - 0.9, place + 0.1], color=NEUTRAL, linewidth=0.8, linestyle=":", zorder=0)
+    axes.margins(x=0.12)
+    _feature_axis(axes, [head for head, _ in bars])
+    axes.axvline(start, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
+    axes.axvline(end, color="black", linewidth=0.8, linestyle="--", zorder=0)
+    axes.set_xlabel(f"score; the baseline's is f(b) = {number(start)}", fontsize=9)
+    axes.set_title(f"f(x) = {number(end)}", fontsize=10)
+    return figure

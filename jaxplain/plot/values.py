@@ -1,0 +1,135 @@
+"""What a caller passes to a figure, as checked NumPy arrays and texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxplain import check
+
+
+def numbers(value: Any, name: str, argument: str, *, finite: bool = True) -> np.ndarray:
+    """A concrete, not empty array of real numbers in float64; `finite` also refuses NaN and infinities."""
+    if not all(check.is_concrete(leaf) for leaf in jax.tree.leaves(value)):
+        raise TypeError(f"{name}: `{argument}` is being traced; draw outside of jit, vmap and grad.")
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind in "USOc":
+            raise TypeError(f"it has dtype {array.dtype}")
+        array = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"{name}: `{argument}` has to be an array of real numbers; {error}.") from None
+    if array.size == 0:
+        raise ValueError(f"{name}: `{argument}` is empty (shape {array.shape}); there is nothing to draw.")
+    if finite:
+        check.finite(array, name, argument)
+    return array
+
+
+def batch(value: Any, name: str, argument: str, shapes: Mapping[int, str], *, finite: bool = True) -> np.ndarray:
+    """`numbers` with one of the allowed ranks; `shapes` says how to write the shape of each."""
+    array = numbers(value, name, argument, finite=finite)
+    if array.ndim not in shapes:
+        wanted = " or ".join(shapes.values())
+        raise ValueError(f"{name}: `{argument}` has shape {array.shape}; it has to be {wanted}.")
+    return array
+
+
+def same_length(first: Any, second: Any, name: str, arguments: tuple[str, str]) -> None:
+    """Require that two sequences hold as many examples."""
+    if len(first) != len(second):
+        raise ValueError(f"{name}: `{arguments[0]}` holds {len(first)}, but `{arguments[1]}` holds {len(second)}.")
+
+
+def images(value: Any, name: str, argument: str = "images") -> np.ndarray:
+    """Images `[B, H, W]` or `[B, H, W, C]` with C in 1, 3, 4 as `[B, H, W]` or `[B, H, W, C]` in the range 0 to 1.
+
+    8-bit integers are divided by 255 and floats in [0, 1] kept; anything else is brought to that range by the whole
+    set's least and greatest value, so that images of one set stay comparable.
+    """
+    array = batch(value, name, argument, {3: "[B, H, W]", 4: "[B, H, W, C]"})
+    if array.ndim == 3 and array.shape[-1] in (1, 3, 4) and min(array.shape[:2]) > 4:
+        raise ValueError(
+            f"{name}: `{argument}` has shape {array.shape}, which looks like one image; add the batch axis with "
+            f"`{argument}[None]`."
+        )
+    if array.ndim == 4 and array.shape[-1] not in (1, 3, 4):
+        raise ValueError(
+            f"{name}: `{argument}` has {array.shape[-1]} channels (shape {array.shape}); 1, 3 or 4 can be drawn. Draw "
+            f"one channel at a time, `{argument}[..., c]`."
+        )
+    if getattr(value, "dtype", None) == np.uint8:
+        array = array / 255
+    elif array.min() < 0 or array.max() > 1:
+        low, high = array.min(), array.max()
+        array = (array - low) / max(high - low, np.finfo(float).tiny)
+    return array[..., 0] if array.ndim == 4 and array.shape[-1] == 1 else array
+
+
+def plain(text: Any) -> str:
+    """Text that matplotlib draws as it stands: no mathematics between dollars, nothing hidden by an underscore."""
+    escaped = str(text).replace("$", r"\$")
+    return f" {escaped}" if escaped.startswith("_") else escaped
+
+
+def visible(token: str) -> str:
+    """A token with its white space as signs, so that every token has a box."""
+    signs = {"\n": "↵", "\t": "→", "\r": "↵"}
+    text = "".join(signs.get(character, character) for character in token)
+    return text if text.strip() else "␣" * max(len(text), 1)
+
+
+def texts(value: Sequence[Any] | None, size: int, name: str, argument: str, default: str = "{}") -> list[str]:
+    """`size` texts; numbers in the form of `default` where none were given."""
+    if value is None:
+        return [default.format(index) for index in range(size)]
+    if isinstance(value, str) or len(value) != size:
+        count = "one text" if isinstance(value, str) else f"{len(value)}"
+        raise ValueError(f"{name}: `{argument}` holds {count}, but {size} are needed.")
+    return [plain(item) for item in value]
+
+
+def classes(value: Any, size: int, name: str, argument: str = "labels") -> np.ndarray:
+    """Labels `[B]` as integers, none of them negative."""
+    array = numbers(value, name, argument)
+    if array.ndim != 1 or (array != np.round(array)).any():
+        raise ValueError(
+            f"{name}: `{argument}` has to be integers [B], not {array.ravel()[:3]} ... of shape {array.shape}."
+        )
+    if len(array) != size:
+        raise ValueError(f"{name}: `{argument}` holds {len(array)}, but there are {size} examples.")
+    if array.min() < 0:
+        raise ValueError(f"{name}: `{argument}` holds {int(array.min())}; classes run from 0.")
+    return array.astype(int)
+
+
+def label_texts(labels: Any, size: int, names: Sequence[Any] | None, name: str) -> list[str]:
+    """What to write at each of `size` examples: nothing, a text, the name of a class, or a number."""
+    if labels is None:
+        return [""] * size
+    if np.asarray(labels).dtype.kind in "UO":
+        return texts(labels, size, name, "labels")
+    array = numbers(labels, name, "labels")
+    if array.shape != (size,):
+        raise ValueError(f"{name}: `labels` has shape {array.shape}, but there are {size} examples.")
+    if names is None:
+        return [f"{value:.4g}" for value in array]
+    return [class_names(names, array, name)[index] for index in classes(array, size, name)]
+
+
+def class_names(names: Sequence[Any], labels: np.ndarray, name: str) -> list[str]:
+    """Names of classes, enough for every label."""
+    if len(names) <= labels.max():
+        raise ValueError(
+            f"{name}: `names` holds {len(names)} names, but `labels` holds class {int(labels.max())}; give one name "
+            "for each class, from 0."
+        )
+    return [plain(item) for item in names]
+
+
+def number(value: float) -> str:
+    """A number as figures write it: three significant digits, whole up to 100,000."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e5 else f"{value:.3g}"
