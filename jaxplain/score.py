@@ -16,6 +16,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
 from jaxplain.program.function import Function, Static, as_function, is_array, setting
+from jaxplain.program.marks import add_batch_axis, batch_axis_length
 from jaxplain.types import Array, Pytree
 
 __all__ = [
@@ -48,14 +49,14 @@ class ModelScore(Function):
 
     def outputs(self, x: Pytree, *inputs: Any) -> Array:
         """The selected output for one example, without the batch axis."""
-        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (x, *inputs))
+        batch = add_batch_axis((x, *inputs))
         value = self.select(self.apply(self.params, *batch))
         if not is_array(value):
             raise TypeError(
                 f"{self.name}: the model returned {type(value).__name__}, not an array. Name the part to score with "
                 "`select=`, for example select='logits' (a key, an attribute, an index, or a function)."
             )
-        if jnp.shape(value)[:1] != (1,):
+        if jnp.shape(value)[:1] != (batch_axis_length(),):
             raise ValueError(
                 f"{self.name}: for a batch of one, `apply` returned shape {jnp.shape(value)}; the first axis has to be "
                 "the batch (length 1)."

@@ -1,0 +1,220 @@
+"""Every fact about JAX's internals that the engine rests on; no other file reads `jax.extend` or an equation's fields.
+
+Written for the two shapes these take: JAX 0.10 (`Jaxpr` and `ClosedJaxpr`) and JAX 0.12 (one class, and other
+parameters of `scan`). Primitives are matched by name. The tests of this file fail where a new JAX changes a fact.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.ad_checkpoint
+from jax.extend import core
+from jax.interpreters import partial_eval
+
+Equation = Any
+"""One equation of a program: `primitive`, `params`, `invars`, `outvars`."""
+
+Variable = Any
+"""A variable of a program, compared by identity."""
+
+NO_VARIABLE = core.DropVar
+
+checkpoint_name = jax.ad_checkpoint.checkpoint_name
+
+trace_context = jax.make_user_context(default_value=None)
+"""Part of the key of JAX's caches of traces: a context manager, called with a hashable value.
+
+Without it a trace of one function object is reused where a differently tagged one is meant, silently.
+"""
+
+INLINED_CALLS = ("closed_call", "core_call", "jit", "pjit")
+"""Calls that mean their body and nothing else."""
+
+CUSTOM_DERIVATIVES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr")
+"""Calls with a derivative of their own."""
+
+REMATERIALIZED = ("remat2", "remat", "checkpoint")
+
+
+class Program(NamedTuple):
+    """A traced function: variables, equations, and the values of its constants."""
+
+    jaxpr: Any
+    constants: list[Any]
+
+    @property
+    def equations(self) -> Sequence[Equation]:
+        """The equations, in the order in which they were traced."""
+        return self.jaxpr.eqns
+
+    @property
+    def inputs(self) -> list[Variable]:
+        """Variables that receive constants and arguments, in this order."""
+        return [*self.jaxpr.constvars, *self.jaxpr.invars]
+
+    @property
+    def outputs(self) -> Sequence[Variable]:
+        """Variables (or literals) that are returned."""
+        return self.jaxpr.outvars
+
+
+def open_program(closed: Any) -> Program:
+    """Take a closed or an open program apart."""
+    if hasattr(closed, "consts"):
+        return Program(getattr(closed, "jaxpr", closed), list(closed.consts))
+    return Program(closed, [])
+
+
+def trace(f: Callable[..., Any], *args: Any) -> tuple[Program, Any]:
+    """Trace `f`: its program over the flattened arguments, and the structure of its output."""
+    closed, shapes = jax.make_jaxpr(f, return_shape=True)(*args)
+    return open_program(closed), jax.tree.structure(shapes)
+
+
+def is_program(value: Any) -> bool:
+    """Whether a parameter of an equation is a program."""
+    return isinstance(value, core.Jaxpr | core.ClosedJaxpr)
+
+
+def subprograms(equation: Equation) -> list[Program]:
+    """The programs in an equation's parameters, in a fixed order."""
+    found: list[Program] = []
+    for name in sorted(equation.params):
+        value = equation.params[name]
+        for part in value if isinstance(value, tuple | list) else (value,):
+            if is_program(part):
+                found.append(open_program(part))
+    return found
+
+
+def is_literal(atom: Any) -> bool:
+    """Whether an operand is a number written into the program."""
+    return isinstance(atom, core.Literal)
+
+
+def literal_value(atom: Any) -> Any:
+    """The number of a literal."""
+    return atom.val
+
+
+def variables(atoms: Sequence[Any]) -> Iterator[Variable]:
+    """The operands that are variables."""
+    return (atom for atom in atoms if not isinstance(atom, core.Literal))
+
+
+def is_dropped(variable: Variable) -> bool:
+    """Whether an output is thrown away."""
+    return isinstance(variable, NO_VARIABLE)
+
+
+def scope(equation: Equation) -> str:
+    """The name stack of an equation: scopes, and the transformations around them, joined by slashes."""
+    return str(equation.source_info.name_stack)
+
+
+def under_scope(equation: Equation) -> contextlib.AbstractContextManager[Any]:
+    """Enter the scopes of an equation that is built anew, so that what it holds keeps its place in the name stack."""
+    name = scope(equation)
+    return jax.named_scope(name) if name else contextlib.nullcontext()
+
+
+def has_effects(equation: Equation) -> bool:
+    """Whether an equation does more than compute its outputs (prints, callbacks)."""
+    return bool(equation.effects)
+
+
+def shape_of(atom: Any) -> tuple[int, ...]:
+    """The shape of an operand; () for what has none (tokens, abstract references)."""
+    return tuple(getattr(atom.aval, "shape", ()))
+
+
+def dtype_of(atom: Any) -> Any:
+    """The dtype of an operand, or None for what has none."""
+    return getattr(atom.aval, "dtype", None)
+
+
+def is_weak(atom: Any) -> bool:
+    """Whether an operand has the weak type of a Python number."""
+    return bool(getattr(atom.aval, "weak_type", False))
+
+
+def segment(
+    program: Program, equations: Sequence[Equation], inputs: Sequence[Variable], outputs: Sequence[Variable]
+) -> Any:
+    """An open program of some of the equations of another."""
+    names = program.jaxpr.debug_info.with_unknown_names()
+    return core.Jaxpr([], list(inputs), list(outputs), list(equations), debug_info=names)
+
+
+def evaluate(jaxpr: Any, constants: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    """Run an open program, equation by equation where it is eager."""
+    return list(jax.core.eval_jaxpr(jaxpr, list(constants), *args))
+
+
+def evaluate_equation(program: Program, equation: Equation, values: Sequence[Any]) -> list[Any]:
+    """Run one equation on the values of its operands; its context and name stack are kept."""
+    used: dict[Variable, Any] = {}
+    for atom, value in zip(equation.invars, values, strict=True):
+        if not is_literal(atom):
+            used[atom] = value
+    return evaluate(segment(program, [equation], list(used), equation.outvars), [], list(used.values()))
+
+
+def without_dead_code(program: Program) -> Program:
+    """The program without equations that no output needs; its inputs stay."""
+    live, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.outputs), instantiate=True)
+    return Program(live, program.constants)
+
+
+class Loop(NamedTuple):
+    """A `scan`: how its operands divide, and how it runs."""
+
+    body: Program
+    constants: list[Any]
+    carry: list[Any]
+    items: list[Any]
+    settings: dict[str, Any]
+
+
+def loop_parts(equation: Equation, operands: Sequence[Any]) -> Loop:
+    """Take a `scan` apart; `operands` are its operands, or values in their place."""
+    params = equation.params
+    if "num_consts" in params:
+        first, last = params["num_consts"], params["num_consts"] + params["num_carry"]
+        parts = operands[:first], operands[first:last], operands[last:]
+    else:
+        parts = params["ft_in"].update(list(operands)).unpack()
+    constants, carry, items = (list(part) for part in parts)
+    settings = {name: params[name] for name in ("length", "reverse", "unroll")}
+    return Loop(open_program(params["jaxpr"]), constants, carry, items, settings)
+
+
+def while_parts(
+    equation: Equation, operands: Sequence[Any]
+) -> tuple[Program, list[Any], Program, list[Any], list[Any]]:
+    """Take a `while` apart: (condition, its constants, body, its constants, carry)."""
+    params = equation.params
+    first = params["cond_nconsts"]
+    last = first + params["body_nconsts"]
+    condition, body = open_program(params["cond_jaxpr"]), open_program(params["body_jaxpr"])
+    return condition, list(operands[:first]), body, list(operands[first:last]), list(operands[last:])
+
+
+def jitted_like(equation: Equation, f: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `f` under the name of the `jit` that the equation is."""
+
+    def call(*args: Any) -> Any:
+        return f(*args)
+
+    call.__name__ = str(equation.params.get("name", "call"))
+    return jax.jit(call)
+
+
+def rematerialized_like(equation: Equation, f: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `f` in the `jax.checkpoint` that the equation is."""
+    params = equation.params
+    return jax.checkpoint(f, policy=params["policy"], prevent_cse=params["prevent_cse"])
