@@ -371,7 +371,9 @@ def test_waterfall_runs_from_the_baseline_to_the_score():
     bars = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
     np.testing.assert_allclose(bars, [[1.0, 1.1], [1.1, 1.6], [1.6, -0.4]])
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["b", "a", "c"]
-    assert axes.get_title() == "f(x) = -0.4"
+    assert "f(x) = -0.4" in [text.get_text() for text in axes.texts]
+    assert axes.get_xlim()[0] < -0.4
+    assert axes.get_xlim()[1] > 1.6
 
 
 def test_waterfall_shows_the_completeness_gap_and_hides_none():

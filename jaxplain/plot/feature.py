@@ -311,6 +311,7 @@ def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
     )
     axes = figure.add_subplot()
     level = start
+    levels = [start, end]
     for place in range(len(bars) - 1, -1, -1):
         head, amount = bars[place]
         colour = NEUTRAL if head == "completeness gap" else POSITIVE if amount > 0 else NEGATIVE
@@ -325,12 +326,16 @@ def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
             fontsize=8,
         )
         level += amount
+        levels.append(level)
         if place:
             axes.plot([level, level], [place - 0.9, place + 0.1], color=NEUTRAL, linewidth=0.8, linestyle=":", zorder=0)
-    axes.margins(x=0.12)
+    # Room for the numbers beside the bars; automatic margins end where a bar begins.
+    room = 0.16 * (max(levels) - min(levels)) or 1.0
+    axes.set_xlim(min(levels) - room, max(levels) + room)
     _feature_axis(axes, [head for head, _ in bars])
     axes.axvline(start, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
     axes.axvline(end, color="black", linewidth=0.8, linestyle="--", zorder=0)
     axes.set_xlabel(f"score; the baseline's is f(b) = {number(start)}", fontsize=9)
-    axes.set_title(f"f(x) = {number(end)}", fontsize=10)
+    place_of_end = {"xytext": (0, 3), "textcoords": "offset points", "xycoords": ("data", "axes fraction")}
+    axes.annotate(f"f(x) = {number(end)}", (end, 1), ha="center", va="bottom", fontsize=9, **place_of_end)
     return figure

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, WRONG, canvas, open_sides
 from jaxplain.plot.values import number, numbers, plain
@@ -106,6 +106,9 @@ def _panel(axes: Axes, title: str, curves: Mapping[str, np.ndarray], best: int |
     finite = everything[np.isfinite(everything)]
     if "accuracy" not in title and finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())
     broken = np.flatnonzero(np.any([~np.isfinite(runs).all(axis=0) for runs in curves.values()], axis=0))
     if broken.size:
         text = f"not finite from epoch {broken[0] + 1} on"
