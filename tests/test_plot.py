@@ -516,6 +516,8 @@ def test_bad_values_are_refused(call, message):
 def test_bad_types_are_refused():
     with pytest.raises(TypeError, match="real numbers"):
         plot.heatmaps(IMAGES[:1], {"a": [[["x"]]]})
+    with pytest.raises(TypeError, match="`inputs` has to be an array of real numbers"):
+        plot.samples([[1.0, 2.0], [3.0]])
     with pytest.raises(TypeError, match="not texts"):
         plot.tokens([[3, 4]], [[1.0, 2.0]])
     with pytest.raises(TypeError, match="has no fields"):

@@ -336,6 +336,10 @@ def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
     axes.axvline(start, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
     axes.axvline(end, color="black", linewidth=0.8, linestyle="--", zorder=0)
     axes.set_xlabel(f"score; the baseline's is f(b) = {number(start)}", fontsize=9)
-    place_of_end = {"xytext": (0, 3), "textcoords": "offset points", "xycoords": ("data", "axes fraction")}
+    place_of_end: dict[str, Any] = {
+        "xytext": (0, 3),
+        "textcoords": "offset points",
+        "xycoords": ("data", "axes fraction"),
+    }
     axes.annotate(f"f(x) = {number(end)}", (end, 1), ha="center", va="bottom", fontsize=9, **place_of_end)
     return figure

@@ -77,7 +77,7 @@ def _kind(inputs: Any, features: Sequence[Any] | None) -> str:
     first = inputs[0] if len(inputs) else ()
     if isinstance(first, str) or (len(np.shape(first)) == 1 and any(isinstance(item, str) for item in first)):
         return "token"
-    if np.ndim(inputs) >= 3:
+    if np.ndim(first) >= 2:
         return "image"
     return "signal" if features is None else "row"
 
