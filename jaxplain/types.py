@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 
@@ -32,3 +32,21 @@ class Metric(Protocol):
 
     def __call__(self, *args: Any) -> Array:
         """Judge the explanation of one example."""
+
+
+class Layer(NamedTuple):
+    """One row of a model's table: an output of a module, and the module's own share of the cost.
+
+    path: what `capture`, `intervene` and `split` call it (empty for what belongs to no module); operation: the module's
+    class; shape, dtype: of the output for one example; parameters: how many trained numbers the module reads first;
+    forward, backward: floating-point operations; bytes: of the output.
+    """
+
+    path: str
+    operation: str
+    shape: tuple[int, ...]
+    dtype: str
+    parameters: int
+    forward: int
+    backward: int
+    bytes: int

@@ -204,6 +204,15 @@ def while_parts(
     return condition, list(operands[:first]), body, list(operands[first:last]), list(operands[last:])
 
 
+def inner_operands(equation: Equation, position: int) -> list[Any]:
+    """The operands that the inputs of an equation's inner program (by its place in `subprograms`) receive."""
+    operands = list(equation.invars)
+    if equation.primitive.name == "while":
+        _, first, _, second, carry = while_parts(equation, operands)
+        return [*(second if position == 0 else first), *carry]  # in the order of names, the body comes first
+    return operands[1:] if equation.primitive.name == "cond" else operands
+
+
 def jitted_like(equation: Equation, f: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `f` under the name of the `jit` that the equation is."""
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.compat import Equation, checkpoint_name, scope
+from jaxplain.program.compat import Equation, checkpoint_name
 from jaxplain.program.function import is_array
 
 _TAG = "jaxplain:"
@@ -87,9 +87,9 @@ def owner_path(stack: str) -> str:
     return found[-1].replace("|", "/") if found else ""
 
 
-def scopes(equation: Equation) -> tuple[str, ...]:
-    """The named scopes of an equation, outermost first, without transformations and the engine's own."""
-    plain = _WRAPPER.sub("", _OWNER.sub("", scope(equation))).replace(")", "")
+def scopes(stack: str) -> tuple[str, ...]:
+    """The named scopes of a name stack, outermost first, without transformations and the engine's own."""
+    plain = _WRAPPER.sub("", _OWNER.sub("", stack)).replace(")", "")
     return tuple(part for part in plain.split("/") if part)
 
 

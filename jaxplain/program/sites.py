@@ -15,6 +15,7 @@ from jaxplain.program.compat import (
     dtype_of,
     is_dropped,
     loop_parts,
+    scope,
     shape_of,
     subprograms,
     variables,
@@ -74,7 +75,7 @@ class Level(NamedTuple):
                 loops = (*loops, loop_parts(equation, list(equation.invars)).settings["length"])
             for position, inner in enumerate(subprograms(equation)):
                 route = (*self.route, index, position)
-                yield index, Level(inner, route, (*self.inside, name), loops, self.scope + scopes(equation))
+                yield index, Level(inner, route, (*self.inside, name), loops, self.scope + scopes(scope(equation)))
 
 
 def tagged_sites(program: Program) -> list[Site]:
@@ -123,7 +124,7 @@ def _scoped(level: Level) -> Iterator[Site]:
     below: dict[int, list[Level]] = {}
     for index, inner in level.below():
         below.setdefault(index, []).append(inner)
-    names = [level.scope + scopes(equation) for equation in level.program.equations]
+    names = [level.scope + scopes(scope(equation)) for equation in level.program.equations]
     ends: dict[int, list[Site]] = {}
     for prefix in dict.fromkeys(name[:depth] for name in names for depth in range(len(level.scope) + 1, len(name) + 1)):
         for first, last in _stretches([name[: len(prefix)] == prefix for name in names]):

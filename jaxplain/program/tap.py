@@ -132,6 +132,11 @@ def _read(values: dict[Variable, Any], atom: Any) -> Any:
     return literal_value(atom) if is_literal(atom) else values[atom]
 
 
+def live_equations(program: Program) -> set[int]:
+    """The indices of the equations that an output needs, or that act beside their outputs."""
+    return _live(program, {}, {}, outputs=True)[0]
+
+
 def _live(
     program: Program, here: dict[int, list[Tap]], below: dict[int, Placed], outputs: bool
 ) -> tuple[set[int], dict[int, set[Variable]]]:

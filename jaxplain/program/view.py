@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain.program.address import Selected, contents, is_pattern, keyed, missing, select
-from jaxplain.program.compat import Program, trace
-from jaxplain.program.function import Static, freeze, thaw
+from jaxplain.program.compat import Program, dtype_of, shape_of, trace
+from jaxplain.program.function import Static, is_array, thaw
 from jaxplain.program.marks import mark_batch, state
 from jaxplain.program.sites import Site, has_batch_axis, scope_sites, tagged_sites
 from jaxplain.program.tags import tagging
@@ -44,6 +44,10 @@ class View(NamedTuple):
         """The values that the program's inputs receive."""
         return jax.tree.leaves((self.f, self.args))
 
+    def outputs(self) -> list[tuple[tuple[int, ...], Any]]:
+        """Shape and dtype of each output."""
+        return [(shape_of(atom), dtype_of(atom)) for atom in self.program.outputs]
+
     def sites(self) -> list[Selected]:
         """The values that have names: outputs of modules and named values, or scopes where there are none."""
         return keyed(tagged_sites(self.program) or scope_sites(self.program))
@@ -66,9 +70,13 @@ class View(NamedTuple):
 
 def look(f: Any, args: tuple[Any, ...], name: str) -> View:
     """Trace `f(*args)` with its values named; Python numbers among the arguments stay as they are."""
-    frozen = freeze(args)
+    frozen = jax.tree.map(lambda leaf: leaf if _is_traced(leaf) else Static(leaf), args)
     program, structure = _trace(f, frozen, state.batch)
     return View(f, frozen, program, structure, name)
+
+
+def _is_traced(leaf: Any) -> bool:
+    return is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def _trace(f: Any, args: Any, batch: int) -> tuple[Program, Any]:
@@ -116,6 +124,24 @@ class Shown(NamedTuple):
             return lambda values: self.restore(function(self.show(values)))
         batched = jax.vmap(function, in_axes=(self.axes,), out_axes=self.axes)
         return lambda values: tuple(mark_batch(value) for value in batched(values))
+
+
+def listed_shapes(view: View, selected: Sequence[Selected]) -> list[tuple[tuple[int, ...], ...]]:
+    """The shapes of sites as they are shown, with the batch axis only where it cannot be told from others."""
+    if not has_batch_axis(view.program):
+        return [s.site.shapes for s in selected]
+    shapes = []
+    for s in selected:
+        try:
+            (how,) = shown(view, [s], AUTO)
+        except ValueError:
+            how = Shown((None,) * len(s.site.variables), state.batch)
+        shapes.append(tuple(_without(shape, axis) for shape, axis in zip(s.site.shapes, how.axes, strict=True)))
+    return shapes
+
+
+def _without(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
+    return shape if axis is None else (*shape[:axis], *shape[axis + 1 :])
 
 
 def shown(view: View, selected: Sequence[Selected], batch_axis: Any) -> list[Shown]:
