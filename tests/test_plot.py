@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from jaxplain import plot
+from jaxplain.layers import layers
 
 RANDOM = np.random.default_rng(0)
 DIGITS = load_digits()
@@ -328,6 +329,19 @@ def test_layer_table_adds_up_counts_over_all_layers():
     assert "[8, 8, 16]" in texts
     assert "… and 3 more" in texts
     assert texts[-2:] == ["total", "20,820"]
+
+
+def test_layer_table_of_a_model():
+    def f(x):
+        with jax.named_scope("first"):
+            y = x @ jnp.ones((300, 40000))
+        return y.sum()
+
+    texts = drawn(plot.layer_table(layers(f)(jax.ShapeDtypeStruct((2, 300), jnp.float32))))
+    assert texts[:4] == ["path", "operation", "shape", "dtype"]
+    assert "operations forward" in texts
+    assert {"first", "[2, 40000]", "48 M"} <= set(texts)
+    assert "(no module)" in texts
 
 
 # Scores

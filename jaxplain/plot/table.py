@@ -16,6 +16,9 @@ from jaxplain.plot.canvas import NEUTRAL
 from jaxplain.plot.values import numbers, plain
 
 SIZE = 9.0
+
+_HEADS = {"forward": "operations forward", "backward": "operations backward"}
+"""Names of a `Layer`'s fields that need more words where they stand alone."""
 LINE, GAP, MARGIN = 0.24, 0.28, 0.18
 
 
@@ -69,7 +72,7 @@ def layer_table(layers: Sequence[Any], *, limit: int = 100) -> Figure:
 
     Args:
         layers: What `layers(f)(x)` returns, or any objects (dataclasses, named tuples, mappings) with common fields,
-            each a column: path, operation, shape, dtype, parameters, floating-point operations and the like.
+            each a column: path, operation, shape, dtype, parameters, floating-point operations, bytes.
         limit: Most layers drawn, the first ones; the last line says where there are more.
 
     Returns:
@@ -93,13 +96,13 @@ def layer_table(layers: Sequence[Any], *, limit: int = 100) -> Figure:
     columns = list(rows[0])
     check.count(limit, "layer_table", "limit")
     counts = [name for name in columns if all(_is_count(row[name]) for row in rows)]
-    heads = [Cell(plain(name.replace("_", " ")), right=name in counts) for name in columns]
+    heads = [Cell(_HEADS.get(name, plain(name.replace("_", " "))), right=name in counts) for name in columns]
     drawn = [[Cell(_value(row[name]), right=name in counts) for name in columns] for row in rows[:limit]]
     if len(rows) > limit:
         rest = f"… and {len(rows) - limit} more"
         drawn.append([Cell(rest if name == columns[0] else "", faint=True) for name in columns])
     if counts:
-        totals = {name: f"{sum(row[name] for row in rows):,}" for name in counts}
+        totals = {name: _count(sum(int(row[name]) for row in rows)) for name in counts}
         first = columns[0]
         drawn.append([Cell(totals.get(c, "total" if c == first else ""), c in counts, bold=True) for c in columns])
     return draw_table(heads, drawn, f"Table of {len(rows)} layers: {', '.join(columns)}".replace("_", " "))
@@ -123,12 +126,20 @@ def _value(value: Any) -> str:
     if value is None:
         return "-"
     if _is_count(value):
-        return f"{value:,}"
+        return _count(int(value))
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, tuple | list):
         return plain(f"[{', '.join(map(str, value))}]")
-    return plain(value)
+    return plain(value) if value != "" else "(no module)"
+
+
+def _count(number: int) -> str:
+    """A count as it is, from ten millions on with four digits and a unit."""
+    for unit, size in (("T", 10**12), ("G", 10**9), ("M", 10**6)):
+        if number >= max(size, 10**7):
+            return f"{number / size:.4g} {unit}"
+    return f"{number:,}"
 
 
 def scores_table(
