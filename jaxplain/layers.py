@@ -63,7 +63,7 @@ class Layers(Function):
         view = look(self.f, (x, *args), "layers")
         selected = view.sites()
         sites = [s.site for s in selected]
-        shares, outside = costs(view.program, sites, parameter_sizes(self.f), bool(sites) and not sites[0].names)
+        shares, outside = costs(view.program, sites, parameter_sizes(view.f), bool(sites) and not sites[0].names)
         rows: list[Layer] = []
         for s, share, shapes in zip(selected, shares, listed_shapes(view, selected), strict=True):
             for leaf, (shape, dtype) in enumerate(zip(shapes, s.site.dtypes, strict=True)):

@@ -63,7 +63,7 @@ def parameter_sizes(f: Any) -> list[int]:
         counted = _is_parameter(f, path, leaf)
         for part in jax.tree.leaves(leaf):
             floating = jnp.issubdtype(jnp.result_type(part), jnp.floating)
-            sizes.append(math.prod(part.shape) if counted and floating and hasattr(part, "shape") else 0)
+            sizes.append(math.prod(part.shape) if counted and floating else 0)
     return sizes
 
 

@@ -139,7 +139,8 @@ def _patched(base: type, container: type, stamped: bool) -> Iterator[None]:
     calls = _Calls()
     calls.active = True
     with _PATCHING:
-        originals = [(cls, cls.__dict__["__call__"]) for cls in _subclasses(base) if "__call__" in cls.__dict__]
+        classes = [cls for cls in _subclasses(base) if "__call__" in cls.__dict__ and not _is_plumbing(cls, base)]
+        originals = [(cls, cls.__dict__["__call__"]) for cls in classes]
         for cls, original in originals:
             type.__setattr__(cls, "__call__", _wrapped(original, container, calls, stamped))
         try:
@@ -147,6 +148,12 @@ def _patched(base: type, container: type, stamped: bool) -> Iterator[None]:
         finally:
             for cls, original in originals:
                 type.__setattr__(cls, "__call__", original)
+
+
+def _is_plumbing(cls: type, base: type) -> bool:
+    """Whether a class is a private one of the framework (wrappers of transformed functions), and no layer."""
+    same = cls.__module__.partition(".")[0] == base.__module__.partition(".")[0]
+    return same and cls.__name__.startswith("_")
 
 
 def _subclasses(base: type) -> list[type]:

@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxplain.program.address import Selected, contents, is_pattern, keyed, missing, select
 from jaxplain.program.compat import Program, dtype_of, shape_of, trace
-from jaxplain.program.function import Static, is_array, thaw
+from jaxplain.program.function import Static, is_array
 from jaxplain.program.marks import mark_batch, state
 from jaxplain.program.sites import Site, has_batch_axis, scope_sites, tagged_sites
 from jaxplain.program.tags import tagging
@@ -26,8 +26,18 @@ AUTO = "auto"
 """Find the batch axis of each site; the alternatives are an axis, or None for values as they are."""
 
 
-def _call(f: Callable[..., Any], args: Any) -> Any:
-    return f(*thaw(args))
+@jax.tree_util.register_pytree_node_class
+class _Constant(Static):
+    """A leaf that is no array and stays as it is: a target that is a Python number, an activation function."""
+
+
+def _is_constant(node: Any) -> bool:
+    return isinstance(node, _Constant)
+
+
+def _call(f: Any, args: Any) -> Any:
+    f, args = jax.tree.map(lambda leaf: leaf.value if _is_constant(leaf) else leaf, (f, args), is_leaf=_is_constant)
+    return f(*args)
 
 
 class View(NamedTuple):
@@ -69,10 +79,10 @@ class View(NamedTuple):
 
 
 def look(f: Any, args: tuple[Any, ...], name: str) -> View:
-    """Trace `f(*args)` with its values named; Python numbers among the arguments stay as they are."""
-    frozen = jax.tree.map(lambda leaf: leaf if _is_traced(leaf) else Static(leaf), args)
-    program, structure = _trace(f, frozen, state.batch)
-    return View(f, frozen, program, structure, name)
+    """Trace `f(*args)` with its values named; what is no array, in the function or its arguments, stays as it is."""
+    f, args = jax.tree.map(lambda leaf: leaf if _is_traced(leaf) else _Constant(leaf), (f, args))
+    program, structure = _trace(f, args, state.batch)
+    return View(f, args, program, structure, name)
 
 
 def _is_traced(leaf: Any) -> bool:
