@@ -13,15 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.ad_checkpoint
 from jax.extend import core
-from jax.interpreters import partial_eval
 
 Equation = Any
 """One equation of a program: `primitive`, `params`, `invars`, `outvars`."""
 
 Variable = Any
 """A variable of a program, compared by identity."""
-
-NO_VARIABLE = core.DropVar
 
 checkpoint_name = jax.ad_checkpoint.checkpoint_name
 
@@ -106,11 +103,6 @@ def variables(atoms: Sequence[Any]) -> Iterator[Variable]:
     return (atom for atom in atoms if not isinstance(atom, core.Literal))
 
 
-def is_dropped(variable: Variable) -> bool:
-    """Whether an output is thrown away."""
-    return isinstance(variable, NO_VARIABLE)
-
-
 def scope(equation: Equation) -> str:
     """The name stack of an equation: scopes, and the transformations around them, joined by slashes."""
     return str(equation.source_info.name_stack)
@@ -137,11 +129,6 @@ def dtype_of(atom: Any) -> Any:
     return getattr(atom.aval, "dtype", None)
 
 
-def is_weak(atom: Any) -> bool:
-    """Whether an operand has the weak type of a Python number."""
-    return bool(getattr(atom.aval, "weak_type", False))
-
-
 def segment(
     program: Program, equations: Sequence[Equation], inputs: Sequence[Variable], outputs: Sequence[Variable]
 ) -> Any:
@@ -162,12 +149,6 @@ def evaluate_equation(program: Program, equation: Equation, values: Sequence[Any
         if not is_literal(atom):
             used[atom] = value
     return evaluate(segment(program, [equation], list(used), equation.outvars), [], list(used.values()))
-
-
-def without_dead_code(program: Program) -> Program:
-    """The program without equations that no output needs; its inputs stay."""
-    live, _ = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.outputs), instantiate=True)
-    return Program(live, program.constants)
 
 
 class Loop(NamedTuple):

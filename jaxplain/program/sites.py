@@ -13,7 +13,6 @@ from jaxplain.program.compat import (
     Program,
     Variable,
     dtype_of,
-    is_dropped,
     loop_parts,
     scope,
     shape_of,
@@ -156,7 +155,7 @@ def _used_after(program: Program, first: int, last: int) -> tuple[Variable, ...]
     for equation in program.equations[last + 1 :]:
         later.update(variables(equation.invars))
     defined = (v for equation in program.equations[first : last + 1] for v in equation.outvars)
-    return tuple(v for v in defined if not is_dropped(v) and v in later)
+    return tuple(v for v in defined if v in later)
 
 
 def has_batch_axis(program: Program) -> bool:

@@ -1,0 +1,148 @@
+"""Facts about JAX's internals that the engine rests on: a new JAX that changes one fails here first, by name."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxplain.program import compat
+from jaxplain.program.marks import owner, owner_path, scopes, tag
+from jaxplain.program.sites import tagged_sites
+from jaxplain.program.tags import tagging
+
+X = jnp.array([0.5, -1.0, 2.0])
+
+
+def equations(f, *args):
+    return {e.primitive.name: e for e in compat.trace(f, *args)[0].equations}
+
+
+def custom_jvp(x):
+    f = jax.custom_jvp(jnp.sin)
+    f.defjvp(lambda p, t: (jnp.sin(*p), jnp.cos(*p) * t[0]))
+    return f(x)
+
+
+def custom_vjp(x):
+    f = jax.custom_vjp(jnp.sin)
+    f.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (jnp.cos(x) * g,))
+    return f(x)
+
+
+def test_a_program_evaluates_to_what_was_traced():
+    program, structure = compat.trace(lambda x: {"a": jnp.sin(x) * 2, "b": (x + jnp.arange(3.0),)}, X)
+    values = dict(zip(program.inputs, [*program.constants, X], strict=True))
+    part = compat.segment(program, program.equations, program.inputs, program.outputs)
+    result = jax.tree.unflatten(structure, compat.evaluate(part, [], list(values.values())))
+    np.testing.assert_array_equal(result["a"], jnp.sin(X) * 2)
+    np.testing.assert_array_equal(result["b"][0], X + jnp.arange(3.0))
+
+
+def test_one_equation_evaluates_by_itself_and_keeps_its_scope():
+    def f(x):
+        with jax.named_scope("outer"), jax.named_scope("inner"):
+            return x * 2.0
+
+    program, _ = compat.trace(f, X)
+    (equation,) = program.equations
+    assert compat.scope(equation) == "outer/inner"
+    values = [compat.literal_value(a) if compat.is_literal(a) else X for a in equation.invars]
+    np.testing.assert_array_equal(compat.evaluate_equation(program, equation, values)[0], 2 * X)
+    again, _ = compat.trace(lambda x: compat.evaluate_equation(program, equation, [x, 2.0]), X)
+    assert [compat.scope(e) for e in again.equations] == ["outer/inner"]
+
+
+@pytest.mark.parametrize(
+    ("name", "f", "inner"),
+    [
+        ("jit", jax.jit(jnp.sin), 1),
+        ("custom_jvp_call", custom_jvp, 1),
+        ("custom_vjp_call", custom_vjp, 1),
+        ("scan", lambda x: lax.scan(lambda c, v: (c + v, c), 0.0, x), 1),
+        ("while", lambda x: lax.while_loop(lambda s: s.sum() < 9, lambda s: s * 2, x), 2),
+        ("cond", lambda x: lax.cond(x[0] > 0, jnp.sin, jnp.cos, x), 2),
+        ("remat2", jax.checkpoint(jnp.sin), 1),
+    ],
+)
+def test_calls_are_named_and_hold_programs_as_known(name, f, inner):
+    equation = equations(f, X)[name]
+    programs = compat.subprograms(equation)
+    assert len(programs) == inner
+    for position, program in enumerate(programs):
+        assert len(program.jaxpr.invars) == len(compat.inner_operands(equation, position))
+    known = (*compat.INLINED_CALLS, *compat.CUSTOM_DERIVATIVES, *compat.REMATERIALIZED, "scan", "while", "cond")
+    assert name in known
+
+
+def test_operands_of_a_scan_divide_into_constants_carry_and_items():
+    scale = jnp.array(3.0)
+    equation = equations(lambda x: lax.scan(lambda c, v: (c + v * scale, c), 0.0, x, reverse=True), X)["scan"]
+    loop = compat.loop_parts(equation, list(equation.invars))
+    assert [len(part) for part in (loop.constants, loop.carry, loop.items)] == [1, 1, 1]
+    assert (loop.settings["length"], loop.settings["reverse"]) == (3, True)
+    values = compat.loop_parts(equation, ["constant", "carry", "items"])
+    assert (values.constants, values.carry, values.items) == (["constant"], ["carry"], ["items"])
+
+
+def test_operands_of_a_while_divide():
+    limit, step = jnp.array(9.0), jnp.array(2.0)
+    equation = equations(lambda x: lax.while_loop(lambda s: s.sum() < limit, lambda s: s * step, x), X)["while"]
+    condition, first, body, second, carry = compat.while_parts(equation, ["limit", "step", "state"])
+    assert (first, second, carry) == (["limit"], ["step"], ["state"])
+    assert condition.equations[-1].primitive.name == "lt"
+    assert body.equations[-1].primitive.name == "mul"
+    assert compat.subprograms(equation)[0].equations[-1].primitive.name == "mul"  # the body, by order of names
+
+
+def test_names_are_equations_that_compile_to_nothing():
+    f = lambda x: jnp.sin(tag(jnp.cos(x), "layer", "Layer"))  # noqa: E731
+    program, _ = compat.trace(f, X)
+    assert [e.primitive.name for e in program.equations] == ["cos", "name", "sin"]
+    (site,) = tagged_sites(program)
+    assert (site.path, site.operation, site.route) == ("layer", "Layer", (1,))
+    assert "layer" not in jax.jit(f).lower(X).compile().as_text().replace("layers", "")
+
+
+def test_name_stacks_survive_transformations():
+    def f(x):
+        with owner("Net/block"), jax.named_scope("block"):
+            return (x * jnp.sin(x)).sum()
+
+    program, _ = compat.trace(jax.vmap(jax.grad(f)), X[None])
+    assert {owner_path(compat.scope(e)) for e in program.equations} == {"Net/block"}
+    assert {scopes(compat.scope(e)) for e in program.equations} == {("block",)}
+    assert scopes("vmap(transpose(jvp(a/b)))/c") == ("a", "b", "c")
+
+
+def test_the_context_of_tracing_separates_cached_traces():
+    @jax.jit
+    def f(x):
+        return tag(x * 2, "double", "Double") if seen else x * 2
+
+    seen = False
+    assert tagged_sites(compat.trace(f, X)[0]) == []
+    seen = True
+    assert tagged_sites(compat.trace(f, X)[0]) == []  # the cached trace
+    with tagging():
+        assert [site.path for site in tagged_sites(compat.trace(f, X)[0])] == ["double"]
+
+
+def test_effects_are_seen():
+    program, _ = compat.trace(lambda x: (jax.debug.print("{}", x), jnp.sin(x))[1], X)
+    assert [compat.has_effects(e) for e in program.equations] == [True, False]
+
+
+def test_shapes_and_dtypes():
+    program, _ = compat.trace(jnp.sin, X.astype(jnp.bfloat16))
+    (variable,) = program.equations[0].outvars
+    assert (compat.shape_of(variable), compat.dtype_of(variable)) == ((3,), jnp.bfloat16)
+
+
+def test_calls_are_built_anew_as_they_were():
+    jitted = equations(jax.jit(lambda x: jnp.sin(x), keep_unused=True), X)["jit"]
+    assert "lambda" in compat.jitted_like(jitted, jnp.sin).__name__
+    policy = jax.checkpoint_policies.everything_saveable
+    saved = equations(jax.checkpoint(jnp.sin, policy=policy, prevent_cse=False), X)["remat2"]
+    again = equations(compat.rematerialized_like(saved, jnp.sin), X)["remat2"]
+    assert (again.params["policy"], again.params["prevent_cse"]) == (policy, False)
