@@ -1,0 +1,202 @@
+"""Features: which values of an input are removed together, and how much an attribution gives to each.
+
+Without `groups` every value is a feature of its own, and of a leaf of shape `[H, W, C]` every pixel with its channels.
+Features are numbered in row-major order, leaf after leaf; integer and boolean leaves hold none.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxplain import check
+from jaxplain.program.loop import wide_dtype
+from jaxplain.types import Array, Pytree
+
+
+class Groups(NamedTuple):
+    """Feature numbers as the caller gave them. Made by `as_groups`.
+
+    total: how many features there are; None without groups, and where their values are traced.
+    """
+
+    numbers: Any
+    total: int | None
+
+
+class Features(NamedTuple):
+    """The features of one input. Made by `features`.
+
+    numbers: for each floating-point leaf the features' numbers, an integer array of its shape; None at other leaves.
+    total: how many features there are, a traced number where traced groups were given.
+    slots: a static number that `total` does not exceed.
+    """
+
+    numbers: list[Any]
+    total: Any
+    slots: int
+
+
+def as_groups(groups: Any, name: str) -> Groups:
+    """Check groups when a metric is made, while their values can be read.
+
+    Args:
+        groups: None, or integers 0 to n-1, every number present: an array, or a pytree of x's structure.
+        name: The metric, for errors.
+
+    Returns:
+        The groups and their number n.
+
+    Raises:
+        TypeError: Groups that are not integers.
+        ValueError: Negative numbers, or a number between 0 and the largest that no value has.
+    """
+    if groups is None:
+        return Groups(None, None)
+    leaves = jax.tree.leaves(groups)
+    for leaf in leaves:
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.integer):
+            raise TypeError(f"{name}: `groups` has dtype {jnp.result_type(leaf)}; it has to hold integers from 0 up.")
+    if not leaves or not all(check.is_concrete(leaf) for leaf in leaves):
+        return Groups(groups, None)
+    numbers = np.unique(np.concatenate([np.asarray(leaf).reshape(-1) for leaf in leaves]))
+    if numbers.size == 0 or numbers[0] < 0:
+        raise ValueError(f"{name}: `groups` has to hold at least one number, and none below 0; it holds {numbers[:5]}.")
+    missing = np.setdiff1d(np.arange(numbers[-1] + 1), numbers)
+    if missing.size:
+        raise ValueError(
+            f"{name}: `groups` runs up to {numbers[-1]}, but no value is in group {missing[0]}. Number the groups "
+            "from 0 without gaps, for example with numpy.unique(groups, return_inverse=True)."
+        )
+    return Groups(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.int32), groups), int(numbers[-1]) + 1)
+
+
+def features(x: Pytree, groups: Groups, name: str) -> Features:
+    """Number the features of one input.
+
+    Args:
+        x: One example, with at least one floating-point leaf.
+        groups: From `as_groups`. The numbers have each leaf's shape, or its leading part: `[H, W]` for `[H, W, C]`.
+        name: The metric, for errors.
+
+    Returns:
+        The features.
+
+    Raises:
+        TypeError: `x` has no floating-point leaf.
+        ValueError: Groups whose structure or shape does not fit.
+    """
+    check.arrays(x, name)
+    leaves = jax.tree_util.tree_leaves_with_path(x)
+    if not any(check.is_floating(leaf) for _, leaf in leaves):
+        kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for _, leaf in leaves}))
+        raise TypeError(
+            f"{name}: `x` has dtype {kinds}, and only floating-point values are changed. Convert images with "
+            "`x.astype(float32) / 255`; for token ids, cut the model at its embedding with "
+            "`body, head = jaxplain.split(f, path)` and evaluate `head`."
+        )
+    if groups.numbers is None:
+        return _default(leaves)
+    given = _like_x(groups.numbers, x, name, "groups")
+    numbers = [_numbers(g, leaf, path, name) for g, (path, leaf) in zip(given, leaves, strict=True)]
+    slots = sum(math.prod(jnp.shape(leaf)) for _, leaf in leaves) if groups.total is None else groups.total
+    total: Any = groups.total
+    if total is None:
+        total = 1 + jnp.max(jnp.stack([jnp.max(number) for number in numbers if number is not None]))
+    return Features(numbers, total, slots)
+
+
+def _default(leaves: list[Any]) -> Features:
+    numbers: list[Any] = []
+    total = 0
+    for _, leaf in leaves:
+        shape = jnp.shape(leaf)
+        if not check.is_floating(leaf):
+            numbers.append(None)
+            continue
+        own = shape[:2] if len(shape) == 3 else shape
+        index = total + jnp.arange(math.prod(own), dtype=jnp.int32).reshape(own)
+        numbers.append(_spread(index, shape))
+        total += math.prod(own)
+    return Features(numbers, total, total)
+
+
+def _numbers(group: Any, leaf: Any, path: Any, name: str) -> Any:
+    if not check.is_floating(leaf):
+        return None
+    shape = jnp.shape(leaf)
+    if shape[: jnp.ndim(group)] != jnp.shape(group):
+        where = jax.tree_util.keystr(path)
+        raise ValueError(
+            f"{name}: `groups{where}` has shape {jnp.shape(group)}, but `x{where}` has shape {shape}. Pass one number "
+            "for each value, or for each pixel ([H, W])."
+        )
+    return _spread(jnp.asarray(group), shape)
+
+
+def _spread(value: Array, shape: tuple[int, ...]) -> Array:
+    """Repeat over the trailing axes that `value` lacks."""
+    return jnp.broadcast_to(value.reshape(value.shape + (1,) * (len(shape) - value.ndim)), shape)
+
+
+def _like_x(value: Any, x: Pytree, name: str, argument: str) -> list[Any]:
+    """The leaves of a pytree that has to have x's structure."""
+    given, wanted = str(jax.tree.structure(value)), str(jax.tree.structure(x))
+    if given != wanted:
+        raise ValueError(f"{name}: `{argument}` has the structure {given}, but `x` has {wanted}.")
+    return jax.tree.leaves(value)
+
+
+def attribution_leaves(attribution: Pytree, x: Pytree, groups: Any, name: str) -> list[tuple[Any, Any]]:
+    """Pairs (attribution, leaf of x) over x's floating-point leaves, shapes checked and attributions widened.
+
+    An attribution has its leaf's shape, or its spatial shape `[H, W]` (a map), or that of its groups.
+    """
+    given = _like_x(attribution, x, name, "attribution")
+    leaves = jax.tree_util.tree_leaves_with_path(x)
+    numbers = [None] * len(leaves) if groups is None else jax.tree.leaves(groups)
+    pairs = []
+    for value, (path, leaf), number in zip(given, leaves, numbers, strict=True):
+        if not check.is_floating(leaf):
+            continue
+        shape, where = jnp.shape(leaf), jax.tree_util.keystr(path)
+        allowed = [shape] + ([shape[:2]] if len(shape) == 3 else []) + ([] if number is None else [jnp.shape(number)])
+        if jnp.shape(value) not in allowed:
+            raise ValueError(
+                f"{name}: `attribution{where}` has shape {jnp.shape(value)}, but `x{where}` has shape {shape}. Pass "
+                f"one of shape {' or '.join(map(str, dict.fromkeys(allowed)))}; for a batch use jax.vmap."
+            )
+        pairs.append((jnp.asarray(value).astype(wide_dtype(jnp.result_type(value))), leaf))
+    return pairs
+
+
+def feature_sums(attribution: Pytree, x: Pytree, groups: Groups, parts: Features, name: str) -> Array:
+    """The signed sum of an attribution over each feature's values, in float32 or wider.
+
+    Args:
+        attribution: Of x's structure; a leaf may be a map `[H, W]` for `[H, W, C]`, or have the shape of its groups.
+        x: The example.
+        groups: The caller's groups.
+        parts: The example's features.
+        name: The metric, for errors.
+
+    Returns:
+        `[slots]`, feature by feature; slots beyond the number of features are -inf.
+
+    Raises:
+        ValueError: An attribution whose structure or shape does not fit.
+    """
+    pairs = attribution_leaves(attribution, x, groups.numbers, name)
+    numbers = [number for number in parts.numbers if number is not None]
+    if groups.numbers is None:
+        sums = [a.reshape(-1) if a.ndim != 3 else a.sum(axis=-1).reshape(-1) for a, _ in pairs]
+        return jnp.concatenate(sums)
+    total = jnp.zeros(parts.slots, jnp.float32)
+    for (a, _), number in zip(pairs, numbers, strict=True):
+        own = number[(..., *(0,) * (number.ndim - a.ndim))]  # a map stands for all of a pixel's channels
+        total = total + jax.ops.segment_sum(a.reshape(-1), own.reshape(-1), parts.slots)
+    return jnp.where(jnp.arange(parts.slots) < parts.total, total, -jnp.inf)
