@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from jaxplain import plot
+from jaxplain.evaluate.faithfulness import deletion
+from jaxplain.evaluate.table import score_table
 from jaxplain.layers import layers
 
 RANDOM = np.random.default_rng(0)
@@ -359,6 +361,30 @@ def test_curves_mean_interval_and_control():
     assert axes.get_legend().get_texts()[0].get_text() == f"a  (area {area:.3g})"
 
 
+def test_curves_of_the_metrics_bring_their_places():
+    fraction = np.array([0, 0.5, 1.0])
+    class_curve = types.SimpleNamespace(fraction=np.stack([fraction] * 2), score=np.array([[3.0, 1, 0], [5, 1, 0]]))
+    axes = plot.curves({"a": class_curve, "random": types.SimpleNamespace(fraction=fraction, score=[4.0, 2, 0])}).axes[
+        0
+    ]
+    np.testing.assert_allclose(axes.lines[0].get_xdata(), fraction)
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), [4, 1, 0])
+    other = types.SimpleNamespace(fraction=fraction**2, score=[4.0, 2, 0])
+    with pytest.raises(ValueError, match="fractions differ"):
+        plot.curves({"a": class_curve, "random": other})
+
+
+def test_scores_table_of_the_metrics_marks_what_beats_the_control():
+    x = jnp.asarray(RANDOM.uniform(1, 2, size=(8, 6)), jnp.float32)
+    metrics = {"deletion": deletion(jnp.sum), "constant": deletion(lambda x: 0 * x.sum())}
+    table = score_table({"input": x, "reverse": -x}, metrics, x, key=jax.random.key(0), samples=200)
+    texts = drawn(plot.scores_table(table))
+    mean, half = table.values[0, 0].mean(), 1.96 * table.values[0, 0].std(ddof=1) / math.sqrt(8)
+    assert f"{mean:.2f} ± {half:.2f} *" in texts
+    assert sum(text.endswith(" *") for text in texts) == 1
+    assert {"deletion ↓", "* better than random (95% interval of the paired difference excludes 0)"} <= set(texts)
+
+
 def test_scores_table_intervals_best_and_undefined():
     values = np.array([1.0, 2.0, 4.0, np.nan])
     scores = {"a": {"deletion": values}, "b": {"deletion": 3.0}, "random": {"deletion": 0.1}}
@@ -368,7 +394,7 @@ def test_scores_table_intervals_best_and_undefined():
     best = texts[f"2.33 ± {half:.2f}"]
     assert best.get_weight() == "bold"
     assert texts["0.10"].get_weight() == "normal"
-    assert {"deletion ↓", "a of deletion: 1 undefined"} <= set(texts)
+    assert {"deletion ↓", "deletion of a: 1 undefined"} <= set(texts)
 
 
 # Features
@@ -534,6 +560,8 @@ def test_bad_types_are_refused():
         plot.samples([[1.0, 2.0], [3.0]])
     with pytest.raises(TypeError, match="not texts"):
         plot.tokens([[3, 4]], [[1.0, 2.0]])
+    with pytest.raises(TypeError, match="or what `score_table` returned"):
+        plot.scores_table([1.0])
     with pytest.raises(TypeError, match="has no fields"):
         plot.layer_table([3])
     with pytest.raises(TypeError, match="draw outside of jit"):

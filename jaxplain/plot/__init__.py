@@ -12,11 +12,12 @@ from jaxplain.plot.activation import activation_gallery, activations, filters
 from jaxplain.plot.curve import curves
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
+from jaxplain.plot.layer import layer_table
 from jaxplain.plot.learning import learning_curves
 from jaxplain.plot.parameter import parameter_histograms
 from jaxplain.plot.picture import samples, top_examples
 from jaxplain.plot.prediction import confusion_matrix, predictions
-from jaxplain.plot.table import layer_table, scores_table
+from jaxplain.plot.score import scores_table
 from jaxplain.plot.text import Markup, tokens, tokens_html
 
 __all__ = [

@@ -27,9 +27,10 @@ def curves(
 
     Args:
         values: `{method: curve}`, `[P]` or `[B, P]` for B examples: then the line is their mean and the band its 95 %
-            confidence interval, 1.96 s / sqrt(B). All have the same P.
+            confidence interval, 1.96 s / sqrt(B). All have the same P. What `deletion_curve` and `insertion_curve`
+            return serves too, and says where its points lie.
         control: Names of the curves to compare with, drawn grey and dashed.
-        x: Where the points lie, `[P]` and rising; by default evenly from 0 to 1.
+        x: Where the points lie, `[P]` and rising; by default the curves' own fractions, or evenly from 0 to 1.
         xlabel: What x is.
         ylabel: What the curves are.
         title: What all of it is.
@@ -49,13 +50,15 @@ def curves(
     if not values:
         raise ValueError("curves: `values` is empty; pass {method: curve}.")
     tables = {
-        str(method): np.atleast_2d(batch(curve, "curves", f"values[{method!r}]", {1: "[P]", 2: "[B, P]"}))
+        str(method): np.atleast_2d(
+            batch(getattr(curve, "score", curve), "curves", f"values[{method!r}]", {1: "[P]", 2: "[B, P]"})
+        )
         for method, curve in values.items()
     }
     lengths = {method: table.shape[1] for method, table in tables.items()}
     if len(set(lengths.values())) > 1 or min(lengths.values()) < 2:
         raise ValueError(f"curves: all curves need one number of points, at least 2, but have {lengths}.")
-    places = _places(x, next(iter(lengths.values())))
+    places = _places(x, values, next(iter(lengths.values())))
     controls = {control} if isinstance(control, str) else set(control)
     figure = canvas(5.6, 3.6, f"{title or 'Curves'} of {', '.join(tables)}: {ylabel} over {xlabel}")
     axes = figure.add_subplot()
@@ -80,9 +83,15 @@ def curves(
     return figure
 
 
-def _places(x: Any, points: int) -> np.ndarray:
+def _places(x: Any, values: Mapping[str, Any], points: int) -> np.ndarray:
+    """Where the points lie: as told, as all the curves say, or evenly."""
     if x is None:
-        return np.linspace(0, 1, points)
+        own = [np.atleast_2d(np.asarray(curve.fraction)) for curve in values.values() if hasattr(curve, "fraction")]
+        if not own:
+            return np.linspace(0, 1, points)
+        x = own[0][0]
+        if any(rows.shape[1] != points or not np.allclose(rows, x[None]) for rows in own):
+            raise ValueError("curves: the curves' fractions differ; draw curves of the same steps together.")
     places = batch(x, "curves", "x", {1: "[P]"})
     if len(places) != points or (np.diff(places) <= 0).any():
         raise ValueError(f"curves: `x` has to rise and hold {points} places, as the curves do, not {len(places)}.")

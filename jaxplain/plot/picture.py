@@ -150,7 +150,7 @@ def top_examples(
 
     Args:
         inputs: Images `[N, H, W(, C)]` of one list, or `[R, N, H, W(, C)]` of R lists (a class, a unit each), in the
-            lists' order.
+            lists' order: `images[ranking.indices]` of what `top_k` found.
         values: `[N]` or `[R, N]`; NaN marks a place that is not filled, which is left out.
         names: Names of the lists, `[R]`.
         labels: Texts or numbers written under each image, `[N]` or `[R, N]` (a label, an index in the dataset).
@@ -186,7 +186,7 @@ def top_examples(
     notes = None if labels is None else np.atleast_2d(np.asarray(labels))
     if notes is not None:
         same_length(notes.ravel(), table.ravel(), "top_examples", ("labels", "values"))
-    description = f"The {table.shape[1]} examples with the highest {value_name}" + (" of each row" if names else "")
+    description = f"The {table.shape[1]} examples at the top" + (" of each row" if names else "") + f", by {value_name}"
     figure = canvas(1.25 * table.shape[1] + 0.5, 1.9 * len(table), description)
     grid: Any = figure.subplots(*table.shape, squeeze=False)
     for (row, column), value in np.ndenumerate(table):
@@ -201,5 +201,5 @@ def top_examples(
         if column == 0:
             axes.set_ylabel(heads[row], fontsize=9)
     if len(table) > 1:
-        figure.suptitle(plain(f"highest {value_name} of each row"), fontsize=9)
+        figure.suptitle(plain(value_name), fontsize=9)
     return figure
