@@ -397,6 +397,11 @@ def test_scores_table_intervals_best_and_undefined():
     assert {"deletion ↓", "deletion of a: 1 undefined"} <= set(texts)
 
 
+def test_scores_table_shows_what_rounding_would_hide():
+    texts = drawn(plot.scores_table({"a": {"gap": [1e-7, 3e-7]}, "random": {"gap": 1.2}, "none": {"gap": 0.0}}))
+    assert {"2.0e-07 ± 2.0e-07", "1.20", "0.00"} <= set(texts)
+
+
 # Features
 
 

@@ -124,8 +124,11 @@ def _decimals(means: list[float]) -> int:
 def _text(entry: Entry | None, decimals: int) -> str:
     if entry is None or math.isnan(entry[0]):
         return "-"
-    half = "" if math.isnan(entry[1]) else f" ± {entry[1]:.{decimals}f}"
-    return f"{entry[0]:.{decimals}f}{half}"
+    # A gap of 1e-7 beside one of 1 is not nothing.
+    vanishes = entry[0] != 0 and round(entry[0], decimals) == 0
+    form = ".1e" if vanishes else f".{decimals}f"
+    half = "" if math.isnan(entry[1]) else f" ± {entry[1]:{form}}"
+    return f"{entry[0]:{form}}{half}"
 
 
 def _best(table: Mapping[tuple[str, str], Entry], metric: str, way: str, controls: set[str]) -> str | None:
