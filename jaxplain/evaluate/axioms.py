@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import as_baseline, resolve
-from jaxplain.evaluate.features import attribution_leaves
+from jaxplain.features import attribution_leaves
 from jaxplain.program.differentiate import total
 from jaxplain.program.function import Function, as_function, needs_key, setting
 from jaxplain.program.loop import wide_dtype
