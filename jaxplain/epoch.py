@@ -17,6 +17,7 @@ import optax
 from jaxplain.batching import batch_indices
 from jaxplain.criterion import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.program.function import Function, Static, setting
+from jaxplain.program.layout import traced_fast
 from jaxplain.types import Array, Pytree
 
 DROPOUT, STREAMS = 2**32 - 1, 2**32 - 2  # folded into the run's key, apart from every epoch's number
@@ -97,7 +98,10 @@ class Program(Function):
         return jnp.mean(losses), (self.model.partition(params)[1], jnp.mean(hits))
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """Forward, error, backpropagate, update."""
+        """Forward, error, backpropagate, update; in the backend's fast layout where it is compiled."""
+        return traced_fast(self._step)(state, batch)  # type: ignore[no-any-return]
+
+    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         trained, rest = self.model.partition(state.params)
         key = jax.random.fold_in(state.key, state.step)
         value_and_gradient = jax.value_and_grad(self.objective, has_aux=True)
@@ -112,6 +116,9 @@ class Program(Function):
 
     def evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
         """Loss and accuracy of each example in evaluation mode, both `[B]`."""
+        return traced_fast(self._evaluate)(params, batch)  # type: ignore[no-any-return]
+
+    def _evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
         return self.judge(self.model(params, *batch.inputs), batch.targets)
 
 

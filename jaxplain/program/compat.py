@@ -7,7 +7,7 @@ parameters of `scan`). Primitives are matched by name. The tests of this file fa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -88,6 +88,39 @@ def subprograms(equation: Equation) -> list[Program]:
     return found
 
 
+def is_plain(program: Program) -> bool:
+    """Whether all inputs of a program are arrays, none a reference or a token."""
+    return all(type(variable.aval) is jax.core.ShapedArray for variable in program.inputs)
+
+
+def with_subprograms(equation: Equation, change: Callable[[Any], Any]) -> Equation:
+    """The equation with each program in its parameters, open or closed as it is there, changed."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, tuple | list):
+            return type(value)(changed(part) for part in value) if any(map(is_program, value)) else value
+        return change(value) if is_program(value) else value
+
+    return equation.replace(params={name: changed(value) for name, value in equation.params.items()})
+
+
+def retraced(closed: Any, evaluate: Callable[[list[Any]], list[Any]]) -> Any:
+    """The program of `evaluate` over the inputs of another, as open or closed as the other."""
+    avals = [variable.aval for variable in closed.jaxpr.invars] if hasattr(closed, "consts") else closed.in_avals
+    again = jax.make_jaxpr(lambda *args: evaluate(list(args)))(*avals)
+    if hasattr(closed, "consts"):
+        return again
+    assert not again.consts, "an open program has no place for constants"
+    return again.jaxpr
+
+
+def known_parameters(equation: Equation, names: Collection[str]) -> bool:
+    """Whether an equation has these parameters, and no other that says something."""
+    return all(value is None or name in names for name, value in equation.params.items()) and all(
+        name in equation.params for name in names
+    )
+
+
 def is_literal(atom: Any) -> bool:
     """Whether an operand is a number written into the program."""
     return isinstance(atom, core.Literal)
@@ -145,10 +178,15 @@ def evaluate(jaxpr: Any, constants: Sequence[Any], args: Sequence[Any]) -> list[
 def evaluate_equation(program: Program, equation: Equation, values: Sequence[Any]) -> list[Any]:
     """Run one equation on the values of its operands; its context and name stack are kept."""
     used: dict[Variable, Any] = {}
+    operands = []
     for atom, value in zip(equation.invars, values, strict=True):
+        if is_literal(atom) and value is not literal_value(atom):
+            atom = core.Var(atom.aval)  # another value takes the place of the literal
+        operands.append(atom)
         if not is_literal(atom):
             used[atom] = value
-    return evaluate(segment(program, [equation], list(used), equation.outvars), [], list(used.values()))
+    part = segment(program, [equation.replace(invars=operands)], list(used), equation.outvars)
+    return evaluate(part, [], list(used.values()))
 
 
 class Loop(NamedTuple):

@@ -1,0 +1,307 @@
+"""Computes a traced function's convolutions and the gradients of its max pooling in the layout the backend is fast at.
+
+XLA's CPU backend has one fast kernel for convolutions: input `b01f` (batch, two spatial axes, features), kernel `01io`,
+output `b01f`. It brings the convolutions of the outermost program into that layout by itself, but not those in the body
+of a loop, where the gradients of convolutions then run in a generic kernel that is twenty to thirty times slower. The
+gradient of max pooling has no fast kernel at all. Both are written out here as operations that are fast everywhere.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxplain.program.compat import (
+    INLINED_CALLS,
+    REMATERIALIZED,
+    Equation,
+    Program,
+    Variable,
+    dtype_of,
+    evaluate,
+    is_literal,
+    is_plain,
+    known_parameters,
+    literal_value,
+    open_program,
+    retraced,
+    segment,
+    shape_of,
+    subprograms,
+    trace,
+    under_scope,
+    variables,
+    with_subprograms,
+)
+from jaxplain.program.function import Function, Static, as_function, freeze, is_array, needs_key, setting, thaw
+from jaxplain.program.pool import scatter_to_winners, unrolled
+
+DESCENDED = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
+"""Calls whose programs are rewritten. Custom derivatives are not: what they compute has a derivative of its own."""
+
+FAST = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
+"""Axes of input (batch, feature, spatial), kernel (output and input feature, spatial) and output (like the input)."""
+
+_CONVOLUTION = frozenset(
+    [
+        "window_strides",
+        "padding",
+        "lhs_dilation",
+        "rhs_dilation",
+        "dimension_numbers",
+        "feature_group_count",
+        "batch_group_count",
+        "precision",
+        "preferred_element_type",
+    ]
+)
+_POOLING = frozenset(("select_prim", "window_dimensions", "window_strides", "padding"))
+
+Rule = Callable[..., Any]
+
+
+class FastLayout(Function):
+    """A function in the backend's fast layout. Made by `fast_layout`."""
+
+    function: Any
+    platform: str | None = setting(default=None)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the function takes a key first."""
+        return needs_key(self.function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate the function on the arguments that it takes."""
+        inputs = jax.tree.map(lambda leaf: leaf if _is_traced(leaf) else Static(leaf), (args, kwargs))
+        held, structure = jax.tree.flatten(self.function)
+        leaves = [*held, *jax.tree.leaves(inputs)]
+        platform = self.platform or _platform(leaves)
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return thaw(_evaluated(structure, held, inputs, platform))
+        return thaw(_compiled(self, structure)(held, inputs, platform))
+
+
+def fast_layout(f: Callable[..., Any], *, platform: str | None = None) -> FastLayout:
+    """Compute the same as `f` with convolutions and max pooling's gradients in the layout that the CPU is fast at.
+
+    `f` is traced; in its program, and in the programs of `jit`, `scan`, `while`, `cond` and `remat` inside it, every
+    ungrouped 2-D convolution that is laid out otherwise is computed with input `b01f` and kernel `01io` between
+    explicit transposes, and every gradient of max pooling (overlapping windows and padding too) as comparisons with
+    the winner of each window, the first of equal ones as before. Everything else is kept as it is: other convolutions,
+    calls with a derivative of their own that is not taken yet, effects, scopes. Values agree to float rounding.
+
+    Apply it to what runs inside a loop, after differentiation and, where you own it, after `vmap`: to a training step,
+    to `jax.vmap(jax.grad(f))`, or to the whole function that holds the loop. The result can be transformed again, but
+    the derivative of its convolutions is a new one: wrap the outermost function (once more). `fit` and `explain_batch`
+    do this by themselves.
+
+    GPU and TPU choose layouts themselves, so there `f` is computed as it is. The platform is decided while tracing, by
+    the first that is known of: `platform`; the devices that the arguments are committed to (of a call outside `jit`);
+    `jax.default_device`; the default backend. The numbers are right whatever it was: pass `platform` where JAX cannot
+    know, as in a process with a GPU whose `jit` will run on the CPU, or in an export for another machine.
+
+    Args:
+        f: Any function of pytrees that JAX can trace. Arrays, numbers and what `f` itself holds as a pytree are
+            arguments of the program; other leaves (strings, booleans, functions) are passed on as they are, and so
+            are outputs that are no arrays.
+        platform: 'cpu' to rewrite, another platform's name to leave `f` as it is; None decides as said above.
+
+    Returns:
+        A function of the same arguments, compiled where it is called outside of `jit`. Cost: that of `f`; tracing
+        takes a little longer.
+
+    Raises:
+        Whatever `f` raises while it is traced.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from jax import lax
+        >>> def energy(image, kernel):
+        ...     return jnp.square(lax.conv(image, kernel, (1, 1), "SAME")).sum()
+        >>> image, kernel = jnp.ones((1, 1, 4, 4)), jnp.ones((2, 1, 3, 3))
+        >>> def descend(image, kernel):  # a loop over gradients
+        ...     step = lambda value, _: (value - 0.01 * jax.grad(energy)(value, kernel), None)
+        ...     return lax.scan(step, image, length=3)[0]
+        >>> quick = jax.jit(fast_layout(descend))(image, kernel)
+        >>> bool(jnp.allclose(quick, descend(image, kernel)))
+        True
+    """
+    return FastLayout(as_function(f), platform)
+
+
+def traced_fast(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`fast_layout(f)` where a call is being traced, and `f` where it is not: nothing is compiled for one call."""
+    quick = fast_layout(f)
+
+    def call(*args: Any) -> Any:
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((quick, args)))
+        return quick(*args) if traced else f(*args)
+
+    return call
+
+
+def _is_traced(leaf: Any) -> bool:
+    return is_array(leaf) or (isinstance(leaf, int | float | complex) and not isinstance(leaf, bool))
+
+
+def _platform(leaves: list[Any]) -> str:
+    """The platform on which a call with these arguments would run, as far as is known while tracing."""
+    for leaf in leaves:
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
+            return str(next(iter(leaf.devices())).platform)
+    device = getattr(jax.config, "jax_default_device", None)
+    if device is None:
+        return jax.default_backend()
+    return str(getattr(device, "platform", device))
+
+
+_COMPILED: weakref.WeakKeyDictionary[FastLayout, Any] = weakref.WeakKeyDictionary()
+
+
+def _compiled(wrapped: FastLayout, structure: Any) -> Any:
+    """The compiled function of one `FastLayout`, kept as long as that is."""
+    if wrapped not in _COMPILED:
+        # The structure may hold a closure with arrays. It is closed over, since JAX keeps those of arguments for ever.
+        def call(held: list[Any], inputs: Any, platform: str) -> Any:
+            return _evaluated(structure, held, inputs, platform)
+
+        _COMPILED[wrapped] = jax.jit(call, static_argnums=2)
+    return _COMPILED[wrapped]
+
+
+def _evaluated(structure: Any, held: list[Any], inputs: Any, platform: str) -> Any:
+    """The outputs, frozen, of the function of that structure which holds these leaves."""
+
+    def frozen(held: list[Any], inputs: Any) -> Any:
+        args, kwargs = thaw(inputs)
+        return freeze(jax.tree.unflatten(structure, held)(*args, **kwargs))
+
+    if platform != "cpu":
+        return frozen(held, inputs)
+    program, outputs = trace(frozen, held, inputs)
+    return jax.tree.unflatten(outputs, _run(program, jax.tree.leaves((held, inputs)), {}))
+
+
+def _run(program: Program, arguments: list[Any], done: dict[int, Any]) -> list[Any]:
+    """Evaluate a program in the fast layout; `done` holds the inner programs that are rewritten already."""
+    rules = {index: rule for index, e in enumerate(program.equations) if (rule := _rule(e)) is not None}
+    needed = _needed(program, rules)
+    values: dict[Variable, Any] = dict(zip(program.inputs, [*program.constants, *arguments], strict=True))
+    position = 0
+    for index, rule in rules.items():
+        equation = program.equations[index]
+        _advance(program, range(position, index), values, needed[index], done)
+        with under_scope(equation):
+            results = rule(*(literal_value(a) if is_literal(a) else values[a] for a in equation.invars))
+        values[equation.outvars[0]] = results
+        position = index + 1
+    _advance(program, range(position, len(program.equations)), values, set(variables(program.outputs)), done)
+    return [literal_value(atom) if is_literal(atom) else values[atom] for atom in program.outputs]
+
+
+def _needed(program: Program, rules: dict[int, Rule]) -> dict[int, set[Variable]]:
+    """The variables that are read at or after each rewritten equation."""
+    wanted = set(variables(program.outputs))
+    needed = {}
+    for index in reversed(range(len(program.equations))):
+        wanted.difference_update(program.equations[index].outvars)
+        wanted.update(variables(program.equations[index].invars))
+        if index in rules:
+            needed[index] = set(wanted)
+    return needed
+
+
+def _advance(
+    program: Program, stretch: range, values: dict[Variable, Any], needed: set[Variable], done: dict[int, Any]
+) -> None:
+    """Evaluate a stretch of equations together, and forget what is not needed after it."""
+    equations = [_rewritten(program.equations[index], done) for index in stretch]
+    defined = {v for equation in equations for v in equation.outvars}
+    inputs = dict.fromkeys(v for e in equations for v in variables(e.invars) if v not in defined)
+    results = [v for v in defined if v in needed]
+    if equations:
+        part = segment(program, equations, list(inputs), results)
+        values.update(zip(results, evaluate(part, [], [values[v] for v in inputs]), strict=True))
+    for variable in [v for v in values if v not in needed]:
+        del values[variable]
+
+
+def _rewritten(equation: Equation, done: dict[int, Any]) -> Equation:
+    """The equation with the programs inside it in the fast layout, where that changes them."""
+    if equation.primitive.name not in DESCENDED or not _holds_slow(equation):
+        return equation
+    return with_subprograms(equation, functools.partial(_rewritten_program, done=done))
+
+
+def _rewritten_program(closed: Any, done: dict[int, Any]) -> Any:
+    if id(closed) not in done:
+        # The old program is kept beside the new one, so that its id is not given to another.
+        done[id(closed)] = closed, retraced(closed, functools.partial(_run, open_program(closed), done=done))
+    return done[id(closed)][1]
+
+
+def _holds_slow(equation: Equation) -> bool:
+    """Whether an equation, or one in a program inside it that is rewritten, is in a slow layout."""
+    if _rule(equation) is not None:
+        return True
+    if equation.primitive.name not in DESCENDED:
+        return False
+    inner = subprograms(equation)
+    return all(is_plain(p) for p in inner) and any(_holds_slow(e) for p in inner for e in p.equations)
+
+
+def _rule(equation: Equation) -> Rule | None:
+    """How to compute an equation in the fast layout; None where it is left as it is."""
+    name = equation.primitive.name
+    if name == "conv_general_dilated" and _is_slow_convolution(equation):
+        return functools.partial(_convolution, **equation.params)
+    if name == "select_and_scatter_add" and _is_known_pooling(equation):
+        parameters = dict(equation.params)
+        keeps = lax.ge if parameters.pop("select_prim").name == "ge" else lax.le
+        return functools.partial(scatter_to_winners, keeps=keeps, **parameters)
+    return None
+
+
+def _is_slow_convolution(equation: Equation) -> bool:
+    parameters, operand = equation.params, equation.invars[0]
+    return (
+        known_parameters(equation, _CONVOLUTION)
+        and len(shape_of(operand)) == 4
+        and jnp.issubdtype(dtype_of(operand), jnp.floating)
+        and parameters["feature_group_count"] == parameters["batch_group_count"] == 1
+        and tuple(parameters["dimension_numbers"]) != FAST
+    )
+
+
+def _is_known_pooling(equation: Equation) -> bool:
+    parameters = equation.params
+    return (
+        known_parameters(equation, _POOLING)
+        and jnp.issubdtype(dtype_of(equation.invars[1]), jnp.floating)
+        and parameters["select_prim"].name in ("ge", "le")
+        and unrolled(parameters["window_dimensions"])
+    )
+
+
+def _convolution(image: Any, kernel: Any, *, dimension_numbers: Any, **parameters: Any) -> Any:
+    """A convolution of two spatial axes as b01f x 01io -> b01f, with transposes around it."""
+    image_axes, kernel_axes, result_axes = dimension_numbers
+    result = lax.conv_general_dilated(
+        _transposed(image, (image_axes[0], *image_axes[2:], image_axes[1])),
+        _transposed(kernel, (*kernel_axes[2:], kernel_axes[1], kernel_axes[0])),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        **parameters,
+    )
+    order = (result_axes[0], *result_axes[2:], result_axes[1])  # where each axis of the result goes
+    return _transposed(result, tuple(order.index(axis) for axis in range(4)))
+
+
+def _transposed(value: Any, order: tuple[int, ...]) -> Any:
+    return value if order == (0, 1, 2, 3) else lax.transpose(value, order)
