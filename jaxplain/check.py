@@ -73,8 +73,11 @@ def finite(x: Any, name: str, argument: str = "x") -> None:
 
 
 def _all_finite(leaf: Any) -> Any:
-    # NumPy arrays are read where they are; a device array is reduced on its device.
-    return np.isfinite(leaf).all() if isinstance(leaf, np.ndarray | float) else jnp.isfinite(leaf).all()
+    # NumPy arrays are read where they are; a device array is reduced on its device, now even if something is traced.
+    if isinstance(leaf, np.ndarray | float):
+        return np.isfinite(leaf).all()
+    with jax.ensure_compile_time_eval():
+        return jnp.isfinite(leaf).all()
 
 
 def batch_length(x: Any, name: str) -> int:
@@ -152,3 +155,18 @@ def label_range(values: np.ndarray, size: int, name: str) -> None:
             f"{name}: target {int(wrong.reshape(-1)[0])} is outside the model's {size} outputs; targets run from 0 to "
             f"{size - 1}."
         )
+
+
+def threefry(key: Any, name: str) -> None:
+    """Require one threefry key: draws of an `rbg` key change with the batch they are made in."""
+    data = hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if not data and jnp.shape(key) != (2,):
+        raise TypeError(f"{name}: `key` has to be a PRNG key, such as jax.random.key(0), not {key!r}.")
+    kind = str(jax.random.key_impl(key if data else jax.random.key(0)))  # raw keys are of the default kind
+    if "threefry" not in kind and "fry" not in kind:
+        raise TypeError(
+            f"{name}: `key` is of the kind {kind!r}, whose draws depend on how examples are batched. Make a threefry "
+            "key: jax.random.key(0, impl='threefry2x32')."
+        )
+    if data and jnp.shape(key) != ():
+        raise ValueError(f"{name}: `key` has shape {jnp.shape(key)}; pass one key, each example's is folded from it.")

@@ -147,3 +147,8 @@ def as_function(f: Callable[..., Any]) -> Any:
         owner = f.__self__
         return _Method(Static(f.__func__), owner if is_node(owner) else Static(owner))
     return Static(f)
+
+
+def needs_key(e: Any) -> bool:
+    """Whether a call of an explanation or metric takes a key first; plain functions do not say so and take none."""
+    return bool(getattr(e, "needs_key", False))
