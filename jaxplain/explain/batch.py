@@ -1,0 +1,125 @@
+"""Explain a batch: one compiled program for each structure and shape, whatever the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain import check
+from jaxplain.explain.adaptive import refine
+from jaxplain.explain.path import IntegratedGradients
+from jaxplain.program.function import Function, as_function, needs_key
+from jaxplain.program.hoist import hoisted, holds_foreign_code
+from jaxplain.program.layout import fast_layout
+from jaxplain.types import Array, Pytree
+
+
+def explain_batch(
+    e: Callable[..., Any], x: Pytree, *args: Any, key: Array | None = None, index: Any = None, values: bool = True
+) -> Pytree:
+    """Explain every example of a batch in one compiled call: `vmap` of `e`, jitted with `e` itself as an argument.
+
+    Parameters, baselines and other array settings enter the program as arguments: new parameters neither retrace nor
+    become constants, and are never donated. Integrated gradients with a `tolerance` are refined example by example.
+
+    Args:
+        e: An explanation for one example, `e(x, *args)` or, if random, `e(key, x, *args)`.
+        x: The inputs, `[B, ...]` on every leaf.
+        *args: Further arguments of `e`: pytrees with a leading axis B, or Python scalars and 0-d arrays, which all
+            examples share (one target for all).
+        key: A typed threefry key; needed where `e` is random, unused where it is not. Example i draws from
+            `fold_in(key, index[i])`, so its draws depend neither on the batch it is in nor on the batch's size.
+        index: Global indices of the examples, integers `[B]`; None counts from 0.
+        values: Whether to read the inputs first (NaN and infinities, targets outside the outputs), which waits for
+            them to be computed; False leaves such values to show up as NaN in the result.
+
+    Returns:
+        What `e` returns, with a leading axis B. Cost: B explanations.
+
+    Raises:
+        ValueError: An empty batch, leading axes that differ, NaN or infinite inputs, targets outside the outputs, a
+            missing key.
+        TypeError: An `rbg` key, whose draws depend on the batch.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from jaxplain.explain.gradient import gradient
+        >>> explain_batch(gradient(lambda x, k: x[k] ** 2), jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([0, 1]))
+        Array([[2., 0.],
+               [0., 8.]], dtype=float32)
+    """
+    function = as_function(e)
+    size = check.batch_length(x, "explain_batch")
+    args = tuple(_shared_or_batched(value, size, position) for position, value in enumerate(args))
+    if values:
+        check.finite(x, "explain_batch")
+        _check_calls(function, x, args)
+    keys = _keys(function, key, index, size)
+    if isinstance(function, IntegratedGradients) and function.adaptive:
+        return refine(function, x, args, keys)
+    if holds_foreign_code(function):
+        return hoisted(_mapped, function, keys, x, args)
+    return _explain(function, keys, x, args)
+
+
+def _mapped(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
+    """The batched explanation, in the layout that the backend is fast at."""
+    return fast_layout(lambda *inputs: jax.vmap(_call(e))(*inputs))(keys, x, args)
+
+
+def _call(e: Any) -> Callable[..., Any]:
+    return lambda key, x, args: e(x, *args) if key is None else e(key, x, *args)
+
+
+_explain = jax.jit(_mapped)
+
+
+def _shared_or_batched(value: Any, size: int, position: int) -> Any:
+    """Repeat what all examples share; require the batch's length of everything else."""
+
+    def leaf(array: Any) -> Any:
+        if jnp.ndim(array) == 0:
+            return jnp.broadcast_to(jnp.asarray(array), (size,))
+        if jnp.shape(array)[0] != size:
+            raise ValueError(
+                f"explain_batch: argument {position + 1} after `x` has shape {jnp.shape(array)}, but the batch has "
+                f"{size} examples. Pass one value for each example, or one number for all."
+            )
+        return array
+
+    return jax.tree.map(leaf, value)
+
+
+def _keys(e: Any, key: Array | None, index: Any, size: int) -> Array | None:
+    """One key for each example, or None where the explanation is not random."""
+    if not needs_key(e):
+        return None
+    if key is None:
+        raise ValueError(
+            f"explain_batch: {getattr(e, 'name', type(e).__name__)} is random and needs a key: "
+            "explain_batch(e, x, ..., key=jax.random.key(0))."
+        )
+    check.threefry(key, "explain_batch")
+    index = jnp.arange(size) if index is None else jnp.asarray(index)
+    if index.shape != (size,):
+        raise ValueError(f"explain_batch: `index` has shape {index.shape}, but the batch has {size} examples.")
+    return _fold(key, index)
+
+
+@jax.jit
+def _fold(key: Array, index: Array) -> Array:
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def _check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:
+    """Let every score inside the explanation look at the concrete arguments that it will be called with."""
+    if not isinstance(e, Function):
+        return
+    look = getattr(e, "check_call", None)
+    if look is not None and all(check.is_concrete(leaf) for leaf in jax.tree.leaves((x, args))):
+        look(x, *args)
+    for inner in ("score", "explain"):
+        _check_calls(getattr(e, inner, None), x, args)

@@ -1,0 +1,107 @@
+"""Loops over the points that a method evaluates, a chunk at a time, so that memory does not grow with their number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxplain.types import Array, Pytree
+
+
+def wide_dtype(dtype: Any) -> Any:
+    """The dtype in which values of `dtype` are summed: float32 or wider."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def widen(tree: Pytree) -> Pytree:
+    """Cast floating-point leaves to float32 or wider."""
+    return jax.tree.map(
+        lambda leaf: leaf.astype(wide_dtype(leaf.dtype)) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree
+    )
+
+
+def chunked(fold: Callable[..., Any], init: Any, items: Pytree, batch_size: int) -> Any:
+    """Fold over items a chunk at a time: `carry = fold(carry, chunk, mask)`.
+
+    The last chunk is filled up with copies of the last item, and `mask` (`[batch_size]`, bool) says which are real:
+    copies of a real item are as finite as the item itself.
+
+    Args:
+        fold: `(carry, chunk, mask) -> carry`, with a leading axis of `batch_size` on the chunk's leaves.
+        init: The first carry.
+        items: A pytree with a common leading axis, at least 1.
+        batch_size: How many items a chunk holds.
+
+    Returns:
+        The last carry. Cost: ceil(items / batch_size) calls of `fold`, in one `lax.scan`.
+    """
+    total = jax.tree.leaves(items)[0].shape[0]
+    size = min(batch_size, total)
+    chunks = -(-total // size)
+    index = jnp.minimum(jnp.arange(chunks * size), total - 1)
+    mask = (jnp.arange(chunks * size) < total).reshape(chunks, size)
+    padded = jax.tree.map(lambda leaf: leaf[index].reshape(chunks, size, *leaf.shape[1:]), items)
+    if chunks == 1:
+        return fold(init, jax.tree.map(lambda leaf: leaf[0], padded), mask[0])
+    return lax.scan(lambda carry, step: (fold(carry, *step), None), init, (padded, mask))[0]
+
+
+def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -> Pytree:
+    """The sum of `term(item)` over items, `batch_size` terms evaluated at once and summed in float32 or wider.
+
+    Args:
+        term: From one item (a leaf without its leading axis) to a pytree of arrays.
+        items: A pytree with a common leading axis.
+        batch_size: How many terms are evaluated at once, by `jax.vmap`.
+
+    Returns:
+        The sum, of the structure of a term. Cost: one evaluation of `term` per item (rounded up to whole chunks).
+    """
+
+    def fold(carry: Pytree, chunk: Any, mask: Array) -> Pytree:
+        terms = widen(jax.vmap(term)(chunk))
+        return jax.tree.map(lambda total, part: total + masked(part, mask).sum(axis=0), carry, terms)
+
+    one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
+    init = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide_dtype(leaf.dtype)), one)
+    return chunked(fold, init, items, batch_size)
+
+
+def chunked_moments(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -> tuple[Pytree, Pytree]:
+    """Mean and sum of squared deviations of `term(item)` over items, merged chunk by chunk (Chan et al. 1979).
+
+    Nothing is subtracted from a large sum of squares, so a small variance beside a large mean stays right.
+
+    Args:
+        term: As in `chunked_sum`.
+        items: As in `chunked_sum`.
+        batch_size: As in `chunked_sum`.
+
+    Returns:
+        (mean, m2), each of a term's structure, in float32 or wider. Cost: as `chunked_sum`.
+    """
+
+    def fold(carry: tuple[Array, Pytree, Pytree], chunk: Any, mask: Array) -> tuple[Array, Pytree, Pytree]:
+        count, mean, square = carry
+        terms, new = widen(jax.vmap(term)(chunk)), mask.sum().astype(jnp.float32)
+        means = jax.tree.map(lambda part: masked(part, mask).sum(axis=0) / new, terms)
+        squares = jax.tree.map(lambda p, m: masked(jnp.square(p - m[None]), mask).sum(axis=0), terms, means)
+        total = count + new
+        delta = jax.tree.map(jnp.subtract, means, mean)
+        mean = jax.tree.map(lambda m, d: m + d * (new / total), mean, delta)
+        square = jax.tree.map(lambda a, b, d: a + b + jnp.square(d) * (count * new / total), square, squares, delta)
+        return total, mean, square
+
+    one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide_dtype(leaf.dtype)), one)
+    _, mean, square = chunked(fold, (jnp.zeros(()), zeros, zeros), items, batch_size)
+    return mean, square
+
+
+def masked(values: Array, mask: Array) -> Array:
+    """Values with zeros where the leading axis' mask is False."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (values.ndim - 1)), values, jnp.zeros_like(values))

@@ -1,0 +1,134 @@
+"""The table of every public method and wrapper, with cheap settings and the laws that each one claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+import jaxplain
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method: how to build it from a score, whether it is random, and what it claims."""
+
+    name: str
+    build: Callable[[Any], Any]
+    random: bool = False
+    complete: bool = False  # sums to f(x) - f(0) on smooth scores
+    linear: bool = False  # e(a f + b g) = a e(f) + b e(g), for the same key
+    symmetric: bool = True  # equal inputs with equal roles get equal attributions
+    tolerance: float = 1e-5
+
+    def explain(self, f: Any, x: Any, *args: Any, key: int = 0) -> Any:
+        e = self.build(f)
+        return e(jax.random.key(key), x, *args) if self.random else e(x, *args)
+
+
+METHODS = (
+    Row("gradient", jaxplain.gradient, linear=True),
+    Row("saliency", jaxplain.saliency),
+    Row("input_x_gradient", jaxplain.input_x_gradient, linear=True),
+    Row("integrated_gradients", lambda f: jaxplain.integrated_gradients(f, steps=16), complete=True, linear=True),
+    Row(
+        "integrated_gradients",
+        lambda f: jaxplain.integrated_gradients(f, steps=10, rule="midpoint", batch_size=4, baseline=0.0),
+        linear=True,
+    ),
+    Row(
+        "integrated_gradients",
+        lambda f: jaxplain.integrated_gradients(f, steps=8, tolerance=1e-4, max_steps=128),
+        complete=True,
+    ),
+    Row(
+        "integrated_gradients_with_gap",
+        lambda f: _Attribution(jaxplain.integrated_gradients_with_gap(f, steps=16)),
+        complete=True,
+    ),
+    Row(
+        "expected_gradients",
+        lambda f: jaxplain.expected_gradients(f, 0.0, samples=8, batch_size=3),
+        random=True,
+        linear=True,
+    ),
+    Row(
+        "smoothgrad",
+        lambda f: jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=5, batch_size=2),
+        random=True,
+        linear=True,
+        symmetric=False,
+    ),
+    Row(
+        "smoothgrad",
+        lambda f: jaxplain.smoothgrad(jaxplain.expected_gradients(f, samples=3), sigma=0.1, samples=3),
+        random=True,
+        linear=True,
+        symmetric=False,
+    ),
+    Row(
+        "smoothgrad_squared",
+        lambda f: jaxplain.smoothgrad_squared(jaxplain.gradient(f), sigma=0.1, samples=5),
+        random=True,
+        symmetric=False,
+    ),
+    Row(
+        "vargrad",
+        lambda f: jaxplain.vargrad(jaxplain.gradient(f), sigma=0.1, samples=5, batch_size=2),
+        random=True,
+        symmetric=False,
+    ),
+)
+
+
+OTHERS = {
+    "activation_maximization": "makes an input",
+    "activation_patching": "compares two inputs",
+    "attribution_patching": "compares two inputs",
+    "conductance": "needs a layer",
+    "explain_batch": "drives a method",
+    "internal_influence": "needs a layer",
+    "jitter": "a transform",
+    "l2": "a penalty",
+    "pixels": "a parameterisation",
+    "total_variation": "a penalty",
+}
+"""Public names of `jaxplain.explain` that are no method of the table, and why."""
+
+
+class _Attribution(jaxplain.Function):
+    """The attribution alone of a method that returns more."""
+
+    explain: Any
+
+    @property
+    def needs_key(self) -> bool:
+        return bool(self.explain.needs_key)
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self.explain(*inputs).attribution
+
+
+def network(key: int = 0, features: int = 4, hidden: int = 8, classes: int = 3) -> Any:
+    """Parameters of a small network of two layers."""
+    keys = jax.random.split(jax.random.key(key), 3)
+    return {
+        "first": jax.random.normal(keys[0], (features, hidden)),
+        "bias": 0.1 * jax.random.normal(keys[1], (hidden,)),
+        "second": jax.random.normal(keys[2], (hidden, classes)),
+    }
+
+
+def smooth(params: Any, x: Any) -> Any:
+    """A batch-first smooth network."""
+    flat = x.reshape(x.shape[0], -1)
+    return jnp.tanh(flat @ params["first"] + params["bias"][None]) @ params["second"]
+
+
+def rectified(params: Any, x: Any) -> Any:
+    """A batch-first piecewise linear network."""
+    flat = x.reshape(x.shape[0], -1)
+    return jax.nn.relu(flat @ params["first"] + params["bias"][None]) @ params["second"]

@@ -1,0 +1,139 @@
+"""explain_batch: one program whatever the parameters, keys by global index, errors in the caller's terms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxplain
+from jaxplain.explain import batch
+
+X = jax.random.normal(jax.random.key(0), (5, 4))
+TARGETS = jnp.array([0, 1, 2, 1, 0])
+KEY = jax.random.key(7)
+TRACES: list[str] = []
+
+
+def apply(params, inputs):
+    TRACES.append("apply")
+    return jnp.tanh(inputs @ params["kernel"]) + params["bias"][None]
+
+
+def parameters(key):
+    return {"kernel": jax.random.normal(jax.random.key(key), (4, 3)), "bias": jnp.arange(3.0) * key}
+
+
+def test_it_is_the_loop_over_examples():
+    e = jaxplain.integrated_gradients(jaxplain.logit(apply, parameters(0)), steps=4)
+    result = jaxplain.explain_batch(e, X, TARGETS)
+    np.testing.assert_allclose(result, jnp.stack([e(x, k) for x, k in zip(X, TARGETS, strict=True)]), atol=1e-6)
+    shared = jaxplain.explain_batch(e, X, 1)
+    np.testing.assert_allclose(shared[0], e(X[0], 1), atol=1e-6)
+
+
+def test_new_parameters_neither_retrace_nor_become_constants():
+    def explain(key, size=5):
+        return jaxplain.explain_batch(
+            jaxplain.gradient(jaxplain.logit(apply, parameters(key))), X[:size], TARGETS[:size]
+        )
+
+    explain(0)
+    traces, programs = len(TRACES), batch._explain._cache_size()
+    results = [explain(key) for key in (1, 2)]
+    assert len(TRACES) == traces
+    assert batch._explain._cache_size() == programs
+    assert float(jnp.abs(results[0] - results[1]).max()) > 0.1
+    e = jaxplain.gradient(jaxplain.logit(lambda p, x: jnp.sin(x @ p), jnp.full((4, 3000), 0.12345)))
+    text = batch._explain.lower(e, None, X, (TARGETS,)).as_text()
+    assert "0.12345" not in text
+    assert "tensor<4x3000xf32>" in text
+
+
+def test_foreign_closures_are_compiled_once_and_hold_no_constants(monkeypatch):
+    weight, traces = jax.random.normal(jax.random.key(3), (4, 3)), []
+
+    def f(x, k):
+        traces.append(None)
+        return jnp.tanh(x @ weight)[k]
+
+    def refused(*_):
+        raise AssertionError("a closure must not be baked into the program of explain_batch")
+
+    monkeypatch.setattr(batch, "_explain", refused)
+    e = jaxplain.gradient(f)
+    first = jaxplain.explain_batch(e, X, TARGETS, values=False)
+    count = len(traces)
+    second = jaxplain.explain_batch(jaxplain.gradient(f), X + 1, TARGETS, values=False)
+    assert len(traces) == count
+    np.testing.assert_allclose(first, jax.vmap(jax.grad(f))(X, TARGETS), atol=1e-6)
+    np.testing.assert_allclose(second, jax.vmap(jax.grad(f))(X + 1, TARGETS), atol=1e-6)
+
+
+def test_draws_depend_on_the_index_and_not_on_the_batch():
+    e = jaxplain.smoothgrad(jaxplain.gradient(jaxplain.logit(apply, parameters(0))), sigma=0.3, samples=3)
+    whole = jaxplain.explain_batch(e, X, TARGETS, key=KEY)
+    for index, row in enumerate(whole):
+        alone = e(jax.random.fold_in(KEY, index), X[index], TARGETS[index])
+        np.testing.assert_allclose(row, alone, atol=1e-6)
+    part = jaxplain.explain_batch(e, X[3:], TARGETS[3:], key=KEY, index=jnp.array([3, 4]))
+    np.testing.assert_allclose(part, whole[3:], atol=1e-6)
+    again = jaxplain.explain_batch(e, X, TARGETS, key=KEY)
+    np.testing.assert_array_equal(again, whole)
+
+
+def test_a_key_changes_nothing_where_nothing_is_random():
+    e = jaxplain.gradient(jaxplain.logit(apply, parameters(0)))
+    np.testing.assert_array_equal(jaxplain.explain_batch(e, X, TARGETS, key=KEY), jaxplain.explain_batch(e, X, TARGETS))
+
+
+def test_it_can_be_transformed():
+    def size(scale):
+        params = {"kernel": scale * parameters(0)["kernel"], "bias": jnp.zeros(3)}
+        return jnp.square(jaxplain.explain_batch(jaxplain.gradient(jaxplain.logit(apply, params)), X, TARGETS)).sum()
+
+    slope = (size(1.01) - size(0.99)) / 0.02
+    np.testing.assert_allclose(jax.grad(size)(1.0), slope, rtol=1e-2)
+    np.testing.assert_allclose(jax.jit(size)(1.0), size(1.0), rtol=1e-5)
+
+
+def test_loops_of_convolutions_are_in_the_fast_layout():
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
+
+    def network(params, images):
+        maps = lax.conv_general_dilated(images, params, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return lax.reduce_window(maps, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME").mean((1, 2))
+
+    e = jaxplain.integrated_gradients(jaxplain.logit(network, kernel), steps=4)
+    images = jax.random.normal(KEY, (3, 6, 6, 1))
+    text = batch._explain.lower(e, None, images, (TARGETS[:3],)).as_text()
+    layouts = {
+        line.split("dim_numbers = ")[1].split(", window")[0] for line in text.splitlines() if "convolution(" in line
+    }
+    assert layouts == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
+    assert "select_and_scatter" not in text
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda e: jaxplain.explain_batch(e, X, TARGETS), ValueError, "smoothgrad is random and needs a key"),
+        (lambda e: jaxplain.explain_batch(e, X, TARGETS, key=jax.random.key(0, impl="rbg")), TypeError, "rbg"),
+        (lambda e: jaxplain.explain_batch(e, X[:0], TARGETS[:0], key=KEY), ValueError, "explain_batch"),
+        (lambda e: jaxplain.explain_batch(e, X, TARGETS[:3], key=KEY), ValueError, "the batch has 5 examples"),
+        (lambda e: jaxplain.explain_batch(e, X, TARGETS, key=KEY, index=jnp.arange(4)), ValueError, "`index`"),
+        (lambda e: jaxplain.explain_batch(e, X.at[1, 1].set(jnp.nan), TARGETS, key=KEY), ValueError, "explain_batch"),
+        (lambda e: jaxplain.explain_batch(e, X, TARGETS + 2, key=KEY), ValueError, "3"),
+        (lambda e: jaxplain.explain_batch(e, {"a": X, "b": X[:2]}, TARGETS, key=KEY), ValueError, "explain_batch"),
+    ],
+)
+def test_errors_say_what_is_wrong(call, error, message):
+    e = jaxplain.smoothgrad(jaxplain.gradient(jaxplain.logit(apply, parameters(0))), sigma=0.3, samples=3)
+    with pytest.raises(error, match=message):
+        call(e)
+
+
+def test_values_are_not_read_where_that_is_not_wanted():
+    e = jaxplain.gradient(jaxplain.logit(apply, parameters(0)))
+    result = jaxplain.explain_batch(e, X.at[1, 1].set(jnp.nan), TARGETS, values=False)
+    assert np.isnan(result).any(axis=1).tolist() == [False, True, False, False, False]

@@ -1,0 +1,224 @@
+"""Laws and transformations over the table of all methods."""
+
+from __future__ import annotations
+
+import inspect
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from methods import METHODS, OTHERS, Row, network, rectified, smooth
+
+import jaxplain
+
+every = pytest.mark.parametrize("row", METHODS, ids=[f"{row.name}-{i}" for i, row in enumerate(METHODS)])
+X = jnp.array([0.5, -1.0, 2.0, 0.25])
+
+
+def test_every_public_method_has_a_row():
+    named = {row.name for row in METHODS} | set(OTHERS)
+    public = {n for n in jaxplain.__all__ if getattr(jaxplain, n).__module__.startswith("jaxplain.explain.")}
+    assert public == named
+    for name in jaxplain.__all__:
+        assert inspect.getdoc(getattr(jaxplain, name)), name
+
+
+@every
+def test_dummy_features_get_zero(row: Row):
+    a = row.explain(lambda x: jnp.sin(x[0]) * x[2], X)
+    assert a[1] == 0
+    assert a[3] == 0
+
+
+@every
+def test_completeness(row: Row):
+    f = jaxplain.logit(smooth, network())
+    gap = float(row.explain(f, X, 1).sum() - (f(X, 1) - f(jnp.zeros(4), 1)))
+    if row.complete:
+        assert abs(gap) < 1e-4
+    else:
+        assert np.isfinite(gap)
+
+
+@every
+def test_linearity_in_the_score(row: Row):
+    f, g = jaxplain.logit(smooth, network(1)), jaxplain.logit(smooth, network(2))
+    if not row.linear:
+        return
+    mixed = row.explain(lambda x: 2 * f(x, 0) - 3 * g(x, 1), X)
+    parts = 2 * row.explain(f, X, 0) - 3 * row.explain(g, X, 1)
+    np.testing.assert_allclose(mixed, parts, atol=1e-4)
+
+
+@every
+def test_symmetric_features_get_the_same(row: Row):
+    a = row.explain(lambda x: x[0] * x[1] + jnp.tanh(x[0] + x[1]) + x[2], jnp.array([0.7, 0.7, 1.0]))
+    if row.symmetric:
+        np.testing.assert_allclose(a[0], a[1], rtol=1e-5)
+    else:
+        assert np.isfinite(np.asarray(a)).all()
+
+
+@every
+def test_implementation_invariance(row: Row):
+    params = network()
+
+    def other(params, x):
+        hidden = x.reshape(x.shape[0], -1) @ params["first"] + params["bias"][None]
+        return jnp.einsum("bh,hk->bk", jnp.where(hidden > 0, hidden, 0.0), params["second"])
+
+    one, two = (row.explain(jaxplain.logit(net, params), X, 2) for net in (rectified, other))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@every
+def test_jit_equals_eager(row: Row):
+    f = jaxplain.logit(rectified, network())
+    eager, jitted = row.explain(f, X, 1), jax.jit(lambda x: row.explain(f, x, 1))(X)
+    np.testing.assert_allclose(eager, jitted, atol=1e-5)
+
+
+@every
+def test_vmap_equals_a_loop_and_explain_batch(row: Row):
+    f = jaxplain.logit(rectified, network())
+    e, key = row.build(f), jax.random.key(7)
+    x = jax.random.normal(jax.random.key(1), (5, 4))
+    labels = jnp.array([0, 1, 2, 0, 1])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(5))
+    if row.random:
+        loop = jnp.stack([e(k, a, b) for k, a, b in zip(keys, x, labels, strict=True)])
+        mapped = jax.vmap(e)(keys, x, labels)
+    else:
+        loop = jnp.stack([e(a, b) for a, b in zip(x, labels, strict=True)])
+        mapped = jax.vmap(e)(x, labels)
+    np.testing.assert_allclose(mapped, loop, atol=1e-5)
+    if not getattr(e, "adaptive", False):  # the driver refines examples one by one, to the same tolerance
+        np.testing.assert_allclose(jaxplain.explain_batch(e, x, labels, key=key), loop, atol=1e-5)
+
+
+@every
+def test_all_classes_at_once(row: Row):
+    f = jaxplain.logit(smooth, network())
+    e = row.build(f)
+    if row.random:
+        together = jax.vmap(e, (None, None, 0))(jax.random.key(3), X, jnp.arange(3))
+        single = jnp.stack([e(jax.random.key(3), X, k) for k in range(3)])
+    else:
+        together = jax.vmap(e, (None, 0))(X, jnp.arange(3))
+        single = jnp.stack([e(X, k) for k in range(3)])
+    np.testing.assert_allclose(together, single, atol=1e-5)
+
+
+@every
+def test_one_chunk_equals_many(row: Row):
+    e = row.build(jaxplain.logit(smooth, network()))
+    inner = getattr(e, "explain", e) if not hasattr(e, "batch_size") else e
+    if not hasattr(inner, "batch_size"):
+        return
+    import dataclasses
+
+    results = [
+        row.explain(jaxplain.logit(smooth, network()), X, 0)
+        if size is None
+        else _call(row, dataclasses.replace(inner, batch_size=size))
+        for size in (1, 3, 100)
+    ]
+    for other in results[1:]:
+        chex.assert_trees_all_close(results[0], other, atol=1e-5)
+
+
+def _call(row: Row, e):
+    return e(jax.random.key(0), X, 0) if row.random else e(X, 0)
+
+
+@every
+def test_gradient_through_the_explanation(row: Row):
+    x = jnp.array([0.3, -0.4, 0.5, 0.6])
+
+    def energy(params, x):
+        return (row.explain(jaxplain.logit(smooth, params), x, 1) ** 2).sum()
+
+    params = network()
+    grads = jax.grad(energy)(params, x)
+    chex.assert_tree_all_finite(grads)
+    direction = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(5), leaf.shape), params)
+    slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
+    step = 1e-2
+    ahead, behind = (
+        energy(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction), x) for s in (step, -step)
+    )
+    np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=0.05, atol=1e-3)
+
+
+@every
+def test_bfloat16(row: Row):
+    params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network())
+    a = row.explain(jaxplain.logit(rectified, params), X.astype(jnp.bfloat16), 1)
+    assert a.dtype == jnp.bfloat16
+    assert bool(jnp.isfinite(a).all())
+    wide = row.explain(jaxplain.logit(rectified, network()), X, 1)
+    assert float(jnp.abs(a - wide).max()) < 0.1 * float(jnp.abs(wide).max()) + 0.1
+
+
+@every
+def test_pytree_inputs_with_integers_and_masks(row: Row):
+    def f(x, k):
+        real = jnp.where(x["mask"], x["values"], 0.0)
+        return jnp.tanh(real).sum() * (1 + k) + jnp.take(jnp.arange(4.0), x["ids"]).sum()
+
+    x = {"ids": jnp.array([1, 2]), "mask": jnp.array([True, False, True]), "values": jnp.array([0.5, 1.0, -2.0])}
+    a = row.explain(f, x, 1)
+    assert jax.tree.structure(a) == jax.tree.structure(x)
+    chex.assert_trees_all_equal_shapes(a, x)
+    assert not a["ids"].any()
+    assert not a["mask"].any()
+    assert a["values"][1] == 0
+    assert (a["values"][jnp.array([0, 2])] != 0).all()
+
+
+@every
+def test_integers_alone_are_refused(row: Row):
+    with pytest.raises(TypeError, match="split"):
+        row.explain(lambda x: x.sum() * 1.0, jnp.arange(3))
+
+
+@every
+def test_not_a_number_is_refused_and_never_papered_over(row: Row):
+    bad = X.at[2].set(jnp.nan)
+    f = jaxplain.logit(smooth, network())
+    with pytest.raises(ValueError, match="NaN"):
+        row.explain(f, bad, 0)
+    assert bool(jnp.isnan(jax.jit(lambda x: row.explain(f, x, 0))(bad)).any())
+
+
+@every
+def test_new_parameters_neither_retrace_nor_become_constants(row: Row):
+    traces = []
+
+    def net(params, x):
+        traces.append(1)
+        return jnp.tanh(x @ params["wide"]) @ params["tall"]
+
+    def params(key):
+        one, two = jax.random.split(jax.random.key(key))
+        return {"wide": jax.random.normal(one, (4, 512)), "tall": jax.random.normal(two, (512, 1024))}
+
+    x, labels, key = jnp.ones((3, 4)), jnp.array([0, 1, 2]), jax.random.key(0)
+    first = jaxplain.explain_batch(row.build(jaxplain.logit(net, params(0))), x, labels, key=key)
+    count = len(traces)
+    second = jaxplain.explain_batch(row.build(jaxplain.logit(net, params(1))), x, labels, key=key)
+    assert len(traces) == count
+    assert not np.allclose(first, second)
+    e = row.build(jaxplain.logit(net, params(0)))
+    keys = jax.random.split(key, 3)
+    inputs = (keys, x, labels) if row.random else (x, labels)
+    lowered = jax.jit(lambda e, *a: jax.vmap(e)(*a)).lower(e, *inputs).as_text()
+    assert max(len(line) for line in lowered.splitlines()) < 100_000
+
+
+def test_the_table_catches_a_wrong_method():
+    wrong = Row("wrong", lambda f: lambda x, *args: 1.1 * jaxplain.integrated_gradients(f)(x, *args), complete=True)
+    with pytest.raises(AssertionError):
+        test_completeness(wrong)
