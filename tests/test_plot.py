@@ -112,6 +112,15 @@ FIGURES = {
         lambda: plot.summary(FEATURES, EFFECTS, names=NAMES, limit=8),
         lambda: plot.summary(FEATURES, 0 * EFFECTS),
     ],
+    "timings": [
+        lambda: plot.timings(
+            {
+                "integrated gradients of a CNN": {"jaxplain": (0.1, 0.09, 0.12), "captum": (0.8, 0.7, 0.81)},
+                "an epoch": {"fit": (2.0, 1.9, 2.5), "a loop of compiled steps": (2.1, 2.0, 9.0)},
+            },
+            title="two cores",
+        ),
+    ],
     "waterfall": [
         lambda: plot.waterfall(EFFECTS[0], 0.3, 0.3 + EFFECTS[0].sum(), values=FEATURES[0], names=NAMES, limit=6),
         lambda: plot.waterfall(EFFECTS[1], 0.3, 5.0, names=NAMES),
@@ -577,3 +586,18 @@ def test_jax_arrays_of_low_precision_are_drawn():
     figure = plot.heatmaps(jnp.asarray(IMAGES[:1], jnp.bfloat16), jnp.asarray(MAPS[:1], jnp.bfloat16))
     expected = np.asarray(jnp.asarray(MAPS[0, ..., 0], jnp.bfloat16), np.float64)
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), expected)
+
+
+def test_timings_say_how_many_times_as_long():
+    figure = plot.timings({"work": {"ours": (0.5, 0.4, 0.6), "peer": (1.0, 1.0, 1.0)}, "more": {"ours": (1, 1, 1)}})
+    labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert labels == ["work", "ours", "peer  (2.00 x)", "more", "ours"]
+    for times, message in (
+        ({}, "is empty"),
+        ({"work": {}}, "is empty"),
+        ({"work": {"ours": (1.0, 2.0, 3.0)}}, r"times\['work'\]\['ours'\]"),
+        ({"work": {"ours": (float("nan"), 1.0, 2.0)}}, "positive seconds"),
+        ({"work": {"ours": (1.0, 0.0, 2.0)}}, "positive seconds"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            plot.timings(times)

@@ -19,6 +19,7 @@ from jaxplain.plot.picture import samples, top_examples
 from jaxplain.plot.prediction import confusion_matrix, predictions
 from jaxplain.plot.score import scores_table
 from jaxplain.plot.text import Markup, tokens, tokens_html
+from jaxplain.plot.timing import timings
 
 __all__ = [
     "Markup",
@@ -37,6 +38,7 @@ __all__ = [
     "samples",
     "scores_table",
     "summary",
+    "timings",
     "tokens",
     "tokens_html",
     "top_examples",

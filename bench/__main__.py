@@ -1,0 +1,72 @@
+"""Run the benchmark: one table, `results.json` and a figure.
+
+    python -m bench [--quick] [--device cpu|gpu] [--only NAME ...] [--output FOLDER]
+
+Peers (torch, captum, zennit, quantus, shap, keras: the extra `[bench]`) are timed where they are installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Time jaxplain, plain JAX, peers and bounds.")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds and smaller work: a check, not a measurement"
+    )
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where JAX (and torch) compute")
+    parser.add_argument("--only", nargs="*", help="areas (names of files), or parts of the names of cases")
+    parser.add_argument("--rounds", type=int, help="timed runs of every program")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where results are written")
+    options = parser.parse_args()
+    os.environ["JAX_PLATFORMS"] = "cuda" if options.device == "gpu" else "cpu"
+    _need_device(options.device)
+    from bench import harness
+
+    areas = {}
+    for name, module in _modules().items():
+        make = getattr(module, "cases" if options.device == "cpu" else "gpu_cases", None)
+        wanted = options.only is None or name in options.only
+        found = [] if make is None or not (wanted or options.only) else make(options.quick)
+        kept = [case for case in found if wanted or any(part in case.name for part in options.only)]
+        if kept:
+            areas[name] = kept
+    if not areas:
+        parser.error(f"nothing is named {options.only}; areas are {', '.join(_modules())}")
+    results = harness.run(areas, options.rounds or (3 if options.quick else 15))
+    results["quick"] = options.quick
+    harness.save(results, options.output)
+    missed = [verdict for verdict in results["verdicts"] if verdict["met"] is False]
+    print(f"{len(results['rows'])} rows in {options.output / 'results.json'}; {len(missed)} targets missed")
+
+
+def _modules() -> dict[str, ModuleType]:
+    """The areas: all other files of this folder."""
+    import bench
+
+    names = sorted(info.name for info in pkgutil.iter_modules(bench.__path__))
+    modules = {n: importlib.import_module(f"bench.{n}") for n in names if n not in ("__main__", "harness")}
+    return {
+        name: module for name, module in modules.items() if hasattr(module, "cases") or hasattr(module, "gpu_cases")
+    }
+
+
+def _need_device(device: str) -> None:
+    import jax
+
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise SystemExit(
+            f"python -m bench: JAX finds no {device} here ({error}). Install jax[cuda12] on a machine with one."
+        ) from error
+
+
+if __name__ == "__main__":
+    main()

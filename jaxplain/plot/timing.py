@@ -1,0 +1,68 @@
+"""Times of programs that do the same work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.values import plain
+
+
+def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Figure:
+    """Draw how long programs take as points on a logarithmic axis, with the range over runs as a line.
+
+    Args:
+        times: `{work: {program: (median, shortest, longest)}}`, in seconds. The first program of each work is drawn in
+            colour and the others' names say how many times as long they take.
+        title: What it was measured on.
+
+    Returns:
+        A figure, one row a program.
+
+    Raises:
+        ValueError: No times, times that are not positive and finite, or not in order.
+
+    Example:
+        >>> figure = timings({"gradient": {"ours": (0.1, 0.09, 0.12), "peer": (0.2, 0.2, 0.3)}})
+        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        ['gradient', 'ours', 'peer  (2.00 x)']
+    """
+    rows: list[tuple[str, np.ndarray | None, bool]] = []
+    for work, programs in times.items():
+        rows.append((str(work), None, False))
+        ours: Any = None
+        for name, values in programs.items():
+            entry = np.asarray(values, float)
+            if entry.shape != (3,) or not np.isfinite(entry).all() or not 0 < entry[1] <= entry[0] <= entry[2]:
+                raise ValueError(
+                    f"timings: times[{work!r}][{name!r}] has to be (median, shortest, longest), positive seconds, "
+                    f"not {values!r}."
+                )
+            label = str(name) if ours is None else f"{name}  ({entry[0] / ours:.2f} x)"
+            rows.append((label, entry, ours is None))
+            ours = entry[0] if ours is None else ours
+    if not any(entry is not None for _, entry, _ in rows):
+        raise ValueError("timings: `times` is empty; pass {work: {program: (median, shortest, longest)}}.")
+    figure = canvas(7.5, 0.9 + 0.2 * len(rows), f"{title or 'Times'}: {', '.join(map(str, times))}")
+    axes = figure.add_subplot()
+    for place, (_, entry, first) in enumerate(rows):
+        if entry is None:
+            axes.axhspan(place - 0.5, place + 0.5, color=NEUTRAL, alpha=0.1, linewidth=0)
+            continue
+        colour = SERIES[1] if first else SERIES[0]
+        axes.plot(entry[1:], [place, place], color=colour, linewidth=1.2)
+        axes.plot(entry[:1], [place], "o", color=colour, markersize=5)
+    axes.set_yticks(range(len(rows)), [plain(label) for label, _, _ in rows], fontsize=8)
+    for label, (_, entry, _) in zip(axes.get_yticklabels(), rows, strict=True):
+        label.set_weight("bold" if entry is None else "normal")
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xscale("log")
+    axes.set_xlabel("seconds (median, and range over runs)", fontsize=9)
+    axes.set_title(plain(title), fontsize=10)
+    axes.grid(axis="x", which="both", alpha=0.25, linewidth=0.6)
+    open_sides(axes, "top", "right").tick_params(axis="x", labelsize=8)
+    return figure
