@@ -21,7 +21,7 @@ def main() -> None:
         "--quick", action="store_true", help="fewer rounds and smaller work: a check, not a measurement"
     )
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="where JAX (and torch) compute")
-    parser.add_argument("--only", nargs="*", help="areas (names of files), or parts of the names of cases")
+    parser.add_argument("--only", nargs="+", default=[], help="areas, or AREA/PART for cases with PART in their name")
     parser.add_argument("--rounds", type=int, help="timed runs of every program")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where results are written")
     options = parser.parse_args()
@@ -29,16 +29,15 @@ def main() -> None:
     _need_device(options.device)
     from bench import harness
 
+    modules, wanted = _modules(), [text.partition("/")[::2] for text in options.only]
+    if unknown := {area for area, _ in wanted} - set(modules):
+        parser.error(f"there is no {', '.join(sorted(unknown))}; areas are {', '.join(modules)}")
     areas = {}
-    for name, module in _modules().items():
+    for name, module in modules.items():
         make = getattr(module, "cases" if options.device == "cpu" else "gpu_cases", None)
-        wanted = options.only is None or name in options.only
-        found = [] if make is None or not (wanted or options.only) else make(options.quick)
-        kept = [case for case in found if wanted or any(part in case.name for part in options.only)]
-        if kept:
-            areas[name] = kept
-    if not areas:
-        parser.error(f"nothing is named {options.only}; areas are {', '.join(_modules())}")
+        parts = [part for area, part in wanted if area == name] if wanted else [""]
+        if make is not None and parts:
+            areas[name] = [case for case in make(options.quick) if any(part in case.name for part in parts)]
     results = harness.run(areas, options.rounds or (3 if options.quick else 15))
     results["quick"] = options.quick
     harness.save(results, options.output)

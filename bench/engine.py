@@ -1,25 +1,25 @@
 """What reading and rewriting costs: a ResNet's compiled forward pass and gradient, as they are and through the engine.
 
-Each pair is first proved to compute the same numbers; then medians of interleaved runs are timed, compile time apart. A
-rewritten program is expected to add no more than 5 % to the run time: names compile to nothing, and one captured layer
-is one more output. Last, the time to trace a 12-layer transformer and to list its layers, which is paid once.
+A rewritten program is expected to add no more than 5 % to the run time: names compile to nothing, and one captured
+layer is one more output. Above, the time to trace a 12-layer transformer and to list its layers, which is paid once.
 
     python bench/engine.py [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
+import pathlib
+import sys
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # as a script, too
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 
+from bench.harness import OTHER, OURS, PLAIN, Case, Program, script, timed
 from jaxplain.capture import capture, intervene, split
 from jaxplain.layers import layers
 from jaxplain.models import resnet, transformer
@@ -44,56 +44,42 @@ def programs(f: Any) -> dict[str, dict[str, Callable[..., Any]]]:
     return {"forward": forward, "gradient": gradient}
 
 
-def timed(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
-
-
-def prove_equal(runs: dict[str, Callable[..., Any]], args: tuple[Any, ...]) -> None:
-    results = [jax.tree.leaves(run(*args))[0] for run in runs.values()]
-    for name, result in zip(runs, results, strict=True):
-        np.testing.assert_allclose(result, results[0], rtol=1e-5, atol=1e-6, err_msg=name)
-
-
-def compare(kind: str, runs: dict[str, Callable[..., Any]], args: tuple[Any, ...], rounds: int) -> None:
-    first = {name: timed(lambda run=run: run(*args)) for name, run in runs.items()}
-    prove_equal(runs, args)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for index in range(rounds):
-        order = list(runs.items())
-        for name, run in order[index % len(order) :] + order[: index % len(order)]:
-            times[name].append(timed(partial(run, *args)))
-    plain = statistics.median(next(iter(times.values())))
-    print(f"\n{kind:45s}{'compile':>10s}{'median':>12s}{'spread':>20s}{'against plain':>15s}")
-    for name, values in times.items():
-        median = statistics.median(values)
-        spread = f"{1e3 * min(values):.1f} to {1e3 * max(values):.1f}"
-        print(f"{name:45s}{first[name]:8.2f} s{1e3 * median:9.2f} ms{spread:>17s} ms{median / plain - 1:+14.1%}")
-
-
-def tracing() -> None:
+def tracing() -> str:
     module = transformer(10, width=192, depth=12, heads=3, patch=8)
     x = jax.ShapeDtypeStruct((64, 64, 3), jnp.float32)
     params = jax.eval_shape(module.init, KEY, jax.ShapeDtypeStruct((1, *x.shape), x.dtype))
     f = logit(module.apply, params)
-    print(f"\ntracing a transformer of 12 layers: {timed(lambda: jax.eval_shape(f, x, 0) and None):.2f} s as it is")
-    print(f"  its table of {len(layers(f)(x, 0))} layers: ", end="")
+    plain = timed(lambda: jax.eval_shape(f, x, 0) and None)[0]
     jax.clear_caches()
-    print(f"{timed(lambda: layers(f)(x, 0) and None):.2f} s, named and traced at two sizes of batch")
+    table, names = timed(lambda: len(layers(f)(x, 0)))
+    return (
+        f"tracing a transformer of 12 layers: {plain:.2f} s as it is; its table of {names} layers: {table:.2f} s, "
+        "named and traced at two sizes of batch"
+    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time the engine against the plain function.")
-    parser.add_argument("--quick", action="store_true", help="5 rounds instead of 40")
-    rounds = 5 if parser.parse_args().quick else 40
+def cases(quick: bool) -> list[Case]:
+    size = 8 if quick else 32
     module = resnet(10, widths=(16, 32, 64), depth=2)
-    x = jax.random.normal(KEY, (32, 32, 32, 3))
-    f = logit(partial(module.apply, train=False), module.init(jax.random.key(1), x))
+    x, labels = jax.random.normal(KEY, (size, 32, 32, 3)), jnp.arange(size) % 10
+    f = logit(partial(module.apply, train=False), jax.jit(module.init)(jax.random.key(1), x))
+    found = []
     for kind, runs in programs(f).items():
-        compare(kind, runs, (x, jnp.arange(32) % 10), rounds)
-    tracing()
+        (plain, plain_run), *rest = runs.items()
+        ordered = [*rest, (plain, plain_run)]
+        made = [
+            Program(
+                name,
+                partial(run, x, labels),
+                PLAIN if name == plain else OURS if number == 0 else OTHER,
+                lambda out: jax.tree.leaves(out)[0],
+            )
+            for number, (name, run) in enumerate(ordered)
+        ]
+        prove = tracing if not found else None
+        found.append(Case(f"ResNet at 32x32: {kind}", made, 1e-5, size, prove, {PLAIN: 1.05}))
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    script("engine", cases, __doc__ or "")

@@ -3,29 +3,28 @@
 Three programs train the same network on the same data in one process: `jaxplain.fit`, Keras 3 on its JAX backend (as
 it comes, and with a whole epoch as one execution, its best setting), and a plain Python loop over a jitted optax step.
 First they are proved to do equal work: from the same parameters, through the same batches in the same order, all end
-at the same parameters to float precision. Then medians of interleaved runs are timed, each after its first call, whose
-time (mostly compilation) is shown apart.
+at the same parameters to float precision.
 
     python bench/train.py [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
+import functools
 import os
-import statistics
-import time
-from collections.abc import Callable
+import pathlib
+import sys
 from typing import Any
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # as a script, too
 os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import jax
 import jax.numpy as jnp
-import keras
 import numpy as np
 import optax
 
+from bench.harness import OURS, PEER, PLAIN, Case, Program, installed, script
 from jaxplain.batching import batch_indices
 from jaxplain.criterion import cross_entropy
 from jaxplain.models import mlp
@@ -43,6 +42,8 @@ def make_data() -> tuple[np.ndarray, np.ndarray]:
 
 
 def keras_model(steps_per_execution: int) -> Any:
+    import keras
+
     keras.utils.set_random_seed(0)
     model = keras.Sequential(
         [keras.Input((100,)), keras.layers.Dense(64, activation="relu"), keras.layers.Dense(10, activation="softmax")]
@@ -92,8 +93,8 @@ def plain_loop(params: Any, x: np.ndarray, y: np.ndarray) -> Any:
     return params
 
 
-def prove_equal_work(x: np.ndarray, y: np.ndarray) -> None:
-    """Same start, same batches, same end; raises if not."""
+def prove_equal_work(x: np.ndarray, y: np.ndarray) -> str:
+    """Same start, same batches, same end as Keras; raises if not."""
     model = keras_model(1)
     params = flax_params(model)
     ours = fit(MODULE.apply, params, (x, y), key=KEY, optimizer=OPTIMIZER, epochs=EPOCHS, batch_size=BATCH_SIZE)
@@ -111,45 +112,40 @@ def prove_equal_work(x: np.ndarray, y: np.ndarray) -> None:
         for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(params), strict=True)
     )
     np.testing.assert_allclose(np.stack(ours.history[:2], axis=1), np.array(curve), atol=1e-5)
-    print("equal work: loss and accuracy of every epoch agree with Keras to 1e-5; parameters moved by up to")
-    print(f"  {moved:.3f} and end apart by at most {differences['Keras']:.1e} (Keras), {differences['plain loop']:.1e}")
     assert max(differences.values()) < 1e-5 < moved
+    return (
+        f"equal work: loss and accuracy of every epoch agree with Keras to 1e-5; parameters moved by up to {moved:.3f} "
+        f"and end apart by at most {differences['Keras']:.1e} (Keras), {differences['plain loop']:.1e} (plain loop)"
+    )
 
 
-def timed(run: Callable[[], Any]) -> float:
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    return time.perf_counter() - start
+def start_params() -> Any:
+    keys, sizes = jax.random.split(jax.random.key(1)), ((100, 64), (64, 10))
+    first, last = (jax.random.normal(k, size) / size[0] ** 0.5 for k, size in zip(keys, sizes, strict=True))
+    layers = {"dense_0": {"kernel": first, "bias": jnp.zeros(64)}, "head": {"kernel": last, "bias": jnp.zeros(10)}}
+    return {"params": layers}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time training against Keras 3 on JAX.")
-    parser.add_argument("--quick", action="store_true", help="three rounds instead of fifteen")
-    rounds = 3 if parser.parse_args().quick else 15
+def cases(quick: bool) -> list[Case]:
+    del quick  # milliseconds
     x, y = make_data()
-    prove_equal_work(x, y)
-    one, whole = keras_model(1), keras_model(-(-len(x) // BATCH_SIZE))
-    params = flax_params(one)
+    params = start_params()
     settings = {"epochs": EPOCHS, "batch_size": BATCH_SIZE}
-    jax.clear_caches()  # so that the first calls compile
-    runs: dict[str, Callable[[], Any]] = {
-        "jaxplain.fit": lambda: fit(MODULE.apply, params, (x, y), key=KEY, optimizer=OPTIMIZER, **settings),
-        "Keras 3 on JAX": lambda: one.fit(x, y, verbose=0, **settings).history["loss"],
-        "Keras 3 on JAX, an epoch an execution": lambda: whole.fit(x, y, verbose=0, **settings).history["loss"],
-        "Python loop of jitted steps": lambda: plain_loop(params, x, y),
-    }
-    first = {name: timed(run) for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            times[name].append(timed(run))
-    best = statistics.median(times["jaxplain.fit"])
-    print(f"\n{'':40s}{'first call':>12s}{'median':>12s}{'spread':>18s}{'against ours':>14s}")
-    for name in runs:
-        median, low, high = statistics.median(times[name]), min(times[name]), max(times[name])
-        spread = f"{1e3 * low:.1f} to {1e3 * high:.1f}"
-        print(f"{name:40s}{first[name]:10.2f} s{1e3 * median:9.1f} ms{spread:>15s} ms{median / best:12.1f} x")
+    programs = [
+        Program(
+            "fit", lambda: fit(MODULE.apply, params, (x, y), key=KEY, optimizer=OPTIMIZER, **settings).params, OURS
+        ),
+        Program("Python loop of compiled steps", lambda: plain_loop(params, x, y), PLAIN),
+    ]
+    if installed("keras"):
+        one, whole = keras_model(1), keras_model(-(-len(x) // BATCH_SIZE))
+        for name, model in (("as it comes", one), ("an epoch an execution", whole)):
+            run = functools.partial(model.fit, x, y, verbose=0, **settings)
+            programs.append(Program(f"Keras 3 on JAX, {name}", run, PEER, result=None))
+    prove = functools.partial(prove_equal_work, x, y) if installed("keras") else None
+    name = f"dense network: {EPOCHS} epochs of batches of {BATCH_SIZE}"
+    return [Case(name, programs, 1e-4, len(x), prove, {PLAIN: 1.0, PEER: 1.0})]
 
 
 if __name__ == "__main__":
-    main()
+    script("train", cases, __doc__ or "")

@@ -99,7 +99,7 @@ class Program(Function):
 
     def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         """Forward, error, backpropagate, update; in the backend's fast layout where it is compiled."""
-        return traced_fast(self._step)(state, batch)  # type: ignore[no-any-return]
+        return traced_fast(self._step)(state, batch)
 
     def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         trained, rest = self.model.partition(state.params)
@@ -116,7 +116,7 @@ class Program(Function):
 
     def evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
         """Loss and accuracy of each example in evaluation mode, both `[B]`."""
-        return traced_fast(self._evaluate)(params, batch)  # type: ignore[no-any-return]
+        return traced_fast(self._evaluate)(params, batch)
 
     def _evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
         return self.judge(self.model(params, *batch.inputs), batch.targets)

@@ -49,16 +49,16 @@ def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = 
         raise ValueError("timings: `times` is empty; pass {work: {program: (median, shortest, longest)}}.")
     figure = canvas(7.5, 0.9 + 0.2 * len(rows), f"{title or 'Times'}: {', '.join(map(str, times))}")
     axes = figure.add_subplot()
-    for place, (_, entry, first) in enumerate(rows):
-        if entry is None:
-            axes.axhspan(place - 0.5, place + 0.5, color=NEUTRAL, alpha=0.1, linewidth=0)
+    for place, (_, seconds, first) in enumerate(rows):
+        if seconds is None:
+            axes.axhspan(place - 0.5, place + 0.5, color=NEUTRAL, alpha=0.1, linewidth=0)  # the name of the work
             continue
         colour = SERIES[1] if first else SERIES[0]
-        axes.plot(entry[1:], [place, place], color=colour, linewidth=1.2)
-        axes.plot(entry[:1], [place], "o", color=colour, markersize=5)
+        axes.plot(seconds[1:], [place, place], color=colour, linewidth=1.2)
+        axes.plot(seconds[:1], [place], "o", color=colour, markersize=5)
     axes.set_yticks(range(len(rows)), [plain(label) for label, _, _ in rows], fontsize=8)
-    for label, (_, entry, _) in zip(axes.get_yticklabels(), rows, strict=True):
-        label.set_weight("bold" if entry is None else "normal")
+    for text, row in zip(axes.get_yticklabels(), rows, strict=True):
+        text.set_fontweight("bold" if row[1] is None else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")
     axes.set_xlabel("seconds (median, and range over runs)", fontsize=9)

@@ -5,6 +5,7 @@ XLA's `select_and_scatter`, which it replaces, walks over the windows one by one
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -81,31 +82,48 @@ def _winners(
 def _scattered(source: Array, winner: Array, dimensions: Sequence[int], strides: Sequence[int]) -> Array:
     """The sums on the padded operand's grid, as far as windows (rounded up to whole strides) reach.
 
-    Along an axis of stride s, element q s + p of the windows lies in block w + q of s elements, at place p. So blocks
-    are made for each q, shifted, and added: one for windows that do not overlap.
+    Along an axis of stride s, places p, p + s, ... receive from elements p, p + s, ... of the windows, which are whole
+    shifts of the grid of windows. So each such lattice of places is a sum over shifts, and the lattices are interleaved
+    at the end: nothing is indexed but in order.
     """
     blocks = [-(-size // stride) for size, stride in zip(dimensions, strides, strict=True)]
+    edges = [(count - 1, count - 1, 0) for count in blocks]
     wide = jnp.promote_types(source.dtype, jnp.float32) if math.prod(blocks) > 1 else source.dtype
-    total = None
-    for shift in itertools.product(*map(range, blocks)):
-        part = _block(source.astype(wide), winner, dimensions, strides, shift)
-        edges = [e for q, count in zip(shift, blocks, strict=True) for e in ((q, count - 1 - q, 0), (0, 0, 0))]
-        part = lax.pad(part, jnp.zeros((), wide), edges)
-        total = part if total is None else total + part
-    assert total is not None
-    shape = [(n + count - 1) * s for n, count, s in zip(source.shape, blocks, strides, strict=True)]
-    return total.reshape(shape)
+    # Shifts are slices of what is padded once: in a sum of padded arrays every element would ask where it lies.
+    source = lax.pad(source.astype(wide), jnp.zeros((), wide), edges)
+    winner = lax.pad(winner, jnp.full((), -1, winner.dtype), edges)
+
+    def interleaved(places: tuple[int, ...]) -> Array:
+        axis = len(places)
+        if axis == len(strides):
+            return _lattice(source, winner, dimensions, strides, places, blocks)
+        parts = [interleaved((*places, place)) for place in range(strides[axis])]
+        if len(parts) == 1:
+            return parts[0]
+        stacked = jnp.stack(parts, axis=axis + 1)
+        return stacked.reshape(*stacked.shape[:axis], -1, *stacked.shape[axis + 2 :])
+
+    return interleaved(())
 
 
-def _block(
-    source: Array, winner: Array, dimensions: Sequence[int], strides: Sequence[int], shift: Sequence[int]
+def _lattice(
+    source: Array,
+    winner: Array,
+    dimensions: Sequence[int],
+    strides: Sequence[int],
+    places: Sequence[int],
+    blocks: Sequence[int],
 ) -> Array:
-    """The source where the winner lies in the block of that shift, else zeros: `[n, s, n, s, ...]` for every axis."""
-    column = [length for n in source.shape for length in (n, 1)]
-    row = [length for s in strides for length in (1, s)]
-    number, inside = jnp.zeros(row, jnp.int8), jnp.ones(row, bool)
-    for axis, (size, stride, q) in enumerate(zip(dimensions, strides, shift, strict=True)):
-        element = lax.broadcasted_iota(jnp.int8, row, 2 * axis + 1) + q * stride
-        number, inside = number * size + element, inside & (element < size)
-    won = (winner.reshape(column) == number) & inside
-    return jnp.where(won, source.reshape(column), jnp.zeros_like(source, shape=(1,) * won.ndim))
+    """The sums at every stride-th place, counted from `places`, of padded sources and winners."""
+    shape = [n - count + 1 for n, count in zip(source.shape, blocks, strict=True)]
+    total = jnp.zeros(shape, source.dtype)
+    for shift in itertools.product(*map(range, blocks)):
+        element = [q * s + place for q, s, place in zip(shift, strides, places, strict=True)]
+        if any(e >= size for e, size in zip(element, dimensions, strict=True)):
+            continue
+        number = functools.reduce(lambda n, pair: n * pair[1] + pair[0], zip(element, dimensions, strict=True), 0)
+        starts = [count - 1 - q for q, count in zip(shift, blocks, strict=True)]
+        ends = [start + n for start, n in zip(starts, shape, strict=True)]
+        won = lax.slice(winner, starts, ends) == number
+        total += jnp.where(won, lax.slice(source, starts, ends), jnp.zeros(shape, source.dtype))
+    return total

@@ -1,0 +1,130 @@
+"""Integrated gradients: error against gradients and seconds, beside captum, on ReLU and on smooth networks.
+
+For each number of steps both take the same (Gauss-Legendre) gradients, so they reach the same error: what is compared
+is the time. The error is the L1 distance to the integral, as a part of its L1 norm, over examples. Last, what
+`tolerance=` spends against the fixed number of steps whose 99th percentile of error is the same.
+
+    python bench/curve.py [--quick]
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # as a script, too
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bench.harness import OTHER, OURS, PEER, Case, Program, installed, script
+from jaxplain.explain.batch import explain_batch
+from jaxplain.explain.path import integrated_gradients, integrated_gradients_with_gap
+from jaxplain.score import logit
+
+KEY = jax.random.key(0)
+SIZES = (64, 128, 128, 10)
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {"ReLU": jax.nn.relu, "smooth": jnp.tanh}
+TOLERANCE = 1e-3
+
+
+def network(name: str, params: Any, x: Any) -> Any:
+    """A dense network: `[B, 64] -> [B, 10]`."""
+    *hidden, head = params
+    for kernel in hidden:
+        x = ACTIVATIONS[name](x @ kernel)
+    return x @ head
+
+
+def make_params() -> Any:
+    pairs = list(itertools.pairwise(SIZES))
+    keys = jax.random.split(KEY, len(pairs))
+    return [jax.random.normal(k, pair) * np.sqrt(2 / pair[0]) for k, pair in zip(keys, pairs, strict=True)]
+
+
+def error(attribution: Any, exact: Any) -> np.ndarray:
+    """The L1 distance of each example's attribution to the integral, as a part of its norm."""
+    return np.asarray(jnp.abs(attribution - exact).sum(-1) / jnp.abs(exact).sum(-1))
+
+
+def captum_programs(name: str, params: Any, x: Any, y: Any, steps: int) -> list[Program]:
+    if not (installed("captum") and installed("torch")):
+        return []
+    import torch
+    from captum.attr import IntegratedGradients
+
+    layers: list[Any] = []
+    for kernel in params:
+        layer = torch.nn.Linear(*kernel.shape, bias=False)
+        layer.weight.data = torch.from_numpy(np.array(kernel).T.copy())
+        layers += [layer, torch.nn.ReLU() if name == "ReLU" else torch.nn.Tanh()]
+    explainer = IntegratedGradients(torch.nn.Sequential(*layers[:-1]))
+    inputs, targets = torch.from_numpy(np.array(x)), torch.from_numpy(np.array(y)).long()
+
+    def explain(size: int | None) -> Any:
+        return explainer.attribute(
+            inputs, target=targets, n_steps=steps, method="gausslegendre", internal_batch_size=size
+        )
+
+    def result(out: Any) -> Any:
+        return out.detach().numpy()
+
+    sizes = {"all at once": None, "four steps at once": 4 * len(x)}
+    return [Program(f"captum, {n}", functools.partial(explain, s), PEER, result) for n, s in sizes.items()]
+
+
+def curve_case(name: str, params: Any, x: Any, y: Any, exact: Any, steps: int) -> Case:
+    e = integrated_gradients(logit(functools.partial(network, name), params), steps=steps)
+
+    def prove() -> str:
+        errors = error(explain_batch(e, x, y), exact)
+        return f"{steps} gradients: L1 error {errors.mean():.1e}, 99th percentile {np.percentile(errors, 99):.1e}"
+
+    ours = Program("explain_batch", lambda: explain_batch(e, x, y), OURS)
+    programs = [ours, *captum_programs(name, params, x, y, steps)]
+    return Case(f"{name} network: {steps} steps, Gauss-Legendre", programs, 1e-4, len(x), prove, {PEER: 1.0})
+
+
+def tolerance_case(name: str, params: Any, x: Any, y: Any, exact: Any) -> Case:
+    f = logit(functools.partial(network, name), params)
+    e = integrated_gradients_with_gap(f, steps=8, tolerance=TOLERANCE, max_steps=2048)
+    found = explain_batch(e, x, y)
+    spent, worst = float(found.steps.mean()), np.percentile(error(found.attribution, exact), 99)
+    steps = 1
+    while np.percentile(error(explain_batch(integrated_gradients(f, steps=steps), x, y), exact), 99) > worst:
+        steps = max(steps + 1, int(1.1 * steps))
+    fixed = integrated_gradients(f, steps=steps)
+
+    def prove() -> str:
+        return (
+            f"tolerance {TOLERANCE}: {spent:.1f} gradients an example reach a 99th percentile of {worst:.1e}; a fixed "
+            f"number needs {steps}, so it spends {spent / steps:.2f} of that (asked for: at most 0.50)"
+        )
+
+    programs = [
+        Program(f"tolerance={TOLERANCE}", lambda: explain_batch(e, x, y).attribution, OURS),
+        Program(f"{steps} steps for every example", lambda: explain_batch(fixed, x, y), OTHER),
+    ]
+    return Case(f"{name} network: tolerance", programs, 0.1, len(x), prove)
+
+
+def cases(quick: bool) -> list[Case]:
+    count = 32 if quick else 256
+    x, y, params = jax.random.normal(KEY, (count, SIZES[0])), jnp.arange(count) % 10, make_params()
+    found = []
+    for name in ACTIVATIONS:
+        f = logit(functools.partial(network, name), params)
+        exact = explain_batch(integrated_gradients(f, steps=1024 if quick else 4096, batch_size=8), x, y)
+        counts = (8, 32) if quick else (4, 8, 16, 32, 64, 128)
+        found += [curve_case(name, params, x, y, exact, steps) for steps in counts]
+        found.append(tolerance_case(name, params, x, y, exact))
+    return found
+
+
+if __name__ == "__main__":
+    script("curve", cases, __doc__ or "")
