@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
 from jaxplain.plot.values import plain
@@ -54,14 +55,17 @@ def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = 
             axes.axhspan(place - 0.5, place + 0.5, color=NEUTRAL, alpha=0.1, linewidth=0)  # the name of the work
             continue
         colour = SERIES[1] if first else SERIES[0]
-        axes.plot(seconds[1:], [place, place], color=colour, linewidth=1.2)
-        axes.plot(seconds[:1], [place], "o", color=colour, markersize=5)
+        axes.plot(1e3 * seconds[1:], [place, place], color=colour, linewidth=1.2)
+        axes.plot(1e3 * seconds[:1], [place], "o", color=colour, markersize=5)
     axes.set_yticks(range(len(rows)), [plain(label) for label, _, _ in rows], fontsize=8)
     for text, row in zip(axes.get_yticklabels(), rows, strict=True):
         text.set_fontweight("bold" if row[1] is None else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.set_xlabel("seconds (median, and range over runs)", fontsize=9)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel("milliseconds (median, and range over runs)", fontsize=9)
     axes.set_title(plain(title), fontsize=10)
     axes.grid(axis="x", which="both", alpha=0.25, linewidth=0.6)
     open_sides(axes, "top", "right").tick_params(axis="x", labelsize=8)
