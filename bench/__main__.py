@@ -61,10 +61,9 @@ def _need_device(device: str) -> None:
 
     try:
         jax.devices()
-    except RuntimeError as error:
-        raise SystemExit(
-            f"python -m bench: JAX finds no {device} here ({error}). Install jax[cuda12] on a machine with one."
-        ) from error
+    except (RuntimeError, AssertionError) as error:  # the second where no plug-in for CUDA is installed
+        text = f"python -m bench: JAX finds no {device} here. Install jax[cuda12] on a machine with one. {error}"
+        raise SystemExit(text.strip()) from error
 
 
 if __name__ == "__main__":
