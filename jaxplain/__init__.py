@@ -26,8 +26,10 @@ from jaxplain.evaluate.table import score_table
 
 # Explanations.
 from jaxplain.explain.activation import activation_maximization, jitter, l2, pixels, total_variation
+from jaxplain.explain.backward import audit
 from jaxplain.explain.batch import explain_batch
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
+from jaxplain.explain.guided import deconvnet, guided_backprop
 from jaxplain.explain.layer import conductance, internal_influence
 from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
 from jaxplain.explain.patching import activation_patching, attribution_patching
@@ -43,10 +45,12 @@ __all__ = [
     "activation_maximization",
     "activation_patching",
     "attribution_patching",
+    "audit",
     "blur",
     "capture",
     "completeness",
     "conductance",
+    "deconvnet",
     "deletion",
     "deletion_curve",
     "draw",
@@ -57,6 +61,7 @@ __all__ = [
     "gaussian_noise",
     "gradient",
     "input_x_gradient",
+    "guided_backprop",
     "insertion",
     "insertion_curve",
     "integrated_gradients",

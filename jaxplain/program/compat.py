@@ -189,6 +189,11 @@ def evaluate_equation(program: Program, equation: Equation, values: Sequence[Any
     return evaluate(part, [], list(used.values()))
 
 
+def with_parameters(equation: Equation, **changes: Any) -> Equation:
+    """The equation with some of its parameters changed."""
+    return equation.replace(params={**equation.params, **changes})
+
+
 class Loop(NamedTuple):
     """A `scan`: how its operands divide, and how it runs."""
 
