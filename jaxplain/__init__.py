@@ -27,10 +27,12 @@ from jaxplain.evaluate.table import score_table
 # Explanations.
 from jaxplain.explain.activation import activation_maximization, jitter, l2, pixels, total_variation
 from jaxplain.explain.backward import audit
+from jaxplain.explain.balance import relevance_balance
 from jaxplain.explain.batch import explain_batch
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided import deconvnet, guided_backprop
 from jaxplain.explain.layer import conductance, internal_influence
+from jaxplain.explain.lrp import excitation_backprop, lrp
 from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
 from jaxplain.explain.patching import activation_patching, attribution_patching
 from jaxplain.explain.path import expected_gradients, integrated_gradients, integrated_gradients_with_gap
@@ -54,14 +56,15 @@ __all__ = [
     "deletion",
     "deletion_curve",
     "draw",
+    "excitation_backprop",
     "expected_gradients",
     "explain_batch",
     "fast_layout",
     "from_nnx",
     "gaussian_noise",
     "gradient",
-    "input_x_gradient",
     "guided_backprop",
+    "input_x_gradient",
     "insertion",
     "insertion_curve",
     "integrated_gradients",
@@ -74,6 +77,7 @@ __all__ = [
     "log_probability",
     "logit",
     "loss",
+    "lrp",
     "margin",
     "max_sensitivity",
     "mean",
@@ -82,6 +86,7 @@ __all__ = [
     "pixels",
     "probability",
     "random_attribution",
+    "relevance_balance",
     "saliency",
     "sample",
     "score_table",

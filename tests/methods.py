@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxplain
+from jaxplain.explain import relevance
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ METHODS = (
         random=True,
         linear=True,
     ),
+    Row("lrp", lambda f: jaxplain.lrp(f, relevance.epsilon(1e-6))),
     Row(
         "smoothgrad",
         lambda f: jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=5, batch_size=2),
@@ -91,12 +93,14 @@ OTHERS = {
     "audit": "lists what a method changes",
     "conductance": "needs a layer",
     "deconvnet": "refuses the smooth functions of the laws, as it has a rule for ReLUs alone (test_guided.py)",
+    "excitation_backprop": "gives probabilities (test_lrp.py)",
     "explain_batch": "drives a method",
     "guided_backprop": "as deconvnet",
     "internal_influence": "needs a layer",
     "jitter": "a transform",
     "l2": "a penalty",
     "pixels": "a parameterisation",
+    "relevance_balance": "accounts for what lrp loses",
     "total_variation": "a penalty",
 }
 """Public names of `jaxplain.explain` that are no method of the table, and why."""

@@ -6,6 +6,7 @@ evaluation folds into the layer before it, without names.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,9 @@ from jaxplain.program.flat import Step, Value
 PRODUCTS = {"dot_general": "dense", "conv_general_dilated": "convolution"}
 _SHIFTS = ("add", "sub", "add_any")
 _SCALES = ("mul", "div")
-_MOVES = ("reshape", "transpose", "squeeze", "expand_dims", "broadcast_in_dim")
+_MOVES = ("reshape", "transpose", "squeeze", "expand_dims")
+
+Axes = tuple[int, ...] | None
 
 
 def find_chains(facts: Facts, taken: set[int]) -> list[Group]:
@@ -54,38 +57,55 @@ def _scale_shifts(facts: Facts, taken: set[int]) -> Iterator[Group]:
 
 
 def _chain(
-    facts: Facts, taken: set[int], indices: list[int], output: Value, features: tuple[int, ...] | None
+    facts: Facts, taken: set[int], indices: list[int], output: Value, features: Axes
 ) -> tuple[list[int], Value]:
     """Follow an output through the single uses that keep the layer affine."""
-    kept, end, moved = list(indices), output, False
+    kept, end = list(indices), output
     while (index := facts.sole_user(output)) is not None and index not in taken:
         step = facts.steps[index]
-        if _extends(facts, step, features, moved):
+        if _extends(facts, step, features):
             output = step.results[0]
             indices = [*indices, index]
             kept, end = indices, output
-        elif features is not None and step.name in _MOVES and step.operands[0] is output and len(step.operands) == 1:
-            if step.results[0].shape != output.shape and step.name == "broadcast_in_dim":
-                break
-            output, moved = step.results[0], True  # kept only where a shift follows: an einsum's transpose
-            indices = [*indices, index]
+        elif features is not None and step.name in _MOVES:
+            features = moved(step, features)  # kept only where a shift or scale follows: an einsum's transpose
+            output, indices = step.results[0], [*indices, index]
         else:
             break
     return kept, end
 
 
-def _extends(facts: Facts, step: Step, features: tuple[int, ...] | None, moved: bool = False) -> bool:
-    """Whether a step scales or shifts its one varying operand by values that do not vary."""
+def _extends(facts: Facts, step: Step, features: Axes) -> bool:
+    """Whether a step scales or shifts its one varying operand by values that do not vary.
+
+    A scale has to be one number for each feature, at the axes `features` of the operand (None: any scale will do).
+    """
     varying = [value for value in step.operands if value in facts.depends]
     if step.name not in (*_SHIFTS, *_SCALES) or len(varying) != 1 or step.results[0].shape != varying[0].shape:
         return False
     if step.name in _SHIFTS:
         return True
-    if moved or (step.name == "div" and step.operands[0] is not varying[0]):
+    if step.name == "div" and step.operands[0] is not varying[0]:
         return False
     (other,) = (value for value in step.operands if value is not varying[0])
-    axes = range(len(other.shape))
-    return features is None or facts.constant_along(other, [axis for axis in axes if axis not in features])
+    return features is None or facts.constant_along(other, [a for a in range(len(other.shape)) if a not in features])
+
+
+def moved(step: Step, features: tuple[int, ...]) -> tuple[int, ...]:
+    """Where a move puts the axes of features; () where they merge with others, so that nothing but a shift follows."""
+    before, after = step.operands[0].shape, step.results[0].shape
+    if step.name == "transpose":
+        return tuple(step.params["permutation"].index(axis) for axis in features)
+    places = []
+    for axis in features:
+        ahead, found = math.prod(before[:axis]), None
+        for place, size in enumerate(after):
+            if size == before[axis] and math.prod(after[:place]) == ahead:
+                found = place
+        if found is None:
+            return ()
+        places.append(found)
+    return tuple(places) if len(set(places)) == len(places) else ()
 
 
 def output_features(step: Step, active: Value) -> tuple[int, ...]:
@@ -128,7 +148,6 @@ def layer_of(node: Any, fixed: Sequence[Any]) -> Layer:
     """Bring an affine node into one form, for the values of its fixed operands."""
     known = dict(zip(node.fixed, fixed, strict=True))
     first, (entry,) = node.steps[0], node.active
-    chain = [step for step in node.steps[1:] if step.name not in _MOVES]
     zeros = jnp.zeros(node.outputs[0].shape, node.outputs[0].dtype)
     if node.name == "scale_shift":
         weight = _follow(node.steps, jnp.ones_like(zeros), known, shifts=False)
@@ -144,26 +163,25 @@ def layer_of(node: Any, fixed: Sequence[Any]) -> Layer:
                 (result,) = step.evaluate([result])
         return result
 
-    if any(step.name in _SCALES for step in chain):
-        weight = weight * _scale(node, chain, known)
+    if any(step.name in _SCALES for step in node.steps[1:]):
+        weight = weight * _scale(node, known)
     bias = _follow(node.steps[1:], jnp.zeros(first.results[0].shape, zeros.dtype), known)
     return Layer(linear, weight, bias)
 
 
-def _scale(node: Any, chain: Sequence[Step], known: dict[Value, Any]) -> Any:
+def _scale(node: Any, known: dict[Value, Any]) -> Any:
     """The scale of each output feature, in the shape of the weights."""
     first, (entry,) = node.steps[0], node.active
     features, axes = output_features(first, entry), _weight_axes(first, entry)
-    shape = first.results[0].shape
-    one = tuple(size if axis in features else 1 for axis, size in enumerate(shape))
-    scale = _follow(chain, jnp.ones(shape, first.results[0].dtype), known, shifts=False)
-    scale = scale[tuple(slice(None) if axis in features else slice(0, 1) for axis in range(len(shape)))]
-    assert scale.shape == one
-    order = np.argsort(axes)
-    scale = scale.reshape([shape[axis] for axis in features]).transpose(order)
-    side = 1 if first.operands[0] is entry else 0
-    sizes = first.operands[side].shape
-    return scale.reshape([size if axis in axes else 1 for axis, size in enumerate(sizes)])
+    sizes = [first.results[0].shape[axis] for axis in features]
+    scale = _follow(node.steps[1:], jnp.ones(first.results[0].shape, first.results[0].dtype), known, shifts=False)
+    for step in node.steps[1:]:
+        features = moved(step, features) if step.name in _MOVES else features
+    scale = scale[tuple(slice(None) if axis in features else 0 for axis in range(scale.ndim))]
+    order = sorted(range(len(features)), key=features.__getitem__)  # the axes that are left, as features
+    scale = scale.transpose(np.argsort(order)).reshape(sizes)
+    shape = first.operands[1 if first.operands[0] is entry else 0].shape
+    return scale.transpose(np.argsort(axes)).reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
 
 
 def _follow(steps: Sequence[Step], value: Any, known: dict[Value, Any], shifts: bool = True) -> Any:

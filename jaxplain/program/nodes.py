@@ -104,6 +104,12 @@ class Node:
 
         return function
 
+    @property
+    def carry(self) -> tuple[int, int]:
+        """Of a `scan`, how many operands are constants and how many are carried."""
+        loop = loop_parts(self.steps[0].equation, self.steps[0].operands)
+        return len(loop.constants), len(loop.carry)
+
     def describe(self) -> str:
         """The node as an error message names it."""
         where = f" in {self.path!r}" if self.path else ""

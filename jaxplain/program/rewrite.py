@@ -63,6 +63,9 @@ class OwnDerivative(Rule):
         _, back = jax.vjp(lambda *active: node.evaluate(active, calls[0].fixed), *calls[0].inputs)
         return list(back(list(relevance)))
 
+    def __str__(self) -> str:
+        return "derivative"
+
 
 Rules = Mapping[Node, Rule | None]
 Flow = dict[Node, Any]
@@ -297,3 +300,18 @@ def without_rule(name: str, nodes: Sequence[Node], example: str) -> ValueError:
     listed = "; ".join(dict.fromkeys(node.describe() for node in nodes[:6]))
     more = f" and {len(nodes) - 6} more" if len(nodes) > 6 else ""
     return ValueError(f"{name}: there is no rule for {listed}{more}. {example}")
+
+
+def inputs_of(opened: Opened, nodes: Sequence[Node]) -> dict[Node, list[Any]]:
+    """The values of the active inputs of some nodes, those inside of loops left out."""
+    values = dict(zip(opened.graph.flat.inputs, opened.arguments, strict=True))
+    values |= {value: widened(constant) for value, constant in opened.graph.flat.constants}
+    found: dict[Node, list[Any]] = {}
+    for node in opened.graph.nodes:
+        if len(found) == len(nodes):
+            break
+        if node in nodes:
+            found[node] = [values[value] for value in node.active]
+        (results,) = _run_node(node, [values], {}, {})
+        values.update(zip(node.outputs, results, strict=True))
+    return found
