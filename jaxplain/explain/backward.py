@@ -46,10 +46,14 @@ class Backward(Function):
         """What is pulled back from the score."""
         return 1.0
 
-    def __call__(self, x: Pytree, *args: Any) -> Pytree:
-        """Explain one example: an attribution of x's structure and dtypes."""
+    def check_input(self, x: Pytree) -> None:
+        """Refuse what has no gradient, or is not finite."""
         check.differentiable(x, self.name)
         check.finite(x, self.name)
+
+    def __call__(self, x: Pytree, *args: Any) -> Pytree:
+        """Explain one example: an attribution of x's structure and dtypes."""
+        self.check_input(x)
         opened = self.open(x, args)
         return opened.restored(pull(opened, self.rules(opened), self.seed(opened)), x)
 

@@ -80,7 +80,7 @@ class RelevanceBalance(Function):
     def __call__(self, x: Pytree, *args: Any) -> Balance:
         """Account for the relevance of one example."""
         e = self.explain
-        check.finite(x, "relevance_balance")
+        e.check_input(x)
         opened = e.open(x, args)
         rules = e.rules(opened)
         seed = jnp.asarray(e.seed(opened))

@@ -39,6 +39,11 @@ class Propagation(Backward):
         """A rule for every node."""
         return choose(self.composite, opened.graph, self.name)
 
+    def check_input(self, x: Pytree) -> None:
+        """Refuse what is not finite; token ids are explained by what they look up."""
+        check.arrays(x, self.name)
+        check.finite(x, self.name)
+
     def seed(self, opened: Opened) -> Any:
         """f(x), or 1 where relevance is a probability."""
         return opened.value() if self.from_value else 1.0

@@ -60,15 +60,17 @@ def _chain(
     facts: Facts, taken: set[int], indices: list[int], output: Value, features: Axes
 ) -> tuple[list[int], Value]:
     """Follow an output through the single uses that keep the layer affine."""
-    kept, end = list(indices), output
+    kept, end, merged = list(indices), output, False
     while (index := facts.sole_user(output)) is not None and index not in taken:
         step = facts.steps[index]
-        if _extends(facts, step, features):
+        if _extends(facts, step, features) and not (merged and step.name in _SCALES):
             output = step.results[0]
             indices = [*indices, index]
             kept, end = indices, output
         elif features is not None and step.name in _MOVES:
-            features = moved(step, features)  # kept only where a shift or scale follows: an einsum's transpose
+            places = moved(step, features)
+            merged, features = merged or len(places) < len(features), places
+            # Kept only where a shift or scale follows, as behind an einsum's transpose.
             output, indices = step.results[0], [*indices, index]
         else:
             break
@@ -92,7 +94,7 @@ def _extends(facts: Facts, step: Step, features: Axes) -> bool:
 
 
 def moved(step: Step, features: tuple[int, ...]) -> tuple[int, ...]:
-    """Where a move puts the axes of features; () where they merge with others, so that nothing but a shift follows."""
+    """Where a move puts the axes of features; () where they merge with others: behind that no scale is folded."""
     before, after = step.operands[0].shape, step.results[0].shape
     if step.name == "transpose":
         return tuple(step.params["permutation"].index(axis) for axis in features)

@@ -124,7 +124,7 @@ def flatten(program: Program, opaque: Callable[[Equation], bool] = lambda equati
     work = _Flattening(opaque)
     inputs = [Value(shape_of(v), dtype_of(v)) for v in program.jaxpr.invars]
     outputs = work.add(program, inputs, "")
-    return Flat(inputs, work.constants, _live(work.steps, outputs), outputs)
+    return Flat(inputs, work.constants, live_steps(work.steps, outputs), outputs)
 
 
 class _Flattening:
@@ -178,7 +178,8 @@ def path_of(stack: str) -> str:
     return owner_path(stack) or "/".join(scopes(stack))
 
 
-def _live(steps: Iterable[Step], outputs: Sequence[Value]) -> list[Step]:
+def live_steps(steps: Iterable[Step], outputs: Sequence[Value]) -> list[Step]:
+    """The steps that outputs need."""
     wanted, kept = set(outputs), []
     for step in reversed(list(steps)):
         if wanted.intersection(step.results):

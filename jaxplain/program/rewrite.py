@@ -33,6 +33,7 @@ from jaxplain import check
 from jaxplain.program.compat import Equation, loop_parts
 from jaxplain.program.flat import Value, flatten, widened
 from jaxplain.program.function import Function
+from jaxplain.program.lookups import Lookup, cut_at_lookups
 from jaxplain.program.nodes import Graph, Node, build
 from jaxplain.program.tap import run as run_program
 from jaxplain.program.view import View, look
@@ -73,12 +74,16 @@ Flow = dict[Node, Any]
 
 
 class Opened(NamedTuple):
-    """A traced score as nodes: the values of its inputs, and which of them are the floating-point leaves of x."""
+    """A traced score as nodes: the values of its inputs, and which of them relevance is wanted for.
+
+    Those are the floating-point leaves of x; or, where x is token ids, what its tokens looked up.
+    """
 
     view: View
     graph: Graph
     arguments: list[Any]
     moving: list[int]
+    lookups: list[Lookup]
 
     def value(self) -> Array:
         """The score, from the original program."""
@@ -86,13 +91,16 @@ class Opened(NamedTuple):
         return jnp.asarray(check.scalar(jax.tree.unflatten(self.view.structure, outputs), self.view.name))
 
     def restored(self, relevance: Sequence[Array], x: Pytree) -> Pytree:
-        """Relevance in the structure and dtypes of x, with zeros (float32) at the other leaves."""
+        """Relevance in the structure and dtypes of x, with zeros (float32) at leaves that have none."""
         leaves, structure = jax.tree.flatten(x)
-        supply = iter(relevance)
-        filled = [
-            next(supply).astype(jnp.result_type(leaf)) if check.is_floating(leaf) else jnp.zeros(jnp.shape(leaf))
-            for leaf in leaves
-        ]
+        first = len(jax.tree.leaves(self.view.f))
+        filled = [jnp.zeros(jnp.shape(leaf), jnp.float32) for leaf in leaves]
+        for place, (index, part) in enumerate(zip(self.moving, relevance, strict=True)):
+            if self.lookups:
+                leaf = self.lookups[place].place - first
+                filled[leaf] += self.lookups[place].per_token(part, filled[leaf].size).reshape(filled[leaf].shape)
+            else:
+                filled[index - first] = part.astype(jnp.result_type(leaves[index - first]))
         return jax.tree.unflatten(structure, filled)
 
 
@@ -109,19 +117,31 @@ def open_score(
 
     Args:
         f: A score.
-        x: What is explained: a pytree with at least one floating-point leaf.
+        x: What is explained: a pytree with floating-point leaves, or of token ids (integers that look up rows of a
+            table) alone.
         args: Further arguments of the score.
         name: The method's name, for errors.
         stops: As in `nodes.build`.
         opaque: Calls with a custom derivative that keep it, as in `flatten`.
+
+    Raises:
+        TypeError: `x` has neither floating-point leaves nor tokens.
     """
     x = jax.tree.map(jnp.asarray, x)
     view = look(f, (x, *args), name)
-    before, leaves = len(jax.tree.leaves(view.f)), jax.tree.leaves(x)
-    moving = [before + place for place, leaf in enumerate(leaves) if check.is_floating(leaf)]
-    flat = flatten(view.program, opaque)
+    first, leaves = len(jax.tree.leaves(view.f)), jax.tree.leaves(x)
+    flat, arguments = flatten(view.program, opaque), [widened(leaf) for leaf in view.leaves]
+    moving = [first + place for place, leaf in enumerate(leaves) if check.is_floating(leaf)]
+    lookups: list[Lookup] = []
+    if not moving:
+        before, flat, lookups = cut_at_lookups(flat, range(first, first + len(leaves)))
+        if not lookups:
+            check.differentiable(x, name)
+        moving = list(range(len(arguments), len(arguments) + len(lookups)))
+        found = run(build(before, [False] * len(before.inputs)), [arguments], {}, {})
+        arguments = [*arguments, *found[0]]
     graph = build(flat, [place in moving for place in range(len(flat.inputs))], stops=stops, opaque=opaque)
-    return Opened(view, graph, [widened(leaf) for leaf in view.leaves], moving)
+    return Opened(view, graph, arguments, moving, lookups)
 
 
 def pull(opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree] = ()) -> list[Array]:
