@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
-from peers.rule_networks import convolutional_network, dense_network
+from peers.rule_networks import convolutional_network, dense_network, residual_network
 
 import jaxplain
 from jaxplain.explain import relevance
@@ -109,3 +109,25 @@ def test_rectified_gradients_agree_with_captum(name):
 @pytest.mark.parametrize("name", ["dense", "dense_without_bias"])
 def test_epsilon_agrees_with_captum(name):
     compare(name, "captum_lrp_epsilon", ours="epsilon")
+
+
+def test_captum_takes_the_sign_of_the_weight_where_that_of_the_contribution_counts():
+    # x w = [3, 2], both positive, so alpha = 1 and beta = 0 gives f(x) = 5 to them as they are.
+    r = jaxplain.lrp(lambda x: x @ jnp.array([1.0, -2.0]), relevance.alpha_beta(1.0, 0.0))(jnp.array([3.0, -1.0]))
+    np.testing.assert_allclose(r, [3.0, 2.0], rtol=1e-5)
+    np.testing.assert_allclose(PEERS["wrong"]["captum_alpha1_beta0"], [5.0, 0.0], atol=1e-6)
+
+
+def test_zennit_gives_relevance_twice_at_a_plain_residual_addition():
+    params = residual_network()
+    x, w, head = params["x"], params["inner"], params["head"][:, 1]
+    relevance_of = jaxplain.lrp(lambda x: (x + jax.nn.relu(x @ w)) @ head, relevance.epsilon(1e-6))
+    # By hand: a network of lines and ReLUs without biases gives x times its gradient, which sums to f(x).
+    gradient = head + w @ (head * (x @ w > 0))
+    np.testing.assert_allclose(relevance_of(x), x * gradient, rtol=1e-3, atol=1e-5)
+    output = float((x + np.maximum(x @ w, 0)) @ head)
+    np.testing.assert_allclose(relevance_of(x).sum(), output, rtol=1e-4)
+    # zennit hands the sum's relevance to both branches whole: to x, and through the ReLU and the layer before it.
+    whole = (x + np.maximum(x @ w, 0)) * head
+    np.testing.assert_allclose(PEERS["wrong"]["zennit_residual"], whole + x * (w @ (whole / (x @ w))), rtol=1e-3)
+    assert abs(np.sum(PEERS["wrong"]["zennit_residual"]) - 2 * output) < 1e-3 * abs(output)

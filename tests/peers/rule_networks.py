@@ -37,3 +37,10 @@ def convolutional_network() -> dict[str, Any]:
         "head_bias": 0.2 * normal(3),
         "x": draw.uniform(size=(8, 8, 2)).astype(np.float32) - 0.3,
     }
+
+
+def residual_network() -> dict[str, Any]:
+    """A residual block of 4 units and a head of 2, without biases."""
+    draw = np.random.default_rng(5)
+    shapes = {"inner": (4, 4), "head": (4, 2), "x": (4,)}
+    return {name: draw.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}

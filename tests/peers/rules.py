@@ -14,8 +14,8 @@ import numpy as np
 import torch
 import zennit
 from captum.attr import LRP, Deconvolution, GuidedBackprop
-from captum.attr._utils.lrp_rules import EpsilonRule
-from rule_networks import convolutional_network, dense_network
+from captum.attr._utils.lrp_rules import Alpha1_Beta0_Rule, EpsilonRule
+from rule_networks import convolutional_network, dense_network, residual_network
 from zennit.attribution import Gradient
 from zennit.canonizers import SequentialMergeBatchNorm
 from zennit.composites import (
@@ -71,6 +71,33 @@ def convolutional() -> tuple[torch.nn.Module, torch.Tensor]:
     return model.eval(), w["x"].permute(2, 0, 1)[None]
 
 
+class Residual(torch.nn.Module):
+    """y = head(x + relu(inner(x))), without biases and with a plain addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        w = residual_network()
+        self.inner, self.head = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 2, bias=False)
+        self.inner.weight.data, self.head.weight.data = torch.tensor(w["inner"].T), torch.tensor(w["head"].T)
+        self.relu = torch.nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x + self.relu(self.inner(x)))
+
+
+def wrong_numbers() -> dict[str, Any]:
+    """What peers give where they are wrong; the tests derive the right numbers by hand."""
+    one = torch.nn.Sequential(torch.nn.Linear(2, 1, bias=False))
+    one[0].weight.data = torch.tensor([[1.0, -2.0]])
+    one[0].rule = Alpha1_Beta0_Rule()
+    composite = LayerMapComposite([*layer_map_base(), (Linear, Epsilon(epsilon=1e-6))])
+    x = torch.tensor(residual_network()["x"])[None]
+    return {
+        "captum_alpha1_beta0": channels_last(LRP(one).attribute(torch.tensor([[3.0, -1.0]]))),
+        "zennit_residual": propagated(Residual(), x, composite),
+    }
+
+
 def propagated(model: torch.nn.Module, x: torch.Tensor, composite: Any, start: float | None = None) -> list[Any]:
     x = x.clone().requires_grad_()
 
@@ -116,6 +143,7 @@ def main() -> None:
                 layer.rule = EpsilonRule(epsilon=1e-6)
             found["captum_lrp_epsilon"] = channels_last(LRP(model).attribute(x, target=1))
         result[name] = found
+    result["wrong"] = wrong_numbers()
     lines = [
         f' "{name}": {{\n' + ",\n".join(f'  "{k}": {json.dumps(v)}' for k, v in part.items()) + "\n }"
         for name, part in result.items()
