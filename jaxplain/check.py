@@ -74,6 +74,7 @@ def finite(x: Any, name: str, argument: str = "x") -> None:
 
 def _all_finite(leaf: Any) -> Any:
     # NumPy arrays are read where they are; a device array is reduced on its device, now even if something is traced.
+    # NumPy arrays are read where they are; a device array is reduced on its device, also while a trace is going on.
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():

@@ -85,7 +85,9 @@ def flax_weights(params):
     def weight(path, leaf):
         parts = [part.key for part in path]
         kernel = parts[-1] == "kernel"
-        name = ".".join([*parts[:-1], {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(parts[-1], "bias")])
+        name = ".".join(
+            [*parts[:-1], {"kernel": "weight", "scale": "weight", "embedding": "weight"}.get(parts[-1], "bias")]
+        )
         drawn = draw(name, leaf.shape[::-1] if kernel else leaf.shape)
         return jnp.asarray(drawn.T if kernel else drawn)
 

@@ -69,7 +69,7 @@ class Propagation(Backward):
 
     def require_bounds(self, kept: Any) -> None:
         """Raise where the input is outside the bounds of a rule."""
-        if not np.all(np.asarray(kept)):
+        if check.is_concrete(kept) and not np.all(np.asarray(kept)):
             raise ValueError(
                 f"{self.name}: the input of the layer that z_box is for lies outside of its bounds. `low` and `high` "
                 "are the smallest and the largest value that an input can have, in the units that the layer sees."

@@ -56,9 +56,7 @@ def _scale_shifts(facts: Facts, taken: set[int]) -> Iterator[Group]:
             yield Group("affine", "scale_shift", tuple(indices), entry, output)
 
 
-def _chain(
-    facts: Facts, taken: set[int], indices: list[int], output: Value, features: Axes
-) -> tuple[list[int], Value]:
+def _chain(facts: Facts, taken: set[int], indices: list[int], output: Value, features: Axes) -> tuple[list[int], Value]:
     """Follow an output through the single uses that keep the layer affine."""
     kept, end, merged = list(indices), output, False
     while (index := facts.sole_user(output)) is not None and index not in taken:

@@ -179,7 +179,19 @@ class _Building:
                 continue
             else:
                 self._add_step(step)
-        return Graph(self.flat, tuple(self.nodes), frozenset(self.active), frozenset(self.facts.depends))
+        nodes = self._reaching()
+        return Graph(self.flat, tuple(nodes), frozenset(self.active), frozenset(self.facts.depends))
+
+    def _reaching(self) -> list[Node]:
+        """The nodes, plain where no relevance can arrive: what feeds a `stop_gradient` alone."""
+        reached, nodes = set(self.flat.outputs), list[Node]()
+        for node in reversed(self.nodes):
+            if node.kind != "plain" and not reached.intersection(node.outputs):
+                self.active.difference_update(node.outputs)
+                node = _plain(node)
+            reached.update(node.active)
+            nodes.append(node)
+        return nodes[::-1]
 
     def _used_outside(self, step: Step, group: Group) -> bool:
         users = [user for value in step.results for user in self.facts.uses.get(value, ())]
@@ -218,8 +230,7 @@ class _Building:
         varies = kind == "cond" and steps[0].operands[0] in self.facts.depends
         node = Node(kind, name, path, tuple(steps), tuple(active), fixed, tuple(outputs), depends, inner, varies)
         if kind != "plain" and self.stops(node):
-            fixed = (*active, *fixed)
-            node = Node("plain", name, node.path, node.steps, (), fixed, node.outputs, depends)
+            node = _plain(node)
         self.nodes.append(node)
         if node.kind != "plain":
             carried = _carried(inner[0], outputs) if node.kind == "scan" else outputs
@@ -260,6 +271,10 @@ class _Building:
             for branch in step.equation.params["branches"]
         ]
         return tuple(build(flat, *flags, self.stops, self.opaque) for flat in flats)
+
+
+def _plain(node: Node) -> Node:
+    return Node("plain", node.name, node.path, node.steps, (), (*node.active, *node.fixed), node.outputs, node.depends)
 
 
 def _inside(flat: Flat, path: str) -> Flat:

@@ -1,4 +1,4 @@
-"""Recognises an activation function by what it computes: a cluster of elementwise steps is evaluated on a few numbers.
+"""Recognises an activation function by what it computes: a cluster of elementwise steps is evaluated on some numbers.
 
 The evaluation is NumPy's, in float64: probing with JAX fails silently inside `shard_map` and with symbolic shapes.
 """
@@ -22,7 +22,33 @@ from jaxplain.program.compat import (
     subprograms,
 )
 
-PROBES = np.array([-7.0, -3.1, -1.5, -1.0, -0.3, -1e-3, 0.0, 1e-3, 0.2, 0.7, 1.0, 1.6, 2.9, 3.2, 5.0, 6.5, 8.0])
+PROBES = np.array(
+    [
+        -1e3,
+        -150.0,
+        -40.0,
+        -7.0,
+        -3.1,
+        -1.5,
+        -1.0,
+        -0.3,
+        -1e-3,
+        0.0,
+        1e-3,
+        0.2,
+        0.7,
+        1.0,
+        1.6,
+        2.9,
+        3.2,
+        5.0,
+        6.5,
+        8.0,
+        40.0,
+        150.0,
+        1e3,
+    ]
+)
 
 # fmt: off
 _NUMPY: dict[str, Callable[..., Any]] = {
@@ -139,6 +165,11 @@ def _evaluate_program(program: Program, operands: Sequence[Any]) -> Any:
 def name_of(results: np.ndarray) -> str | None:
     """The name of the activation that gives these results at `PROBES`; None where it is not known."""
     values = np.broadcast_to(np.asarray(results, np.float64), PROBES.shape)
+    with np.errstate(all="ignore"):
+        return _name_of(values)
+
+
+def _name_of(values: np.ndarray) -> str | None:
     for name, function in ACTIVATIONS.items():
         if np.allclose(values, function(PROBES), rtol=1e-4, atol=1e-5):
             return name

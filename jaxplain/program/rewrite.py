@@ -129,6 +129,7 @@ def open_score(
     """
     x = jax.tree.map(jnp.asarray, x)
     view = look(f, (x, *args), name)
+    check.scalar(jax.tree.unflatten(view.structure, [jax.ShapeDtypeStruct(*o) for o in view.outputs()]), name)
     first, leaves = len(jax.tree.leaves(view.f)), jax.tree.leaves(x)
     flat, arguments = flatten(view.program, opaque), [widened(leaf) for leaf in view.leaves]
     moving = [first + place for place, leaf in enumerate(leaves) if check.is_floating(leaf)]

@@ -1,0 +1,96 @@
+"""Guided backpropagation and deconvolution: by hand, on every form of ReLU, and refused where there is none."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+import jaxplain
+
+W1 = jax.random.normal(jax.random.key(0), (4, 6))
+W2 = jax.random.normal(jax.random.key(1), (6, 5))
+W3 = jax.random.normal(jax.random.key(2), (5,))
+X = jax.random.normal(jax.random.key(3), (4,))
+
+
+def functional(x):
+    return jnp.maximum(jax.nn.relu(x @ W1) @ W2, 0) @ W3
+
+
+def by_hand(x, gated):
+    """A NumPy reference, unit by unit, from the papers."""
+    z1 = np.asarray(x) @ np.asarray(W1)
+    z2 = np.maximum(z1, 0) @ np.asarray(W2)
+    r = np.asarray(W3)
+    for z, w in ((z2, W2), (z1, W1)):
+        kept = [float(g) if g > 0 and (not gated or v > 0) else 0.0 for g, v in zip(r, z, strict=True)]
+        r = np.array([sum(float(w[i, k]) * kept[k] for k in range(len(kept))) for i in range(w.shape[0])])
+    return r
+
+
+def test_both_by_hand():
+    np.testing.assert_allclose(jaxplain.guided_backprop(functional)(X), by_hand(X, True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jaxplain.deconvnet(functional)(X), by_hand(X, False), rtol=1e-5, atol=1e-6)
+
+
+def test_as_many_equations_are_rewritten_as_there_are_relus():
+    def f(x):
+        with jax.named_scope("body"):
+            x = jax.nn.relu(x @ W1)
+        x = jnp.where(x > 0, x, 0) * jnp.tanh(x)
+        return jax.nn.relu6(x @ W2) @ W3
+
+    rows = jaxplain.audit(jaxplain.guided_backprop(f))(X)
+    assert [row.operation for row in rows] == ["relu", "relu", "relu6"]
+    assert [row.path for row in rows] == ["body", "", ""]
+    assert str(rows).count("guided") == 3
+    looped = lambda x: lax.scan(lambda h, _: (jax.nn.relu(h) - 0.1, None), x, None, length=3)[0].sum()  # noqa: E731
+    assert len(jaxplain.audit(jaxplain.deconvnet(looped))(X)) == 1
+
+
+def test_a_function_without_relus_is_refused():
+    for method in (jaxplain.guided_backprop, jaxplain.deconvnet):
+        with pytest.raises(ValueError, match=r"no ReLU .*tanh"):
+            method(lambda x: jnp.tanh(x @ W1).sum())(X)
+        with pytest.raises(ValueError, match="no activation function"):
+            method(lambda x: (x @ W1).sum())(X)
+    with pytest.raises(ValueError, match="no ReLU"):  # one that the input does not reach
+        jaxplain.guided_backprop(lambda x: x.sum() + jax.nn.relu(W3).sum())(X)
+
+
+def test_other_activations_keep_their_derivative():
+    f = lambda x: (jax.nn.gelu(x) + jax.nn.relu(x - 100)).sum()  # noqa: E731
+    np.testing.assert_allclose(jaxplain.guided_backprop(f)(X), jax.grad(f)(X), rtol=1e-6)
+
+
+def test_a_batch_equals_single_examples_with_ties_in_max_pooling():
+    images = jnp.round(jax.random.normal(jax.random.key(5), (4, 6, 6, 1)))  # many equal values
+
+    def f(x):
+        h = lax.reduce_window(jax.nn.relu(x), -jnp.inf, lax.max, (3, 3, 1), (2, 2, 1), "VALID")
+        return jax.nn.relu(h - 0.5).sum()
+
+    for method in (jaxplain.guided_backprop, jaxplain.deconvnet):
+        e = method(f)
+        together = jaxplain.explain_batch(e, images)
+        one = jax.jit(e)
+        np.testing.assert_allclose(together, jnp.stack([one(x) for x in images]), rtol=1e-6)
+
+
+def test_pytrees_and_bad_input():
+    f = lambda x: jax.nn.relu(x["a"] * x["n"]).sum()  # noqa: E731
+    x = {"a": jnp.array([1.0, -1.0]), "n": jnp.array([2, 3])}
+    a = jaxplain.guided_backprop(f)(x)
+    assert a["a"].tolist() == [2.0, 0.0]
+    assert a["n"].tolist() == [0.0, 0.0]
+    with pytest.raises(TypeError, match="split"):
+        jaxplain.guided_backprop(f)({"a": jnp.array([1]), "n": jnp.array([2])})
+    with pytest.raises(ValueError, match="NaN"):
+        jaxplain.guided_backprop(functional)(X.at[0].set(jnp.nan))
+    with pytest.raises(ValueError, match="one number"):
+        jaxplain.guided_backprop(lambda x: jax.nn.relu(x))(X)
+    with pytest.raises(TypeError, match="changes no backward pass"):
+        jaxplain.audit(jaxplain.gradient(functional))
