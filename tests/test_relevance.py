@@ -129,7 +129,7 @@ def test_alpha_beta_counts_the_sign_of_contributions():
     one = lambda x: x @ jnp.array([1.0, -2.0])  # noqa: E731
     for rule in (relevance.alpha_beta(1, 0), relevance.z_plus, relevance.gamma(1e6), relevance.epsilon()):
         np.testing.assert_allclose(jaxplain.lrp(one, rule)(jnp.array([3.0, -1.0])), [3.0, 2.0], rtol=1e-5)
-    # With x = [3, 1] the contributions are 3 and -2, and f = 1: alpha gives 2 to the first, beta takes 1 from the other.
+    # With x = [3, 1] the contributions are 3 and -2, and f = 1: alpha gives the first 2, beta takes 1 from the other.
     np.testing.assert_allclose(jaxplain.lrp(one, relevance.alpha_beta())(jnp.array([3.0, 1.0])), [2.0, -1.0], rtol=1e-5)
 
 

@@ -53,7 +53,7 @@ class Balance(Function):
         if jnp.ndim(self.received) != 1 or not check.is_concrete(self.received):
             return f"Balance of {len(self.paths)} operations, shape {jnp.shape(self.received)}"
         heads, scale = ("layer", "operation", "rule", "received", "passed", "lost"), float(jnp.abs(self.start)) or 1.0
-        rows = [heads]
+        rows: list[tuple[str, ...]] = [heads]
         for place, (path, operation, rule) in enumerate(zip(self.paths, self.operations, self.rules, strict=True)):
             numbers = [float(values[place]) for values in (self.received, self.passed, self.lost)]
             if abs(numbers[2]) > 1e-5 * scale:

@@ -5,6 +5,7 @@ The evaluation is NumPy's, in float64: probing with JAX fails silently inside `s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -170,11 +171,19 @@ def name_of(results: np.ndarray) -> str | None:
 
 
 def _name_of(values: np.ndarray) -> str | None:
-    for name, function in ACTIVATIONS.items():
-        if np.allclose(values, function(PROBES), rtol=1e-4, atol=1e-5):
-            return name
+    known = _known()
+    close = (np.abs(values - known) <= 1e-5 + 1e-4 * np.abs(known)) | (values == known)  # infinities are equal
+    matching = np.flatnonzero(close.all(axis=1))
+    if matching.size:
+        return list(ACTIVATIONS)[matching[0]]
     positive, negative = values[PROBES > 0] / PROBES[PROBES > 0], values[PROBES < 0] / PROBES[PROBES < 0]
-    flat = np.ptp(positive) < 1e-6 and np.ptp(negative) < 1e-6 and abs(values[PROBES == 0][0]) < 1e-9
-    if flat and abs(positive[0] - 1) < 1e-6 and abs(negative[0] - 1) > 1e-6:
+    straight = np.ptp(positive) < 1e-6 and np.ptp(negative) < 1e-6 and abs(values[PROBES == 0][0]) < 1e-9
+    if straight and abs(positive[0] - 1) < 1e-6 and abs(negative[0] - 1) > 1e-6:
         return "leaky_relu"
     return None
+
+
+@functools.cache
+def _known() -> np.ndarray:
+    """What the known activations give at `PROBES`, one in a row."""
+    return np.stack([function(PROBES) for function in ACTIVATIONS.values()])
