@@ -227,7 +227,7 @@ def test_paths_first_layers_names_and_kinds_choose_rules():
         IMAGES[0], 1
     )
     assert [row.rule for row in rows if row.operation == "convolution"].count("z_plus") == 2
-    assert {row.rule for row in rows if row.operation == "add"} == {"epsilon(1e-06)"}
+    assert {row.rule for row in rows if row.operation == "add"} == {"epsilon(1e-09)"}
 
 
 def test_a_path_without_layers_means_what_is_there():

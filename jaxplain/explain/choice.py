@@ -18,16 +18,18 @@ WEIGHTS = ("dense", "convolution")
 FIRST = "first"
 """The key for layers with weights that no other such layer comes before."""
 
+_PROPORTIONAL = Epsilon(1e-9)  # nothing is to be lost at sums but where they are zero
+
 DEFAULTS: dict[str, Rule] = {
     "affine": Epsilon(STABILISER),
     "scale": ConstantScale(),
     "activation": PassThrough(),
-    "sum": Epsilon(STABILISER),
-    "product": Epsilon(STABILISER),
+    "sum": _PROPORTIONAL,
+    "product": _PROPORTIONAL,
     "quotient": Numerator(),
     "softmax": Softmax(),
-    "log_softmax": Epsilon(STABILISER),
-    "normalization": Epsilon(STABILISER),
+    "log_softmax": _PROPORTIONAL,
+    "normalization": _PROPORTIONAL,
     "selection": OwnDerivative(),
     "structure": OwnDerivative(),
 }
