@@ -283,6 +283,8 @@ def test_bad_rules_are_refused():
         jaxplain.lrp(f, {"denes": relevance.epsilon()})(X)
     with pytest.raises(ValueError, match="matches no module"):
         jaxplain.lrp(resnet(True), {"ResNet/Conv_9": relevance.epsilon()})(IMAGES[0], 1)
+    with pytest.raises(ValueError, match=r"'BatchNorm_0' is part of 'convolution'.*'ResNet/Conv_0', which takes it in"):
+        jaxplain.lrp(resnet(True), {"BatchNorm_0": relevance.epsilon()})(IMAGES[0], 1)
     with pytest.raises(ValueError, match=r"gamma\(0.25\) is a rule for layers with weights, and 'relu'"):
         jaxplain.lrp(f, {"relu": relevance.gamma()})(X)
     with pytest.raises(ValueError, match="pass_through needs one input of the output's shape"):

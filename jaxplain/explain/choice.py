@@ -136,6 +136,9 @@ def _require_matches(keys: Iterable[str], graph: Graph, nodes: Sequence[Node], n
     for key in keys:
         if any(matches(key, node.path) for node in (*nodes, *every)) or any(key == node.name for node in every):
             continue
+        folded = next((n for n in nodes if any(matches(key, step.path) for step in n.steps)), None)
+        if folded is not None:
+            raise ValueError(f"{name}: {key!r} is part of {folded.describe()}, which takes it in. Name that one.")
         paths = list(dict.fromkeys(node.path for node in nodes if node.path))
         kinds = list(dict.fromkeys((*KINDS, FIRST, *(node.name for node in nodes))))
         near = difflib.get_close_matches(key, [*paths, *kinds], n=4, cutoff=0.5) or paths[:6]
