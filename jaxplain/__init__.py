@@ -29,6 +29,16 @@ from jaxplain.explain.activation import activation_maximization, jitter, l2, pix
 from jaxplain.explain.backward import audit
 from jaxplain.explain.balance import relevance_balance
 from jaxplain.explain.batch import explain_batch
+from jaxplain.explain.cam import (
+    class_activation_map,
+    grad_cam,
+    grad_cam_plus_plus,
+    hires_cam,
+    layer_cam,
+    xgrad_cam,
+)
+from jaxplain.explain.eigen_cam import eigen_cam, eigen_grad_cam
+from jaxplain.explain.full_grad import full_grad, full_grad_terms
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided import deconvnet, guided_backprop
 from jaxplain.explain.layer import conductance, internal_influence
@@ -36,6 +46,7 @@ from jaxplain.explain.lrp import excitation_backprop, lrp
 from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
 from jaxplain.explain.patching import activation_patching, attribution_patching
 from jaxplain.explain.path import expected_gradients, integrated_gradients, integrated_gradients_with_gap
+from jaxplain.explain.score_cam import ablation_cam, score_cam
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
@@ -44,26 +55,35 @@ from jaxplain.score import log_probability, logit, loss, margin, output, probabi
 
 __all__ = [
     "Function",
+    "ablation_cam",
     "activation_maximization",
     "activation_patching",
     "attribution_patching",
     "audit",
     "blur",
     "capture",
+    "class_activation_map",
     "completeness",
     "conductance",
     "deconvnet",
     "deletion",
     "deletion_curve",
     "draw",
+    "eigen_cam",
+    "eigen_grad_cam",
     "excitation_backprop",
     "expected_gradients",
     "explain_batch",
     "fast_layout",
     "from_nnx",
+    "full_grad",
+    "full_grad_terms",
     "gaussian_noise",
+    "grad_cam",
+    "grad_cam_plus_plus",
     "gradient",
     "guided_backprop",
+    "hires_cam",
     "input_x_gradient",
     "insertion",
     "insertion_curve",
@@ -73,6 +93,7 @@ __all__ = [
     "intervene",
     "jitter",
     "l2",
+    "layer_cam",
     "layers",
     "log_probability",
     "logit",
@@ -89,6 +110,7 @@ __all__ = [
     "relevance_balance",
     "saliency",
     "sample",
+    "score_cam",
     "score_table",
     "smoothgrad",
     "smoothgrad_squared",
@@ -96,6 +118,7 @@ __all__ = [
     "total_variation",
     "uniform_noise",
     "vargrad",
+    "xgrad_cam",
     "zeros",
 ]
 

@@ -75,6 +75,8 @@ def finite(x: Any, name: str, argument: str = "x") -> None:
 def _all_finite(leaf: Any) -> Any:
     # NumPy arrays are read where they are; a device array is reduced on its device, now even if something is traced.
     # NumPy arrays are read where they are; a device array is reduced on its device, also while a trace is going on.
+    # NumPy arrays are read where they are; a device array is reduced on its device, now, also where a function that
+    # holds it is being traced.
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():

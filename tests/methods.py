@@ -87,21 +87,33 @@ METHODS = (
 
 
 OTHERS = {
+    "ablation_cam": "a map of a layer",
     "activation_maximization": "makes an input",
     "activation_patching": "compares two inputs",
     "attribution_patching": "compares two inputs",
     "audit": "lists what a method changes",
+    "class_activation_map": "a map of a layer",
     "conductance": "needs a layer",
     "deconvnet": "refuses the smooth functions of the laws, as it has a rule for ReLUs alone (test_guided.py)",
+    "eigen_cam": "a map of a layer",
+    "eigen_grad_cam": "a map of a layer",
     "excitation_backprop": "gives probabilities (test_lrp.py)",
     "explain_batch": "drives a method",
+    "full_grad": "a map",
+    "full_grad_terms": "terms of inputs and biases",
+    "grad_cam": "a map of a layer",
+    "grad_cam_plus_plus": "a map of a layer",
     "guided_backprop": "as deconvnet",
+    "hires_cam": "a map of a layer",
     "internal_influence": "needs a layer",
     "jitter": "a transform",
     "l2": "a penalty",
+    "layer_cam": "a map of a layer",
     "pixels": "a parameterisation",
     "relevance_balance": "accounts for what lrp loses",
+    "score_cam": "a map of a layer",
     "total_variation": "a penalty",
+    "xgrad_cam": "a map of a layer",
 }
 """Public names of `jaxplain.explain` that are no method of the table, and why."""
 

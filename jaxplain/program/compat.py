@@ -194,6 +194,12 @@ def with_parameters(equation: Equation, **changes: Any) -> Equation:
     return equation.replace(params={**equation.params, **changes})
 
 
+def bind(equation: Equation, values: Sequence[Any]) -> list[Any]:
+    """Run an equation that holds no program on other operands, in the place of literals too."""
+    results = equation.primitive.bind(*values, **equation.params)
+    return list(results) if equation.primitive.multiple_results else [results]
+
+
 class Loop(NamedTuple):
     """A `scan`: how its operands divide, and how it runs."""
 

@@ -189,6 +189,20 @@ def _by_key(program: Program, selected: Sequence[Selected]) -> dict[str, Site]:
 _HOW = "Pass `batch_axis=`: an axis to remove, or None to take values as they are."
 
 
+def batch_axes(view: View, find: Callable[[Program], Sequence[Any]]) -> list[int | None]:
+    """The batch axis of each of what `find` lists of a program (anything with a `key` and a `shape`); None without one.
+
+    Raises:
+        ValueError: The batch axis has merged with another.
+    """
+    if not has_batch_axis(view.program):
+        return [None for _ in find(view.program)]
+    one, two = (find(_at_size(view, size)) for size in (1, 2))
+    if len(one) != len(two):
+        raise ValueError(f"{view.name}: the function does other things with a batch of two than with a batch of one.")
+    return [_changed(view, a.key, a.shape, b.shape) for a, b in zip(one, two, strict=True)]
+
+
 def _axes(view: View, selected: Selected, sites: list[Site | None]) -> tuple[int | None, ...]:
     one, two = sites
     if one is None or two is None or len(one.variables) != len(two.variables):
@@ -196,10 +210,10 @@ def _axes(view: View, selected: Selected, sites: list[Site | None]) -> tuple[int
             f"{view.name}: {selected.key!r} is not reached with every size of batch, so its batch axis "
             f"cannot be found. {_HOW}"
         )
-    return tuple(_axis(view, selected, a, b) for a, b in zip(one.shapes, two.shapes, strict=True))
+    return tuple(_changed(view, selected.key, a, b) for a, b in zip(one.shapes, two.shapes, strict=True))
 
 
-def _axis(view: View, selected: Selected, one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
+def _changed(view: View, key: str, one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     """The axis along which the shapes at a batch of one and of two differ."""
     if one == two:
         return None
@@ -207,7 +221,7 @@ def _axis(view: View, selected: Selected, one: tuple[int, ...], two: tuple[int, 
     if len(one) == len(two) and len(changed) == 1 and (one[changed[0]], two[changed[0]]) == (1, 2):
         return changed[0]
     raise ValueError(
-        f"{view.name}: in {selected.key!r} the batch axis has merged with another: the shape is {one} for one example "
+        f"{view.name}: in {key!r} the batch axis has merged with another: the shape is {one} for one example "
         f"and {two} for two. {_HOW}"
     )
 
