@@ -37,10 +37,12 @@ from jaxplain.explain.cam import (
     layer_cam,
     xgrad_cam,
 )
+from jaxplain.explain.deep_lift import deep_lift, deep_shap
 from jaxplain.explain.eigen_cam import eigen_cam, eigen_grad_cam
 from jaxplain.explain.full_grad import full_grad, full_grad_terms
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided import deconvnet, guided_backprop
+from jaxplain.explain.guided_grad_cam import guided_grad_cam
 from jaxplain.explain.layer import conductance, internal_influence
 from jaxplain.explain.lrp import excitation_backprop, lrp
 from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
@@ -66,6 +68,8 @@ __all__ = [
     "completeness",
     "conductance",
     "deconvnet",
+    "deep_lift",
+    "deep_shap",
     "deletion",
     "deletion_curve",
     "draw",
@@ -83,6 +87,7 @@ __all__ = [
     "grad_cam_plus_plus",
     "gradient",
     "guided_backprop",
+    "guided_grad_cam",
     "hires_cam",
     "input_x_gradient",
     "insertion",

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxplain
+from jaxplain.program.function import as_function
 from jaxplain.explain import relevance
 
 
@@ -83,6 +84,8 @@ METHODS = (
         random=True,
         symmetric=False,
     ),
+    Row("deep_lift", jaxplain.deep_lift, complete=True),
+    Row("deep_shap", lambda f: _FromZeros(as_function(f)), complete=True),
 )
 
 
@@ -104,6 +107,7 @@ OTHERS = {
     "grad_cam": "a map of a layer",
     "grad_cam_plus_plus": "a map of a layer",
     "guided_backprop": "as deconvnet",
+    "guided_grad_cam": "needs a layer",
     "hires_cam": "a map of a layer",
     "internal_influence": "needs a layer",
     "jitter": "a transform",
@@ -116,6 +120,16 @@ OTHERS = {
     "xgrad_cam": "a map of a layer",
 }
 """Public names of `jaxplain.explain` that are no method of the table, and why."""
+
+
+class _FromZeros(jaxplain.Function):
+    """Deep SHAP of two baselines of zeros, for inputs of any structure."""
+
+    score: Any
+
+    def __call__(self, x: Any, *args: Any) -> Any:
+        rows = jax.tree.map(lambda leaf: jnp.zeros((2, *jnp.shape(leaf)), jnp.result_type(leaf)), x)
+        return jaxplain.deep_shap(self.score, rows, batch_size=1)(x, *args)
 
 
 class _Attribution(jaxplain.Function):

@@ -419,3 +419,19 @@ def test_a_layer_of_several_arrays_asks_for_one():
     with pytest.raises(ValueError, match=r"pick one, as in 'two\[0\]'"):
         jaxplain.grad_cam(f, "two")(x, 0)
     assert jaxplain.grad_cam(f, "two[1]")(x, 0).shape == (4, 4)
+
+
+# Guided Grad-CAM.
+
+
+def test_guided_grad_cam_is_the_product_of_both():
+    f, x = score(stride=2), jnp.asarray(cams.image((6, 8)))
+    a = jax.jit(jaxplain.guided_grad_cam(f, "features"))(x, CLASS)
+    guided = jax.jit(jaxplain.guided_backprop(f))(x, CLASS)
+    cam = jax.jit(jaxplain.grad_cam(f, "features"))(x, CLASS)
+    assert a.shape == x.shape
+    assert a.any()
+    np.testing.assert_allclose(a, guided * cam[..., None], rtol=1e-5, atol=1e-8)
+    smooth = jaxplain.logit(cams.Net(smooth=True).apply, cams.variables())
+    with pytest.raises(ValueError, match="no ReLU"):
+        jaxplain.guided_grad_cam(smooth, "features")(x, CLASS)
