@@ -173,3 +173,34 @@ def threefry(key: Any, name: str) -> None:
         )
     if data and jnp.shape(key) != ():
         raise ValueError(f"{name}: `key` has shape {jnp.shape(key)}; pass one key, each example's is folded from it.")
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is one PRNG key, typed or of the old kind, or a tracer of one."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return False
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return jnp.shape(value) == ()
+    return dtype == jnp.uint32 and jnp.shape(value) == (2,)
+
+
+def needed_key(inputs: tuple[Any, ...], name: str, call: str) -> Any:
+    """Require that the first of a random metric's inputs is a key, and return it."""
+    if not inputs or not is_key(inputs[0]):
+        raise TypeError(f"{name}: it is random and needs a key first: {call}, with key = jax.random.key(0).")
+    return inputs[0]
+
+
+def function(value: Any, name: str, argument: str, call: str) -> Any:
+    """Require something that can be called, and return it."""
+    if not callable(value):
+        raise TypeError(f"{name}: `{argument}` has to be a function {call}, not {type(value).__name__}.")
+    return value
+
+
+def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
+    """Require one positive number (or zero, where allowed), and return it unchanged."""
+    if jnp.shape(value) != ():
+        raise ValueError(f"{name}: `{argument}` has shape {jnp.shape(value)}; pass one number.")
+    return positive(value, name, argument, zero=zero)

@@ -7,15 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, resolve
-from jaxplain.features import Features, Groups, as_groups, feature_sums, features
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
+from jaxplain.program.function import setting
+from jaxplain.types import Array
 
 
 class Curve(NamedTuple):
@@ -29,113 +25,58 @@ class Curve(NamedTuple):
     score: Array
 
 
-class Removal(Function):
-    """Deletion or insertion: the area under the curve, or the curve. Made by the functions below."""
+class Removal(Faithful):
+    """Features removed or put in step by step: the curve, or one number of it. Made by the functions below.
 
-    score: Any
-    baseline: Any
-    groups: Any
-    count: int | None = setting(default=None)
+    The summaries are the area under the curve, the mean drop from the first point, and one less the area under the
+    curve divided by its first point.
+    """
+
     steps: int | None = setting(default=None)
-    batch_size: int = setting(default=1)
     insert: bool = setting(default=False)
-    with_curve: bool = setting(default=False)
-    name: str = setting(default="deletion")
+    order: str = setting(default="morf")
+    summary: str = setting(default="area")
+    by_mean: bool = setting(default=False)
 
     @property
-    def needs_key(self) -> bool:
-        """Whether the baseline is drawn from a key."""
-        return needs_key(self.baseline)
+    def draws(self) -> bool:
+        """Whether the order is drawn."""
+        return self.order == "random"
 
     @property
     def better(self) -> str | None:
-        """Which values are better: 'lower', 'higher', or None for a curve."""
-        return None if self.with_curve else "higher" if self.insert else "lower"
+        """Which values are better: 'lower', 'higher', or None for a curve or a random order."""
+        if self.summary == "curve" or self.order == "random":
+            return None
+        falls_first = self.insert == (self.order == "lerf")  # removing the most relevant, or putting the least in first
+        return "lower" if (self.summary == "area") == falls_first else "higher"
 
     def __call__(self, *inputs: Any) -> Any:
-        """Judge one attribution: `m(x, attribution, *args)`, with a key before `x` where the baseline is drawn."""
-        key, (x, attribution, *args) = (inputs[0], inputs[1:]) if self.needs_key else (None, inputs)
-        groups = Groups(self.groups, self.count)
-        parts = features(x, groups, self.name)
-        check.finite(x, self.name)
-        relevance = feature_sums(attribution, x, groups, parts, self.name)
-        absent = resolve(self.baseline, x, key, name=self.name)
-        counts, fraction = portions(parts, self.steps, self.name)
-
-        # Rank 0 is the most relevant feature; a stable sort breaks ties by the feature's number.
-        order = jnp.argsort(-relevance, stable=True)
-        rank = jnp.zeros(order.shape, jnp.int32).at[order].set(jnp.arange(order.size, dtype=jnp.int32))
-        ranks = [None if number is None else rank[number] for number in parts.numbers]
-        before, after = (absent, x) if self.insert else (x, absent)
+        """Judge one attribution: `m(x, attribution, *args)`, with a key before `x` where anything is drawn."""
+        task = Task(self, inputs)
+        counts, fraction = portions(task.parts, self.steps, self.name)
+        ranks = task.values(self._rank(task))
 
         def point(count: Array) -> Array:
-            return self._score(mix(before, after, ranks, count), *args)
+            removed = [None if r is None else (r >= count if self.insert else r < count) for r in ranks]
+            return task.score(task.replaced(removed))
 
-        scores = chunked_map(point, counts, self.batch_size)
-        scores = jnp.where(_any_nan(attribution, x), jnp.nan, scores)
-        if self.with_curve:
+        scores = task.known(chunked_map(point, counts, self.batch_size))
+        if self.summary == "curve":
             return Curve(fraction, scores)
-        return jnp.sum((scores[1:] + scores[:-1]) / 2 * jnp.diff(fraction))
+        if self.summary == "mean_drop":
+            return jnp.mean(scores[0] - scores)
+        area = jnp.sum((scores[1:] + scores[:-1]) / 2 * jnp.diff(fraction))
+        if self.summary == "area":
+            return area
+        return jnp.where(scores[0] != 0, 1 - area / jnp.where(scores[0] != 0, scores[0], 1.0), jnp.nan)
 
-    def _score(self, x: Pytree, *args: Any) -> Array:
-        value = jnp.asarray(check.scalar(self.score(x, *args), self.name))
-        return value.astype(wide_dtype(value.dtype))
-
-
-def _any_nan(attribution: Pytree, x: Pytree) -> Array:
-    """Whether an attribution holds NaN where x is floating-point: it has no order then."""
-    pairs = zip(jax.tree.leaves(attribution), jax.tree.leaves(x), strict=True)
-    return jnp.any(jnp.stack([jnp.isnan(a).any() for a, leaf in pairs if check.is_floating(leaf)]))
-
-
-def mix(before: Pytree, after: Pytree, ranks: list[Any], count: Array) -> Pytree:
-    """Take features of rank below `count` from `after`, the others from `before`; leaves without ranks stay."""
-    leaves, structure = jax.tree.flatten(before)
-    merged = [
-        leaf if rank is None else jnp.where(rank < count, new, leaf)
-        for leaf, new, rank in zip(leaves, jax.tree.leaves(after), ranks, strict=True)
-    ]
-    return jax.tree.unflatten(structure, merged)
-
-
-def portions(parts: Features, steps: int | None, name: str) -> tuple[Array, Array]:
-    """How many of the n features are changed after each step, floor(k n / steps), and that number divided by n.
-
-    Args:
-        parts: The features of an example.
-        steps: How many portions; None for one feature at a time.
-        name: The metric, for errors.
-
-    Returns:
-        (counts, fractions), each `[steps + 1]`, from 0 to n and from 0 to 1.
-
-    Raises:
-        ValueError: More steps than features, or no `steps` where the number of features is traced.
-    """
-    if isinstance(parts.total, int):
-        total = parts.total if steps is None else steps
-        if total > parts.total:
-            raise ValueError(
-                f"{name}: `steps` is {total}, but there are {parts.total} features to change. Pass at most "
-                f"{parts.total}, or None for one feature at a time."
-            )
-        counts = np.arange(total + 1, dtype=np.int64) * parts.total // total
-        return jnp.asarray(counts, jnp.int32), jnp.asarray(counts / parts.total, jnp.float32)
-    if steps is None:
-        raise ValueError(f"{name}: with traced `groups` the number of features is not known; pass `steps`.")
-    k = jnp.arange(steps + 1, dtype=jnp.int32)
-    traced = k * (parts.total // steps) + k * (parts.total % steps) // steps  # the same floor, without overflow
-    return traced, traced.astype(jnp.float32) / parts.total
-
-
-def chunked_map(function: Any, items: Array, batch_size: int) -> Array:
-    """`function` of every item, `batch_size` at a time in one `lax.scan`, so that memory does not grow with them."""
-    total = items.shape[0]
-    size = min(batch_size, total)
-    chunks = -(-total // size)
-    padded = items[jnp.minimum(jnp.arange(chunks * size), total - 1)].reshape(chunks, size)
-    _, values = lax.scan(lambda carry, chunk: (carry, jax.vmap(function)(chunk)), None, padded)
-    return values.reshape(chunks * size)[:total]
+    def _rank(self, task: Task) -> Array:
+        if self.order == "random":
+            draw = jax.random.uniform(task.key, (task.parts.slots,))
+            return ranked(jnp.where(task.valid, draw, -jnp.inf))
+        relevance = task.relevance / task.sizes() if self.by_mean else task.relevance
+        return ranked(jnp.where(task.valid, -relevance, -jnp.inf) if self.order == "lerf" else relevance)
 
 
 def _removal(
@@ -145,25 +86,14 @@ def _removal(
     steps: int | None,
     batch_size: int,
     groups: Any,
-    *,
-    insert: bool,
-    with_curve: bool,
+    window: Any = None,
+    **summary: Any,
 ) -> Removal:
-    if not callable(f):
-        raise TypeError(f"{name}: the score `f` has to be a function f(x, *args) -> scalar, not {type(f).__name__}.")
-    checked = as_groups(groups, name)
     steps = None if steps is None else check.count(steps, name, "steps")
-    return Removal(
-        as_function(f),
-        as_baseline(baseline),
-        checked.numbers,
-        checked.total,
-        steps,
-        check.count(batch_size, name, "batch_size"),
-        insert,
-        with_curve,
-        name,
-    )
+    return Removal(**settings(name, f, baseline, groups, batch_size, window), steps=steps, **summary)
+
+
+ORDERS = ("morf", "lerf", "random")
 
 
 def deletion(
@@ -212,7 +142,7 @@ def deletion(
     Source: Petsiuk, Das and Saenko 2018, "RISE: randomized input sampling for explanation of black-box models",
     Algorithm 1 (supplement). There the score is a softmax probability and removed pixels are zero.
     """
-    return _removal("deletion", f, baseline, steps, batch_size, groups, insert=False, with_curve=False)
+    return _removal("deletion", f, baseline, steps, batch_size, groups, insert=False)
 
 
 def insertion(
@@ -248,7 +178,7 @@ def insertion(
 
     Source: Petsiuk, Das and Saenko 2018, Algorithm 1 (supplement), mode "insertion".
     """
-    return _removal("insertion", f, baseline, steps, batch_size, groups, insert=True, with_curve=False)
+    return _removal("insertion", f, baseline, steps, batch_size, groups, insert=True)
 
 
 def deletion_curve(
@@ -282,7 +212,7 @@ def deletion_curve(
 
     Source: Petsiuk, Das and Saenko 2018, Algorithm 1 (supplement).
     """
-    return _removal("deletion_curve", f, baseline, steps, batch_size, groups, insert=False, with_curve=True)
+    return _removal("deletion_curve", f, baseline, steps, batch_size, groups, insert=False, summary="curve")
 
 
 def insertion_curve(
@@ -316,4 +246,4 @@ def insertion_curve(
 
     Source: Petsiuk, Das and Saenko 2018, Algorithm 1 (supplement).
     """
-    return _removal("insertion_curve", f, baseline, steps, batch_size, groups, insert=True, with_curve=True)
+    return _removal("insertion_curve", f, baseline, steps, batch_size, groups, insert=True, summary="curve")
