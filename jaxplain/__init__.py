@@ -18,10 +18,50 @@ from jaxplain.capture import capture, intervene, split
 from jaxplain.draw import draw
 
 # Is the explanation right?
+from jaxplain.evaluate.agreement import consistency, sufficiency
 from jaxplain.evaluate.axioms import completeness
+from jaxplain.evaluate.batch import evaluate_batch
+from jaxplain.evaluate.complexity import effective_complexity, entropy, sparseness
+from jaxplain.evaluate.continuity import continuity
 from jaxplain.evaluate.control import paired_difference, random_attribution
+from jaxplain.evaluate.correlation import (
+    faithfulness_correlation,
+    faithfulness_estimate,
+    mu_fidelity,
+    sensitivity_n,
+    sensitivity_n_curve,
+)
 from jaxplain.evaluate.faithfulness import deletion, deletion_curve, insertion, insertion_curve
-from jaxplain.evaluate.robustness import max_sensitivity
+from jaxplain.evaluate.infidelity import infidelity
+from jaxplain.evaluate.invariance import implementation_invariance, input_invariance, symmetry
+from jaxplain.evaluate.localization import (
+    attribution_localization,
+    focus,
+    mosaic,
+    pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+    roc_auc,
+    top_k_intersection,
+)
+from jaxplain.evaluate.masking import average_drop, average_gain, average_increase
+from jaxplain.evaluate.monotonicity import monotonicity, monotonicity_correlation
+from jaxplain.evaluate.nonsensitivity import non_sensitivity
+from jaxplain.evaluate.random_logit import random_logit
+from jaxplain.evaluate.randomization import (
+    efficient_parameter_randomization,
+    parameter_randomization,
+    parameter_randomization_curve,
+    smooth_parameter_randomization,
+)
+from jaxplain.evaluate.region import irof, pixel_flipping, region_perturbation, selectivity
+from jaxplain.evaluate.robustness import average_sensitivity, local_lipschitz_estimate, max_sensitivity
+from jaxplain.evaluate.similarity import pearson, spearman, structural_similarity
+from jaxplain.evaluate.stability import (
+    relative_input_stability,
+    relative_output_stability,
+    relative_representation_stability,
+)
 from jaxplain.evaluate.table import score_table
 
 # Explanations.
@@ -60,8 +100,13 @@ __all__ = [
     "ablation_cam",
     "activation_maximization",
     "activation_patching",
+    "attribution_localization",
     "attribution_patching",
     "audit",
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "average_sensitivity",
     "blur",
     "capture",
     "class_activation_map",
@@ -76,9 +121,20 @@ __all__ = [
     "eigen_cam",
     "eigen_grad_cam",
     "excitation_backprop",
+    "consistency",
+    "continuity",
+    "deletion",
+    "deletion_curve",
+    "effective_complexity",
+    "efficient_parameter_randomization",
+    "entropy",
+    "evaluate_batch",
     "expected_gradients",
     "explain_batch",
+    "faithfulness_correlation",
+    "faithfulness_estimate",
     "fast_layout",
+    "focus",
     "from_nnx",
     "full_grad",
     "full_grad_terms",
@@ -89,6 +145,9 @@ __all__ = [
     "guided_backprop",
     "guided_grad_cam",
     "hires_cam",
+    "implementation_invariance",
+    "infidelity",
+    "input_invariance",
     "input_x_gradient",
     "insertion",
     "insertion_curve",
@@ -96,10 +155,12 @@ __all__ = [
     "integrated_gradients_with_gap",
     "internal_influence",
     "intervene",
+    "irof",
     "jitter",
     "l2",
     "layer_cam",
     "layers",
+    "local_lipschitz_estimate",
     "log_probability",
     "logit",
     "loss",
@@ -107,19 +168,47 @@ __all__ = [
     "margin",
     "max_sensitivity",
     "mean",
+    "monotonicity",
+    "monotonicity_correlation",
+    "mosaic",
+    "mu_fidelity",
+    "non_sensitivity",
     "output",
     "paired_difference",
+    "parameter_randomization",
+    "parameter_randomization_curve",
+    "pearson",
+    "pixel_flipping",
     "pixels",
+    "pointing_game",
     "probability",
     "random_attribution",
     "relevance_balance",
+    "random_logit",
+    "region_perturbation",
+    "relative_input_stability",
+    "relative_output_stability",
+    "relative_representation_stability",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
+    "roc_auc",
     "saliency",
     "sample",
     "score_cam",
     "score_table",
+    "selectivity",
+    "sensitivity_n",
+    "sensitivity_n_curve",
+    "smooth_parameter_randomization",
     "smoothgrad",
     "smoothgrad_squared",
+    "sparseness",
+    "spearman",
     "split",
+    "structural_similarity",
+    "sufficiency",
+    "symmetry",
+    "top_k_intersection",
     "total_variation",
     "uniform_noise",
     "vargrad",

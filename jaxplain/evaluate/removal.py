@@ -41,9 +41,7 @@ class Faithful(Function):
         return False
 
 
-def settings(
-    name: str, f: Any, baseline: Any, groups: Any, batch_size: int, window: Any = None
-) -> dict[str, Any]:
+def settings(name: str, f: Any, baseline: Any, groups: Any, batch_size: int, window: Any = None) -> dict[str, Any]:
     """Check what all metrics of faithfulness are given, as fields of `Faithful`."""
     check.function(f, name, "f", "f(x, *args) -> scalar")
     if window is not None and groups is not None:
@@ -82,7 +80,9 @@ def region_groups(x: Pytree, window: int | tuple[int, ...], name: str) -> Groups
     total = 1
     for axis, side in enumerate(sides):
         cells = -(-shape[axis] // side)
-        along = (np.arange(shape[axis], dtype=np.int32) // side).reshape([-1 if i == axis else 1 for i in range(len(sides))])
+        along = (np.arange(shape[axis], dtype=np.int32) // side).reshape(
+            [-1 if i == axis else 1 for i in range(len(sides))]
+        )
         number = number * cells + along
         total *= cells
     return Groups(jax.tree.unflatten(jax.tree.structure(x), [jnp.asarray(number)]), total)
@@ -101,7 +101,7 @@ class Task:
 
     def __init__(self, metric: Faithful, inputs: tuple[Any, ...]) -> None:
         name = self.name = metric.name
-        key = None
+        key: Any = None
         if metric.needs_key:
             key, *rest = check.needed_key(inputs, name, "m(key, x, attribution, *args)"), *inputs[1:]
             inputs = tuple(rest)
@@ -109,7 +109,7 @@ class Task:
             raise TypeError(f"{name}: it judges an attribution: m(x, attribution, *args), with a key first if random.")
         self.x, self.attribution, *self.args = inputs
         self.score_function = metric.score
-        self.key = None if key is None or not metric.draws else jax.random.fold_in(key, 0)
+        self.key: Any = None if key is None or not metric.draws else jax.random.fold_in(key, 0)
         self.baseline_key = jax.random.fold_in(key, 1) if key is not None and metric.draws else key
         self.baseline = metric.baseline
         self.given = Groups(metric.groups, metric.count)
@@ -131,17 +131,27 @@ class Task:
         """What belongs to each value of x's leaves, of an array over features; None at leaves that hold no features."""
         return [None if number is None else per_feature[number] for number in self.parts.numbers]
 
-    def replaced(self, chosen: list[Any]) -> Pytree:
+    def replaced(self, chosen: list[Any], absent: Pytree = None) -> Pytree:
         """The input with the chosen values (booleans for each leaf, from `values`) replaced by the baseline."""
         leaves, structure = jax.tree.flatten(self.x)
         if self.imputes:
-            masks = [jnp.zeros(jnp.shape(leaf), bool) if m is None else m for m, leaf in zip(chosen, leaves, strict=True)]
+            masks = [
+                jnp.zeros(jnp.shape(leaf), bool) if m is None else m for m, leaf in zip(chosen, leaves, strict=True)
+            ]
             return impute(self.baseline, self.baseline_key, self.x, jax.tree.unflatten(structure, masks))
         merged = [
             leaf if mask is None else jnp.where(mask, new, leaf)
-            for leaf, new, mask in zip(leaves, jax.tree.leaves(self.absent), chosen, strict=True)
+            for leaf, new, mask in zip(
+                leaves, jax.tree.leaves(self.absent if absent is None else absent), chosen, strict=True
+            )
         ]
         return jax.tree.unflatten(structure, merged)
+
+    def drawn(self, sample: Array) -> Pytree:
+        """Another draw of a random baseline; None where it is not random, so that `absent` serves."""
+        if self.imputes or not needs_key(self.baseline):
+            return None
+        return resolve(self.baseline, self.x, jax.random.fold_in(self.baseline_key, sample), name=self.name)
 
     def without(self, chosen: Array) -> Array:
         """The score without the chosen features (`[slots]`, bool)."""

@@ -17,15 +17,15 @@ from jaxplain.types import Array, Pytree
 NORMS = ("l2", "l1", "linf")
 
 
-class MaxSensitivity(Function):
-    """The largest change of an explanation around an input. Made by `max_sensitivity`."""
+class Around(Function):
+    """Base of the metrics that explain an input and its neighbours: `m(key, x, *args)`."""
 
     explain: Any
     radius: Any
     samples: int = setting(default=10)
     norm: str = setting(default="l2")
-    relative: bool = setting(default=True)
     batch_size: int = setting(default=1)
+    name: str = setting(default="max_sensitivity")
 
     @property
     def needs_key(self) -> bool:
@@ -42,30 +42,57 @@ class MaxSensitivity(Function):
         """Which values are better."""
         return "lower"
 
-    def __call__(self, key: Array, x: Pytree, *args: Any) -> Array:
+    def take(self, *inputs: Any) -> tuple[Array, Array, Pytree, tuple[Any, ...]]:
+        """Check a call, and return the explanation's key, the draws' key, x and the further arguments."""
+        key = check.needed_key(inputs, self.name, "m(key, x, *args)")
+        if len(inputs) < 2:
+            raise TypeError(f"{self.name}: it explains an input: m(key, x, *args).")
+        x, *args = inputs[1:]
+        check.differentiable(x, self.name)
+        check.finite(x, self.name)
+        return jax.random.fold_in(key, 0), jax.random.fold_in(key, 1), x, tuple(args)
+
+
+class Sensitivity(Around):
+    """The change of an explanation around an input. Made by the functions below."""
+
+    relative: bool = setting(default=True)
+    mean: bool = setting(default=False)
+    per_distance: bool = setting(default=False)
+
+    def __call__(self, *inputs: Any) -> Array:
         """Judge the explanation of one example: `m(key, x, *args)`."""
-        check.differentiable(x, "max_sensitivity")
-        check.finite(x, "max_sensitivity")
-        own, draws = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
-
-        def explain(point: Pytree) -> list[Array]:
-            # The same key at every point, so that only the input changes.
-            a = self.explain(own, point, *args) if needs_key(self.explain) else self.explain(point, *args)
-            leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(a)]
-            return [leaf.astype(wide_dtype(leaf.dtype)) for leaf in leaves]
-
-        centre = explain(x)
+        own, draws, x, args = self.take(*inputs)
+        centre = explained(self.explain, own, x, args)
 
         def change(index: Array) -> Array:
-            moved = explain(perturb(jax.random.fold_in(draws, index), x, self.radius))
-            return size([b - a for a, b in zip(centre, moved, strict=True)], self.norm)
+            point = perturb(jax.random.fold_in(draws, index), x, self.radius)
+            moved = explained(self.explain, own, point, args)
+            value = size([b - a for a, b in zip(centre, moved, strict=True)], self.norm)
+            return value / size(moves(x, point), self.norm) if self.per_distance else value
 
-        def fold(largest: Array, chunk: Array, mask: Array) -> Array:
-            return jnp.maximum(largest, jnp.where(mask, jax.vmap(change)(chunk), 0.0).max())
+        def fold(carry: Array, chunk: Array, mask: Array) -> Array:
+            changes = jnp.where(mask, jax.vmap(change)(chunk), 0.0)
+            return carry + changes.sum() if self.mean else jnp.maximum(carry, changes.max())
 
         scale = size(centre, self.norm)
-        largest = chunked(fold, jnp.zeros((), scale.dtype), jnp.arange(self.samples), self.batch_size)
-        return jnp.where(scale > 0, largest / scale, jnp.nan) if self.relative else largest
+        found = chunked(fold, jnp.zeros((), scale.dtype), jnp.arange(self.samples), self.batch_size)
+        found = found / self.samples if self.mean else found
+        return jnp.where(scale > 0, found / jnp.where(scale > 0, scale, 1.0), jnp.nan) if self.relative else found
+
+
+def explained(e: Any, key: Any, x: Pytree, args: tuple[Any, ...]) -> list[Array]:
+    """The leaves of an explanation, in float32 or wider; a random one gets this key at every point."""
+    a = e(key, x, *args) if needs_key(e) else e(x, *args)
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(a)]
+    return [leaf.astype(wide_dtype(leaf.dtype)) for leaf in leaves]
+
+
+def moves(x: Pytree, point: Pytree) -> list[Array]:
+    """How far each floating-point leaf has moved."""
+    pairs = zip(jax.tree.leaves(x), jax.tree.leaves(point), strict=True)
+    wide = [(jnp.asarray(a), jnp.asarray(b)) for a, b in pairs if check.is_floating(a)]
+    return [b.astype(wide_dtype(b.dtype)) - a.astype(wide_dtype(a.dtype)) for a, b in wide]
 
 
 def perturb(key: Array, x: Pytree, radius: Any) -> Pytree:
@@ -100,7 +127,7 @@ def max_sensitivity(
     norm: str = "l2",
     relative: bool = True,
     batch_size: int = 1,
-) -> MaxSensitivity:
+) -> Sensitivity:
     """How much an explanation changes at most around an input: max_s |e(x + d_s) - e(x)| / |e(x)|; lower is better.
 
     The perturbations d_s are uniform in the cube |d|_inf <= radius; the maximum over samples is a lower bound of the
@@ -133,15 +160,91 @@ def max_sensitivity(
 
     Source: Yeh et al. 2019, "On the (in)fidelity and sensitivity of explanations", Definition 3.1.
     """
+    return _sensitivity("max_sensitivity", e, radius, samples, norm, batch_size, relative=bool(relative))
+
+
+def _sensitivity(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: int, **kind: Any) -> Sensitivity:
+    return Sensitivity(**around(name, e, radius, samples, norm, batch_size), **kind)
+
+
+def around(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: int) -> dict[str, Any]:
+    """Check what all metrics around an input are given, as fields of `Around`."""
     if not callable(e):
-        raise TypeError(f"max_sensitivity: `e` has to be an explanation e(x, *args), not {type(e).__name__}.")
-    if jnp.shape(radius) != ():
-        raise ValueError(f"max_sensitivity: `radius` has shape {jnp.shape(radius)}; pass one number.")
-    return MaxSensitivity(
-        as_function(e),
-        check.positive(radius, "max_sensitivity", "radius"),
-        check.count(samples, "max_sensitivity", "samples"),
-        check.choice(norm, NORMS, "max_sensitivity", "norm"),
-        bool(relative),
-        check.count(batch_size, "max_sensitivity", "batch_size"),
+        raise TypeError(f"{name}: `e` has to be an explanation e(x, *args), not {type(e).__name__}.")
+    return {
+        "explain": as_function(e),
+        "radius": check.one_number(radius, name, "radius"),
+        "samples": check.count(samples, name, "samples"),
+        "norm": check.choice(norm, NORMS, name, "norm"),
+        "batch_size": check.count(batch_size, name, "batch_size"),
+        "name": name,
+    }
+
+
+def average_sensitivity(
+    e: Callable[..., Any],
+    *,
+    radius: Any,
+    samples: int = 10,
+    norm: str = "l2",
+    relative: bool = True,
+    batch_size: int = 1,
+) -> Sensitivity:
+    """How much an explanation changes on average around an input: mean_s |e(x + d_s) - e(x)| / |e(x)|; lower is better.
+
+    Args:
+        e: As in `max_sensitivity`.
+        radius: As in `max_sensitivity`.
+        samples: As in `max_sensitivity`.
+        norm: As in `max_sensitivity`.
+        relative: As in `max_sensitivity`.
+        batch_size: As in `max_sensitivity`.
+
+    Returns:
+        `m(key, x, *args) -> sensitivity`, as in `max_sensitivity`, of which it is a lower bound on the same draws.
+        Cost: `samples` + 1 explanations.
+
+    Raises:
+        ValueError, TypeError: As in `max_sensitivity`.
+
+    Example:
+        >>> m = average_sensitivity(lambda x: 2 * jnp.ones_like(x), radius=0.1)
+        >>> float(m(jax.random.key(0), jnp.array([1.0, 3.0])))
+        0.0
+
+    Source: Yeh et al. 2019, Definition 3.1, with the mean in the maximum's place; Bhatt, Weller and Moura 2020.
+    """
+    return _sensitivity("average_sensitivity", e, radius, samples, norm, batch_size, relative=bool(relative), mean=True)
+
+
+def local_lipschitz_estimate(
+    e: Callable[..., Any], *, radius: Any, samples: int = 10, norm: str = "l2", batch_size: int = 1
+) -> Sensitivity:
+    """The steepest change of an explanation around an input: max_s |e(x + d_s) - e(x)| / |d_s|; lower is better.
+
+    A lower bound of the local Lipschitz constant; it tends to it as `samples` grow and `radius` shrinks.
+
+    Args:
+        e: As in `max_sensitivity`.
+        radius: As in `max_sensitivity`.
+        samples: As in `max_sensitivity`.
+        norm: As in `max_sensitivity`, for both differences.
+        batch_size: As in `max_sensitivity`.
+
+    Returns:
+        `m(key, x, *args) -> estimate`, one number, at least 0, in units of `e` per unit of the input.
+        Cost: `samples` + 1 explanations.
+
+    Raises:
+        ValueError, TypeError: As in `max_sensitivity`.
+
+    Example:
+        >>> m = local_lipschitz_estimate(lambda x: 5 * x, radius=0.5)
+        >>> round(float(m(jax.random.key(0), jnp.array([1.0, 3.0]))), 4)
+        5.0
+
+    Source: Alvarez-Melis and Jaakkola 2018, "On the robustness of interpretability methods", equation 2.
+    """
+    return _sensitivity(
+        "local_lipschitz_estimate", e, radius, samples, norm, batch_size, relative=False, per_distance=True
     )

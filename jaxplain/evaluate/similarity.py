@@ -16,7 +16,7 @@ from jaxplain.types import Array, Pytree
 
 
 def pearson(a: Any, b: Any, *, where: Any = None) -> Array:
-    """Pearson's correlation: r = sum_i (a_i - mean a)(b_i - mean b) / sqrt(sum_i (a_i - mean a)^2 sum_i (b_i - mean b)^2).
+    """Pearson's correlation: r = sum_i u_i v_i / sqrt(sum_i u_i^2 sum_i v_i^2), u = a - mean a, v = b - mean b.
 
     Unchanged by shifts and by positive factors, however large or small.
 
@@ -161,7 +161,9 @@ def _flat(a: Any, b: Any, where: Any, name: str) -> tuple[Array, Array, Array]:
     a, b = jnp.asarray(a), jnp.asarray(b)
     if a.shape != b.shape or a.size == 0 or (where is not None and jnp.shape(where) != a.shape):
         shapes = f"{a.shape} and {b.shape}" + ("" if where is None else f", `where` {jnp.shape(where)}")
-        raise ValueError(f"{name}: the arrays have shapes {shapes}; they have to be the same, with an element at least.")
+        raise ValueError(
+            f"{name}: the arrays have shapes {shapes}; they have to be the same, with an element at least."
+        )
     dtype = wide_dtype(jnp.result_type(a, b, jnp.bfloat16))
     mask = jnp.ones(a.size, bool) if where is None else jnp.asarray(where).reshape(-1)
     return a.reshape(-1).astype(dtype), b.reshape(-1).astype(dtype), mask

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.evaluate.batch import batched, evaluate_batch, example_keys
 from jaxplain.evaluate.control import PairedDifference, paired_difference, random_attribution
-from jaxplain.program.function import as_function, needs_key
+from jaxplain.program.function import as_function
 from jaxplain.types import Array, Pytree
 
 CONTROL = "random"
@@ -128,17 +129,18 @@ def score_table(
     size = check.batch_length(x, name)
     check.threefry(key, name)
     check.finite(x, name)
-    args = tuple(_batched(value, size, f"argument {position + 1} after `x`") for position, value in enumerate(args))
+    args = tuple(batched(value, size, name, f"argument {place + 1} after `x`") for place, value in enumerate(args))
     if CONTROL in attributions or not metrics:
         raise ValueError(
             f"{name}: {'pass at least one metric' if not metrics else f'{CONTROL!r} is the name of the control'}."
         )
-    rows = {label: _batched(value, size, f"the attribution of {label!r}") for label, value in attributions.items()}
-    rows[CONTROL] = _evaluate(random_attribution(), _keys(key, 0, size), x, None, args)
-    keys = _keys(key, 1, size)
+    rows = {label: batched(value, size, name, f"the attribution of {label!r}") for label, value in attributions.items()}
+    folded = example_keys(jax.random.fold_in(key, 0), jnp.arange(size))
+    rows[CONTROL] = jax.vmap(random_attribution())(folded, x)
+    drawn = jax.random.fold_in(key, 1)
     values = np.stack(
         [
-            np.stack([_column(_metric(m, label, title), keys, x, a, args, title) for title, m in metrics.items()])
+            np.stack([_column(_metric(m, label, title), drawn, x, a, args, title) for title, m in metrics.items()])
             for label, a in rows.items()
         ]
     )
@@ -160,46 +162,15 @@ def _metric(metric: Any, label: str, title: str) -> Any:
     return as_function(metric)
 
 
-def _column(metric: Any, keys: Array, x: Pytree, attribution: Pytree, args: tuple[Any, ...], title: str) -> np.ndarray:
-    seen = attribution if getattr(metric, "needs_attribution", True) else None
-    value = _evaluate(metric, keys if needs_key(metric) else None, x, seen, args)
-    shape = jax.tree.map(jnp.shape, value)
-    if shape != keys.shape:
+def _column(metric: Any, key: Array, x: Pytree, attribution: Pytree, args: tuple[Any, ...], title: str) -> np.ndarray:
+    value = evaluate_batch(metric, x, attribution, *args, key=key)
+    shape, size = jax.tree.map(jnp.shape, value), check.batch_length(x, "score_table")
+    if shape != (size,):
         raise ValueError(
-            f"score_table: for {keys.shape[0]} examples the metric {title!r} returned {shape}; it has to return one "
+            f"score_table: for {size} examples the metric {title!r} returned {shape}; it has to return one "
             "number for each (a curve has its area in `deletion` and `insertion`)."
         )
     return np.asarray(value, np.float32)
-
-
-@jax.jit
-def _evaluate(function: Any, keys: Array | None, x: Pytree, attribution: Pytree, args: tuple[Any, ...]) -> Any:
-    """`function` of every example; keys and attribution are left out of the call where they are None."""
-    given = tuple(part for part in (keys, x, attribution) if part is not None)
-    call: Callable[..., Any] = function
-    return jax.vmap(call)(*given, *args)
-
-
-@jax.jit
-def _fold(key: Array, index: Array) -> Array:
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
-
-
-def _keys(key: Array, part: int, size: int) -> Array:
-    return _fold(jax.random.fold_in(key, part), jnp.arange(size))
-
-
-def _batched(value: Any, size: int, what: str) -> Any:
-    """Repeat numbers for all examples; require the batch's length of everything else."""
-
-    def leaf(array: Any) -> Any:
-        if jnp.ndim(array) == 0:
-            return jnp.broadcast_to(jnp.asarray(array), (size,))
-        if jnp.shape(array)[0] != size:
-            raise ValueError(f"score_table: {what} has shape {jnp.shape(array)}, but the batch has {size} examples.")
-        return array
-
-    return jax.tree.map(leaf, value)
 
 
 def _compared(
