@@ -21,6 +21,8 @@ from jaxplain.draw import draw
 from jaxplain.evaluate.agreement import consistency, sufficiency
 from jaxplain.evaluate.axioms import completeness
 from jaxplain.evaluate.batch import evaluate_batch
+from jaxplain.evaluate.compare import compare
+from jaxplain.evaluate.compare_models import compare_models
 from jaxplain.evaluate.complexity import effective_complexity, entropy, sparseness
 from jaxplain.evaluate.continuity import continuity
 from jaxplain.evaluate.control import paired_difference, random_attribution
@@ -55,6 +57,7 @@ from jaxplain.evaluate.randomization import (
     smooth_parameter_randomization,
 )
 from jaxplain.evaluate.region import irof, pixel_flipping, region_perturbation, selectivity
+from jaxplain.evaluate.road import imputed_baseline, road, road_curve
 from jaxplain.evaluate.robustness import average_sensitivity, local_lipschitz_estimate, max_sensitivity
 from jaxplain.evaluate.similarity import pearson, spearman, structural_similarity
 from jaxplain.evaluate.stability import (
@@ -110,6 +113,8 @@ __all__ = [
     "blur",
     "capture",
     "class_activation_map",
+    "compare",
+    "compare_models",
     "completeness",
     "conductance",
     "deconvnet",
@@ -146,6 +151,7 @@ __all__ = [
     "guided_grad_cam",
     "hires_cam",
     "implementation_invariance",
+    "imputed_baseline",
     "infidelity",
     "input_invariance",
     "input_x_gradient",
@@ -191,6 +197,8 @@ __all__ = [
     "relative_representation_stability",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
+    "road",
+    "road_curve",
     "roc_auc",
     "saliency",
     "sample",

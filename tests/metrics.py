@@ -99,6 +99,10 @@ METRICS = (
         lambda f, e: jaxplain.infidelity(f, perturbation="removal", shares=True, scaled=True, samples=12),
         faithful="linear",
     ),
+    Row("road", lambda f, e: jaxplain.road(f, fractions=(0.3, 0.6))),
+    Row("road", lambda f, e: jaxplain.road(f, baseline=0.0, order="lerf", batch_size=2), faithful="sigmoid"),
+    Row("road_curve", lambda f, e: jaxplain.road_curve(f, fractions=(0.5, 1.0), sigma=0.1)),
+    Row("deletion", lambda f, e: jaxplain.deletion(f, baseline=jaxplain.imputed_baseline(sigma=0.1))),
     Row("average_drop", lambda f, e: jaxplain.average_drop(f), faithful="sigmoid"),
     Row("average_increase", lambda f, e: jaxplain.average_increase(f), faithful="sigmoid"),
     Row("average_gain", lambda f, e: jaxplain.average_gain(f), faithful="sigmoid"),
@@ -162,7 +166,10 @@ METRICS = (
 )
 
 OTHERS = {
+    "compare": "a table",
+    "compare_models": "compares models",
     "evaluate_batch": "drives a metric",
+    "imputed_baseline": "a baseline",
     "mosaic": "makes an input",
     "paired_difference": "compares scores",
     "pearson": "a similarity",

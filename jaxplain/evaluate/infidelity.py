@@ -35,6 +35,11 @@ class Infidelity(Faithful):
         return True
 
     @property
+    def removes(self) -> bool:
+        """Whether another baseline is another way of removal."""
+        return self.perturbation != "noise"
+
+    @property
     def better(self) -> str:
         """Which values are better."""
         return "lower"

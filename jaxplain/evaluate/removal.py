@@ -36,6 +36,11 @@ class Faithful(Function):
         return needs_key(self.baseline) or self.draws
 
     @property
+    def removes(self) -> bool:
+        """Whether the baseline is what removed features become, so that another is another way of removal."""
+        return True
+
+    @property
     def draws(self) -> bool:
         """Whether the metric draws by itself; then the baseline's key is folded from the metric's."""
         return False

@@ -9,6 +9,7 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 """
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
+from jaxplain.plot.comparison import comparison
 from jaxplain.plot.curve import curves
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
@@ -26,6 +27,7 @@ __all__ = [
     "activation_gallery",
     "activations",
     "attribution_bar",
+    "comparison",
     "confusion_matrix",
     "curves",
     "dependence",
