@@ -89,7 +89,7 @@ class ParameterRandomization(Function):
 
         found = chunked_map(point, [v for v, move in zip(leaves, moves, strict=True) if move], self.batch_size)
         if self.summary == "mean":
-            return jnp.mean(found)
+            return jnp.mean(found, axis=0)
         return Curve(jnp.arange(found.size + 1) / found.size, jnp.concatenate([jnp.ones(1, found.dtype), found]))
 
     def _explain(self, params: Pytree, key: Array, x: Pytree, args: tuple[Any, ...]) -> Pytree:
@@ -187,7 +187,8 @@ def parameter_randomization(
         start: 'top' (the outputs first) or 'bottom'.
         independent: Whether layers are drawn one at a time instead of cumulatively (cascading).
         similarity: 'spearman' (of signed values, ties share ranks), 'absolute_spearman', 'pearson',
-            'structural_similarity', or a function of two attributions: they order methods differently.
+            'structural_similarity', or a function of two attributions (several numbers stacked are averaged each by
+            itself): they order methods differently.
         batch_size: How many versions are explained at once, by `vmap` over stacked parameters; memory for L versions
             of the parameters is taken in any case. On a CPU 1 is fastest for convolutions, since stacked kernels make
             grouped ones.
