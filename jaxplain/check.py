@@ -83,7 +83,7 @@ def _all_finite(leaf: Any) -> Any:
     # NumPy arrays are read where they are; a device array is reduced on its device.
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
-    with jax.ensure_compile_time_eval():  # a concrete array that a traced function closes over can be read too
+    with jax.ensure_compile_time_eval():
         return jnp.isfinite(leaf).all()
 
 
