@@ -37,7 +37,10 @@ def weights() -> dict[str, dict[str, np.ndarray]]:
     shapes = {"conv_0": (3, 3, 1, 8), "conv_1": (3, 3, 8, 16), "dense_0": (784, 64), "dense_1": (64, 32)}
     shapes["head"] = (32, 10)
     return {
-        name: {"kernel": (rng.normal(size=s) * np.sqrt(2 / np.prod(s[:-1]))).astype(np.float32), "bias": np.zeros(s[-1], np.float32)}
+        name: {
+            "kernel": (rng.normal(size=s) * np.sqrt(2 / np.prod(s[:-1]))).astype(np.float32),
+            "bias": np.zeros(s[-1], np.float32),
+        }
         for name, s in shapes.items()
     }
 
@@ -45,7 +48,9 @@ def weights() -> dict[str, dict[str, np.ndarray]]:
 def apply(params: Any, x: Any) -> Any:
     """Two convolutions with max pooling, then three dense layers; channels last."""
     for name in ("conv_0", "conv_1"):
-        x = lax.conv_general_dilated(x, params[name]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        x = lax.conv_general_dilated(
+            x, params[name]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
         x = jax.nn.relu(x + params[name]["bias"].reshape(1, 1, 1, -1))
         x = lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
     x = x.reshape(x.shape[0], -1)
@@ -87,7 +92,11 @@ class Peer:
 
         warnings.filterwarnings("ignore")
         self.quantus, self.torch, self.model = quantus, torch, torch_model(params)
-        self.arrays = {"x_batch": x.transpose(0, 3, 1, 2).copy(), "y_batch": y, "a_batch": a.transpose(0, 3, 1, 2).copy()}
+        self.arrays = {
+            "x_batch": x.transpose(0, 3, 1, 2).copy(),
+            "y_batch": y,
+            "a_batch": a.transpose(0, 3, 1, 2).copy(),
+        }
 
     def gradient(self, model: Any, inputs: Any, targets: Any, **_: Any) -> np.ndarray:
         torch = self.torch
@@ -101,7 +110,10 @@ class Peer:
         return x * total / 20
 
     def metric(self, name: str) -> tuple[Any, dict[str, Any]]:
-        q, off = self.quantus, {"normalise": False, "abs": False, "disable_warnings": True, "display_progressbar": False}
+        q, off = (
+            self.quantus,
+            {"normalise": False, "abs": False, "disable_warnings": True, "display_progressbar": False},
+        )
         fit = {"softmax": False, "batch_size": len(self.arrays["y_batch"])}
         if name == "pixel_flipping":
             return q.PixelFlipping(features_in_step=1, perturb_baseline="black", **off), fit
@@ -111,7 +123,9 @@ class Peer:
             return q.MaxSensitivity(nr_samples=200, lower_bound=RADIUS, **off), fit | {"explain_func": self.gradient}
         if name == "parameter_randomization":
             correlation = q.similarity_func.correlation_spearman
-            return q.MPRT(layer_order="top_down", similarity_func=correlation, **off), fit | {"explain_func": self.integrated}
+            return q.MPRT(layer_order="top_down", similarity_func=correlation, **off), fit | {
+                "explain_func": self.integrated
+            }
         if name == "infidelity":
             return q.Infidelity(n_perturb_samples=10, perturb_patch_sizes=[SIDE], **off), fit
         return q.ROAD(percentages=[10, 20, 30, 40, 50, 60, 70, 80, 90], **off), fit

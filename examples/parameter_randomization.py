@@ -3,11 +3,11 @@
 Trains a LeNet on digits and randomizes its five layers from the outputs down, drawing each anew as before training. The
 table shows how alike explanations before and after are, averaged over layers and examples: by the structural similarity
 of the maps (absolute values, each map divided by its largest), for which the order random < gradient < SmoothGrad <<
-integrated gradients ~ input x gradient ~ LRP-epsilon < LRP-z-plus was published; and by Spearman's correlation of signed
-and of absolute values, on all pixels and on the digit's own ("ink"), without the background whose zeros tie in every
-method that multiplies by the input. Expect the published order under the first with --mnist (gradient and SmoothGrad
-are close), and near zero for all but LRP-z-plus under the signed correlation. Last, label randomization: explanations of
-a model trained on random labels have little in common with the model's.
+integrated gradients ~ input x gradient ~ LRP-epsilon < LRP-z-plus was published; and by Spearman's correlation of
+signed and of absolute values, on all pixels and on the digit's own ("ink"), without the background whose zeros tie in
+every method that multiplies by the input. Expect the published order under the first with --mnist (gradient and SmoothGrad
+are close), and near zero for all but LRP-z-plus under the signed correlation. Last, label randomization: explanations
+of a model trained on random labels have little in common with the model's.
 
     python examples/parameter_randomization.py [--quick] [--mnist FOLDER] [--output FOLDER]
 """
@@ -142,7 +142,8 @@ def main() -> None:
     early = max(mean["gradient"], mean["smoothgrad"])
     order = mean["random"] < mean["gradient"] and early < 0.7 * min(alike) and max(alike) < mean["lrp_z_plus"]
     print(f"random < gradients << input-like methods < LRP-z-plus in structural similarity: {order}")
-    print(f"gradient {mean['gradient']:.3f} < SmoothGrad {mean['smoothgrad']:.3f}: {mean['gradient'] < mean['smoothgrad']}")
+    first, second = mean["gradient"], mean["smoothgrad"]
+    print(f"gradient {first:.3f} < SmoothGrad {second:.3f}: {first < second}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     plot.scores_table(table).savefig(arguments.output / "parameter_randomization.png", dpi=150)
 

@@ -1,10 +1,12 @@
 """ROAD: do "most relevant first" and "least relevant first" rank methods alike?
 
 Digits on smooth random backgrounds (black would make a fixed value look natural), one CNN, ten rankings of the pixels.
-Removing the most relevant pixels first should hurt a good ranking's score early, removing the least relevant first late:
-the two orders judge the same rankings and ought to agree. Where removed pixels become a fixed value the model sees
-images unlike any it was trained on, and what is measured is partly that. Expect the agreement (Spearman's correlation of
-the two orders' rankings, averaged over the shares removed) to be higher with noisy linear imputation than with zeros.
+Removing the most relevant pixels first should hurt a good ranking's score early, removing the least relevant first
+late: the two orders judge the same rankings and ought to agree. Where removed pixels become a fixed value the model
+sees images unlike any it was trained on, and what is measured is partly that. Expect the agreement (Spearman's correlation of
+the two orders' rankings, averaged over the shares removed) to be higher with noisy linear imputation than with zeros, as
+was published for photographs. It need not be so: on MNIST's digits and these backgrounds, with the ten rankings here,
+zeros were the more consistent (0.87 against 0.61). The last line says which of the two it was.
 
     python examples/road_consistency.py [--quick] [--mnist FOLDER] [--output FOLDER]
 """
@@ -87,8 +89,10 @@ def main() -> None:
         pairs = zip(-scores["morf"].T, scores["lerf"].T, strict=True)
         agreement = [float(jaxplain.spearman(u, v)) for u, v in pairs]
         consistency[removal] = float(np.mean(agreement))
-        print(f"{removal}: agreement of the orders {consistency[removal]:.3f}, by share removed {np.round(agreement, 2)}")
-        curve = {name: row for name, row in zip(found, scores["morf"], strict=True)}
+        print(
+            f"{removal}: agreement of the orders {consistency[removal]:.3f}, by share removed {np.round(agreement, 2)}"
+        )
+        curve = dict(zip(found, scores["morf"], strict=True))
         figure = plot.curves(curve, x=FRACTIONS, xlabel="share removed, most relevant first", title=removal)
         arguments.output.mkdir(parents=True, exist_ok=True)
         figure.savefig(arguments.output / f"road_{removal}.png", dpi=150)

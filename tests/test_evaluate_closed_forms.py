@@ -1,4 +1,4 @@
-"""Metrics of faithfulness on linear and additive scores, where the right value is known: tables, text, images, pytrees."""
+"""Metrics of faithfulness on linear and additive scores, whose value is known: tables, text, images, pytrees."""
 
 import jax
 import jax.numpy as jnp
@@ -278,7 +278,11 @@ BAD = jnp.ones((4, 4, 3))
         (lambda: jaxplain.irof(jnp.sum, None), ValueError, "segments"),
         (lambda: jaxplain.infidelity(jnp.sum, shares=True), ValueError, "slopes"),
         (lambda: jaxplain.infidelity(jnp.sum, sigma=-1.0), ValueError, "`sigma`"),
-        (lambda: jaxplain.infidelity(jnp.sum, perturbation="square")(KEY, jnp.ones(3), jnp.ones(3)), ValueError, "image"),
+        (
+            lambda: jaxplain.infidelity(jnp.sum, perturbation="square")(KEY, jnp.ones(3), jnp.ones(3)),
+            ValueError,
+            "image",
+        ),
         (lambda: jaxplain.infidelity(jnp.sum)(BAD, BAD), TypeError, "infidelity: it is random and needs a key"),
         (lambda: jaxplain.monotonicity(jnp.sum, tolerance=-1.0), ValueError, "`tolerance`"),
         (lambda: jaxplain.monotonicity("logit"), TypeError, "`f` has to be a function"),

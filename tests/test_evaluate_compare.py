@@ -143,9 +143,7 @@ def test_the_same_key_gives_the_same_grid_and_a_data_set_serves():
             lambda p: method(jaxplain.logit(lambda p, x: x @ p, p)), f.params
         ),
     }
-    one, two = (
-        jaxplain.compare(f, {"gradient": jaxplain.gradient}, metrics, data, KEY, samples=20) for _ in range(2)
-    )
+    one, two = (jaxplain.compare(f, {"gradient": jaxplain.gradient}, metrics, data, KEY, samples=20) for _ in range(2))
     np.testing.assert_array_equal(one.values, two.values)
     assert one.methods == ("gradient", "random", "input")
     assert one.metrics == ("road (zeros)", "road (mean)", "road (own)", "randomization")
@@ -183,7 +181,9 @@ def linear(params, x):
 def test_models_are_compared_against_re_seeded_trainings():
     rng = np.random.default_rng(2)
     base, other = rng.normal(size=(2, 6, 3)).astype(np.float32)
-    models = [(linear, jnp.asarray(m + 0.01 * rng.normal(size=(6, 3)), jnp.float32)) for m in (base, base, other, other)]
+    models = [
+        (linear, jnp.asarray(m + 0.01 * rng.normal(size=(6, 3)), jnp.float32)) for m in (base, base, other, other)
+    ]
     x = jnp.asarray(rng.normal(size=(20, 6)), jnp.float32)
     result = jaxplain.compare_models(jaxplain.input_x_gradient, models, (x,), recipes=(0, 0, 1, 1), top=4)
     assert result.agreement[0, 1] > result.agreement[0, 2]

@@ -1,4 +1,4 @@
-"""Metrics of maps alone: localization, complexity, similarity, and agreement over a dataset; closed forms and bad input."""
+"""Metrics of maps alone: localization, complexity, similarity, agreement over a dataset; bad input."""
 
 import jax
 import jax.numpy as jnp

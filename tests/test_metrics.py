@@ -31,9 +31,7 @@ def metric(row: Row, factor=1.0, key=0):
 
 
 def run(m, x=X, a=A, labels=LABELS, mask=MASK, index=None):
-    return jax.tree.map(
-        np.asarray, jaxplain.evaluate_batch(m, x, a, labels, key=KEY, mask=mask, index=index)
-    )
+    return jax.tree.map(np.asarray, jaxplain.evaluate_batch(m, x, a, labels, key=KEY, mask=mask, index=index))
 
 
 def test_every_public_metric_has_a_row():

@@ -25,8 +25,8 @@ def evaluate_batch(
 ) -> Any:
     """Evaluate a metric on every example of a batch in one compiled call, jitted with the metric itself as an argument.
 
-    The metric says what it takes: `m(x, a, *args)`, `m(key, x, *args)`, `m(a, mask)`, `m(a)`; the rest is ignored, so that
-    one call serves all families. An example's value depends neither on the batch it is in nor on the batch's size.
+    The metric says what it takes: `m(x, a, *args)`, `m(key, x, *args)`, `m(a, mask)`, `m(a)`; the rest is ignored, so
+    that one call serves all families. An example's value depends neither on the batch it is in nor on the batch's size.
 
     Args:
         m: A metric for one example, or one over a dataset (`consistency`), which is called on the whole batch with the

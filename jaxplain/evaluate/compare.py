@@ -18,8 +18,8 @@ from jaxplain.evaluate.batch import _evaluate, batched, evaluate_batch, example_
 from jaxplain.evaluate.comparison import Comparison
 from jaxplain.evaluate.control import paired_difference, random_attribution
 from jaxplain.evaluate.controls import Blurred, Edges, InputItself
-from jaxplain.evaluate.removal import Faithful
 from jaxplain.evaluate.cost import gradients_used
+from jaxplain.evaluate.removal import Faithful
 from jaxplain.program.function import Function, as_function, needs_key
 from jaxplain.types import Array, Pytree
 
@@ -65,14 +65,15 @@ def compare(
     removal; cells where that is the method's own baseline are marked, since it plays at home there.
 
     Args:
-        f: The score, `f(x, *args) -> scalar`. What it is (logit, probability, log-odds) is your choice, and named in the
+        f: The score, `f(x, *args) -> scalar`. What it is (logit, probability, log-odds) is your choice, and named in
+        the
             result.
         methods: Name to a method `f -> e`, such as `jaxplain.gradient` or
             `functools.partial(jaxplain.integrated_gradients, steps=32)`, or to an explanation made of `f` already.
         metrics: Name to a metric, or to a function that makes one of `f` (`jaxplain.deletion`), of an explanation `e`
             (`functools.partial(jaxplain.max_sensitivity, radius=0.1)`) or of a `method`
-            (`lambda method: jaxplain.parameter_randomization(lambda p: method(logit(apply, p)), params)`); which one its
-            first parameter's name says. Each has to return one number for each example.
+            (`lambda method: jaxplain.parameter_randomization(lambda p: method(logit(apply, p)), params)`); which one
+            its first parameter's name says. Each has to return one number for each example.
         data: `(x, *args)`, each `[B, ...]`; or a data set with `inputs`, `targets` and, for localization, `truth`.
         key: A threefry key, for random methods, metrics and controls, and for the bootstrap.
         mask: `[B, ...]`, for the metrics of localization.
@@ -209,8 +210,8 @@ def _built(column: _Column, row: _Row, score: Any) -> Any:
     if word == "":
         return as_function(metric())
     raise TypeError(
-        f"{NAME}: the first parameter of the metric {column.title!r} is {word!r}; a function that makes a metric names it "
-        "`f`, `e` or `method`, a metric itself `x`."
+        f"{NAME}: the first parameter of the metric {column.title!r} is {word!r}; a function that makes metrics names "
+        "it `f`, `e` or `method`, a metric itself `x`."
     )
 
 
@@ -247,16 +248,17 @@ def _value(
     size = check.batch_length(x, NAME)
     if jax.tree.map(jnp.shape, value) != (size,):
         raise ValueError(
-            f"{NAME}: for {size} examples the metric {column.title!r} returned {jax.tree.map(jnp.shape, value)}; it has "
-            "to return one number for each (a curve has its area in `deletion` and `insertion`)."
+            f"{NAME}: for {size} examples the metric {column.title!r} returned {jax.tree.map(jnp.shape, value)}; it "
+            "has to return one number for each (a curve has its area in `deletion` and `insertion`)."
         )
     return np.asarray(value, np.float32)
 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether two baselines are the same: equal code and equal arrays."""
-    left, right = jax.tree.flatten(a), jax.tree.flatten(b)
-    return left[1] == right[1] and all(np.array_equal(u, v) for u, v in zip(left[0], right[0], strict=True))
+    if str(jax.tree.structure(a)) != str(jax.tree.structure(b)):
+        return False
+    return all(np.array_equal(u, v) for u, v in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
 
 
 def _plays_at_home(row: _Row, column: _Column) -> bool:

@@ -52,8 +52,8 @@ class Complexity(Function):
 def sparseness() -> Complexity:
     """The Gini index of an attribution's absolute values; higher is sparser, and better.
 
-    G = sum_i (2 i - n - 1) |a|_(i) / (n sum_i |a|_i), |a|_(1) <= ... <= |a|_(n): 0 where all are equal, (n - 1) / n where
-    one holds everything. The absolute value is the source's.
+    G = sum_i (2 i - n - 1) |a|_(i) / (n sum_i |a|_i), |a|_(1) <= ... <= |a|_(n): 0 where all are equal, (n - 1) / n
+    where one holds everything. The absolute value is the source's.
 
     Returns:
         `m(attribution) -> G`, one number in [0, 1), unchanged by factors; NaN where the attribution is zero everywhere

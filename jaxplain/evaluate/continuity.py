@@ -41,7 +41,7 @@ class Continuity(Function):
         return "lower"
 
     def __call__(self, *inputs: Any) -> Array:
-        """Judge the explanation of one example: `m(x, *args)`, with a key before `x` where the explanation is random."""
+        """Judge the explanation of one example: `m(x, *args)`, with a key first where the explanation is random."""
         key = None
         if self.needs_key:
             key, *rest = check.needed_key(inputs, "continuity", "m(key, x, *args)"), *inputs[1:]
@@ -98,8 +98,8 @@ def continuity(
         batch_size: How many shifted inputs are explained at once.
 
     Returns:
-        `m(x, *args) -> continuity` (`m(key, x, *args)` where `e` is random), one number, at least 0, in units of `e` per
-        unit of the input; NaN where no shift changes the input. All leaves of `x` are shifted.
+        `m(x, *args) -> continuity` (`m(key, x, *args)` where `e` is random), one number, at least 0, in units of `e`
+        per unit of the input; NaN where no shift changes the input. All leaves of `x` are shifted.
         Cost: 2 `steps` + 1 explanations, all of which are kept until the end.
 
     Raises:

@@ -265,7 +265,8 @@ def sensitivity_n_curve(
         groups: As in `deletion`.
 
     Returns:
-        `m(key, x, attribution, *args) -> SensitivityCurve(size, correlation)`, both `[sizes]`. Cost: as `sensitivity_n`.
+        `m(key, x, attribution, *args) -> SensitivityCurve(size, correlation)`, both `[sizes]`. Cost: as
+        `sensitivity_n`.
 
     Raises:
         ValueError, TypeError: As in `sensitivity_n`.

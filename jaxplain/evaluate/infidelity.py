@@ -122,7 +122,7 @@ def infidelity(
     batch_size: int = 1,
     groups: Any = None,
 ) -> Infidelity:
-    """How badly the attribution predicts the score's changes: mean_s (I_s . a - (f(x) - f(x - I_s)))^2; lower is better.
+    """How badly an attribution predicts the score: mean_s (I_s . a - (f(x) - f(x - I_s)))^2; lower is better.
 
     The perturbations I are 'noise' (N(0, sigma^2) in every value), 'removal' (each feature replaced by the baseline
     with probability 1/2) or 'square' (one square of an image replaced). The source reads the attribution as slopes, in

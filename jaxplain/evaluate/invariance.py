@@ -105,8 +105,8 @@ def _pair(name: str, method: Any, f: Any, g: Any, change: Any, norm: str, tolera
 def input_invariance(method: Callable[..., Any], f: Callable[..., Any], *, shift: Any, norm: str = "l2") -> Invariance:
     """How much an explanation changes if the input is shifted and the model shifts it back; lower is better.
 
-    |e_g(x + c) - e_f(x)| / |e_f(x)| for g(x) = f(x - c), which answers x + c as f answers x. Methods that multiply by the
-    input, or compare with a fixed baseline, do change: that is what this measures, and a matter of opinion.
+    |e_g(x + c) - e_f(x)| / |e_f(x)| for g(x) = f(x - c), which answers x + c as f answers x. Methods that multiply by
+    the input, or compare with a fixed baseline, do change: that is what this measures, and a matter of opinion.
 
     Args:
         method: `f -> e`, such as `jaxplain.gradient` or `functools.partial(jaxplain.integrated_gradients, steps=32)`.
@@ -115,8 +115,8 @@ def input_invariance(method: Callable[..., Any], f: Callable[..., Any], *, shift
         norm: 'l2', 'l1' or 'linf'.
 
     Returns:
-        `m(x, *args) -> change` (`m(key, x, *args)` where the method is random: one key for both), one number, at least 0,
-        without unit; NaN where e_f(x) is zero everywhere. Cost: two explanations and two forward passes.
+        `m(x, *args) -> change` (`m(key, x, *args)` where the method is random: one key for both), one number, at least
+        0, without unit; NaN where e_f(x) is zero everywhere. Cost: two explanations and two forward passes.
 
     Raises:
         ValueError: NaN or infinities in a concrete `x`, an unknown norm.

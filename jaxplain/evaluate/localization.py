@@ -55,8 +55,8 @@ def _fitted(attribution: Any, mask: Any, name: str) -> tuple[Array, Array]:
         inside = inside.any(axis=-1)
     if a.shape != inside.shape or a.size == 0:
         raise ValueError(
-            f"{name}: the attribution has shape {jnp.shape(attribution)} and the mask {jnp.shape(mask)}; pass the same, "
-            "or one of them without its channels ([H, W]); batches are `jax.vmap`."
+            f"{name}: the attribution has shape {jnp.shape(attribution)} and the mask {jnp.shape(mask)}; pass "
+            "one shape, or one of them without its channels ([H, W]); batches are `jax.vmap`."
         )
     return a, inside
 
@@ -179,8 +179,8 @@ def attribution_localization(*, weighted: bool = False) -> Localization:
             has on average: then 1 is chance.
 
     Returns:
-        `m(attribution, mask) -> mu`, one number in [0, 1] (from 0 up if weighted), unchanged by positive factors; inputs
-        as in `pointing_game`. NaN for an empty mask and where nothing is positive. Cost: no model pass.
+        `m(attribution, mask) -> mu`, one number in [0, 1] (from 0 up if weighted), unchanged by positive factors;
+        inputs as in `pointing_game`. NaN for an empty mask and where nothing is positive. Cost: no model pass.
 
     Raises:
         ValueError, TypeError: As in `pointing_game`.

@@ -46,8 +46,8 @@ def non_sensitivity(
 ) -> NonSensitivity:
     """How many features have attribution without effect, or effect without attribution; lower is better.
 
-    |{i: |a_i| <= threshold} symmetric difference {i: r_i <= effect}|, with r_i^2 = mean_s (f(x) - f(x with feature i from
-    the s-th baseline))^2.
+    |{i: |a_i| <= threshold} symmetric difference {i: r_i <= effect}|, with r_i^2 = mean_s (f(x) - f(x with feature i
+    from the s-th baseline))^2.
 
     Args:
         f: As in `deletion`.

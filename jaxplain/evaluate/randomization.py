@@ -179,7 +179,8 @@ def parameter_randomization(
         make: `params -> e`, such as `lambda p: jaxplain.gradient(jaxplain.logit(apply, p))`.
         params: The model's variables, any pytree; floating-point leaves are drawn anew (of a Linen variables tree those
             of the collection 'params').
-        layers: Paths of the layers from the bottom to the top, each of whose leaves below it go together: 'params/conv_0'.
+        layers: Paths of the layers from the bottom to the top, each of whose leaves below it go together:
+        'params/conv_0'.
             None takes every parent of a leaf, in the order in which the model first reads them.
         initialize: `key -> params`, which draws a tree of the same structure as before training (`module.init` with
             its input); None shuffles the values of every leaf, which keeps their distribution, and leaves constant
@@ -195,8 +196,8 @@ def parameter_randomization(
 
     Returns:
         `m(key, x, *args) -> similarity`, one number; NaN where any similarity is undefined. Under `vmap` over examples
-        give all of them one key (`in_axes=(None, 0, ...)`, as `evaluate_batch` does), so that they share one draw of the
-        parameters. Cost: L + 1 explanations.
+        give all of them one key (`in_axes=(None, 0, ...)`, as `evaluate_batch` does), so that they share one draw of
+        the parameters. Cost: L + 1 explanations.
 
     Raises:
         ValueError: Layers that the tree lacks, trees of other structure from `initialize`, words that are unknown.
@@ -247,8 +248,9 @@ def parameter_randomization_curve(
         batch_size: As in `parameter_randomization`.
 
     Returns:
-        `m(key, x, *args) -> Curve(fraction, score)`, both `[L + 1]`: the share of the layers drawn anew (of `independent`
-        ones, the place of the layer), and the similarity, from 1 at the model itself. Cost: L + 1 explanations.
+        `m(key, x, *args) -> Curve(fraction, score)`, both `[L + 1]`: the share of the layers drawn anew (of
+        `independent` ones, the place of the layer), and the similarity, from 1 at the model itself. Cost: L + 1
+        explanations.
 
     Raises:
         ValueError, TypeError: As in `parameter_randomization`.

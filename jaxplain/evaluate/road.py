@@ -141,12 +141,14 @@ def road(
 ) -> Road:
     """The mean score after shares of the pixels were removed and imputed from their neighbours.
 
-    mean_q f(x_q), where the floor(q n) (at least 1) most relevant pixels ('morf', lower is better) or least relevant ones
-    ('lerf', higher is better) of x are replaced by noisy linear imputation, which hides from the model where pixels are
-    missing; so the two orders rank methods more nearly alike than with a fixed value. All examples are scored.
+    mean_q f(x_q), where the floor(q n) (at least 1) most relevant pixels ('morf', lower is better) or least relevant
+    ones ('lerf', higher is better) of x are replaced by noisy linear imputation, which hides from the model where
+    pixels are missing; so the two orders rank methods more nearly alike than with a fixed value. All examples are
+    scored.
 
     Args:
-        f: As in `deletion`. The source plots the accuracy: the mean over a data set of a score that is 1 where the model
+        f: As in `deletion`. The source plots the accuracy: the mean over a data set of a score that is 1 where the
+        model
             predicts the target, such as `lambda x, k: 1.0 * (margin(x, k) > 0)`.
         fractions: q, the shares that are removed, each above 0 and at most 1.
         order: 'morf' or 'lerf'.
@@ -156,8 +158,8 @@ def road(
         groups: As in `deletion`; not traced.
 
     Returns:
-        `m(key, x, attribution, *args) -> score`, one number in units of the score, for images `[H, W]` or `[H, W, C]`; NaN
-        where the attribution holds NaN. Cost: a forward pass and an imputation for each fraction.
+        `m(key, x, attribution, *args) -> score`, one number in units of the score, for images `[H, W]` or `[H, W, C]`;
+        NaN where the attribution holds NaN. Cost: a forward pass and an imputation for each fraction.
 
     Raises:
         ValueError, TypeError: As in `deletion`; no fractions or such outside (0, 1], an unknown order, anything but
@@ -196,8 +198,8 @@ def road_curve(
         groups: As in `road`.
 
     Returns:
-        `m(key, x, attribution, *args) -> Curve(fraction, score)`, both `[fractions]`, the shares as whole features allow.
-        Cost: as `road`.
+        `m(key, x, attribution, *args) -> Curve(fraction, score)`, both `[fractions]`, the shares as whole features
+        allow. Cost: as `road`.
 
     Raises:
         ValueError, TypeError: As in `road`.

@@ -151,10 +151,11 @@ def structural_similarity(
 
 
 def _filtered(values: Array, weights: Array, axis: int) -> Array:
-    """Weighted sums over all windows that fit, along one axis."""
-    size = values.shape[axis] - weights.size + 1
-    shifted = [lax.slice_in_dim(values, k, k + size, axis=axis) * weights[k] for k in range(weights.size)]
-    return sum(shifted[1:], shifted[0])
+    """Weighted sums over all windows that fit, along one axis: a product with a banded matrix."""
+    length, side = values.shape[axis], weights.size
+    place = jnp.arange(length)[None, :] - jnp.arange(length - side + 1)[:, None]
+    band = jnp.where((place >= 0) & (place < side), weights[jnp.clip(place, 0, side - 1)], 0.0)
+    return jnp.moveaxis(jnp.tensordot(band, values, (1, axis), precision=lax.Precision.HIGHEST), 0, axis)
 
 
 def _flat(a: Any, b: Any, where: Any, name: str) -> tuple[Array, Array, Array]:

@@ -52,8 +52,10 @@ def main():
     print("EQUAL = {")
     show("pixel_flipping", quantus.PixelFlipping(features_in_step=1, **zero, **OFF)(**call))
     show("faithfulness_estimate", quantus.FaithfulnessEstimate(features_in_step=1, **zero, **OFF)(**call))
-    show("region_perturbation", list(quantus.RegionPerturbation(
-        patch_size=2, regions_evaluation=9, order="morf", **zero, **OFF)(**call)))
+    show(
+        "region_perturbation",
+        list(quantus.RegionPerturbation(patch_size=2, regions_evaluation=9, order="morf", **zero, **OFF)(**call)),
+    )
     show("selectivity", list(quantus.Selectivity(patch_size=2, **zero, **OFF)(**call)))
     show("sparseness", quantus.Sparseness(**(OFF | {"abs": True}))(**call))
     show("entropy", quantus.Complexity(**(OFF | {"abs": True}))(**call))
@@ -70,19 +72,25 @@ def main():
     show("spearman", [spearmanr(np.round(u, 0).ravel(), np.round(v, 0).ravel()).statistic])
     extent = float(max(u.max(), v.max()) - min(u.min(), v.min()))
     gaussian = {"gaussian_weights": True, "sigma": 1.0, "use_sample_covariance": False}
-    show("structural_similarity", [structural_similarity(u, v, data_range=extent),
-                                   structural_similarity(u, v, data_range=extent, **gaussian)])
+    show(
+        "structural_similarity",
+        [structural_similarity(u, v, data_range=extent), structural_similarity(u, v, data_range=extent, **gaussian)],
+    )
     print("}\nOTHER = {")
     show("monotonicity", quantus.Monotonicity(features_in_step=1, **zero, **OFF)(**call))
-    show("monotonicity of the opposite", quantus.Monotonicity(
-        features_in_step=1, **zero, **OFF)(**(call | {"a_batch": -a})))
+    show(
+        "monotonicity of the opposite",
+        quantus.Monotonicity(features_in_step=1, **zero, **OFF)(**(call | {"a_batch": -a})),
+    )
     empty = local | {"s_batch": np.zeros_like(mask)}
     show("pointing game of an empty mask", quantus.PointingGame(**OFF)(**empty))
     many = {"x_batch": np.tile(x, (30, 1, 1, 1)), "y_batch": np.tile(y, 30), "a_batch": np.tile(a, (30, 1, 1, 1))}
     many |= {"model": model, "softmax": False}
     road = quantus.ROAD(percentages=[50], **OFF)
     road(**many)
-    print("ROAD, evaluation of 90 examples:", {k: np.shape(v) for k, v in vars(road).items() if k == "evaluation_scores"})
+    print(
+        "ROAD, evaluation of 90 examples:", {k: np.shape(v) for k, v in vars(road).items() if k == "evaluation_scores"}
+    )
     show("sensitivity-n", quantus.SensitivityN(n_max_percentage=0.8, features_in_step=6, **zero, **OFF)(**many))
     show("completeness of a linear model", quantus.Completeness(**OFF)(**call))
     print("}")
