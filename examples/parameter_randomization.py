@@ -1,13 +1,13 @@
 """Parameter randomization: the order of methods depends on the similarity, and on ties in the background.
 
-Trains a LeNet on digits and randomizes its five layers from the outputs down, drawing each anew as before training. The
-table shows how alike explanations before and after are, averaged over layers and examples: by the structural similarity
-of the maps (absolute values, each map divided by its largest), for which the order random < gradient < SmoothGrad <<
-integrated gradients ~ input x gradient ~ LRP-epsilon < LRP-z-plus was published; and by Spearman's correlation of
-signed and of absolute values, on all pixels and on the digit's own ("ink"), without the background whose zeros tie in
-every method that multiplies by the input. Expect the published order under the first with --mnist (gradient and SmoothGrad
-are close), and near zero for all but LRP-z-plus under the signed correlation. Last, label randomization: explanations
-of a model trained on random labels have little in common with the model's.
+Trains a LeNet on digits and randomizes its five layers from the outputs down, drawing each anew as before training.
+The table shows how alike explanations before and after are, averaged over layers and examples: by the structural
+similarity of the maps (absolute values, each map divided by its largest), for which the order random < gradient <
+SmoothGrad << integrated gradients ~ input x gradient ~ LRP-epsilon < LRP-z-plus was published; and by Spearman's
+correlation of signed and of absolute values, on all pixels and on the digit's own ("ink"), without the background whose
+zeros tie in every method that multiplies by the input. Expect the published order under the first with --mnist
+(gradient and SmoothGrad are close), and near zero for all but LRP-z-plus under the signed correlation. Last, label
+randomization: explanations of a model trained on random labels have little in common with the model's.
 
     python examples/parameter_randomization.py [--quick] [--mnist FOLDER] [--output FOLDER]
 """

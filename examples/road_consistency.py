@@ -3,10 +3,10 @@
 Digits on smooth random backgrounds (black would make a fixed value look natural), one CNN, ten rankings of the pixels.
 Removing the most relevant pixels first should hurt a good ranking's score early, removing the least relevant first
 late: the two orders judge the same rankings and ought to agree. Where removed pixels become a fixed value the model
-sees images unlike any it was trained on, and what is measured is partly that. Expect the agreement (Spearman's correlation of
-the two orders' rankings, averaged over the shares removed) to be higher with noisy linear imputation than with zeros, as
-was published for photographs. It need not be so: on MNIST's digits and these backgrounds, with the ten rankings here,
-zeros were the more consistent (0.87 against 0.61). The last line says which of the two it was.
+sees images unlike any it was trained on, and what is measured is partly that. Expect the agreement (Spearman's
+correlation of the two orders' rankings, averaged over the shares removed) to be higher with noisy linear imputation
+than with zeros, as was published for photographs. It need not be so: on MNIST's digits and these backgrounds, with the
+ten rankings here, zeros were the more consistent (0.87 against 0.61). The last line says which of the two it was.
 
     python examples/road_consistency.py [--quick] [--mnist FOLDER] [--output FOLDER]
 """
