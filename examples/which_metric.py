@@ -1,11 +1,11 @@
 """Which metrics rank methods as the truth does?
 
 An additive score of a table's features has attributions known in closed form. Nine explanations of it are ranked by
-their accuracy (correlation with the true attribution) and by thirteen metrics that do not know the truth; controls
-take part. Expect metrics of faithfulness that remove features to the baseline that the truth is told from (zeros) to
-rank as the truth does (Spearman's correlation of the rankings above 0.8 for most), those that remove to the mean
-somewhat less, and metrics of robustness and complexity not at all: the input itself is a very stable explanation, and
-a sparse one can be wrong. `grid.csv` and `comparison.png` hold the whole grid.
+their accuracy (correlation with the true attribution) and by ten metrics that do not know the truth; controls take
+part. Expect the metrics of faithfulness to rank as the truth does (Spearman's correlation of the rankings above 0.8),
+whether features are removed to zeros or to the mean, and metrics of robustness and complexity not at all (0.2 and
+less): the input itself is a very stable explanation, and a sparse one can be wrong. `grid.csv` and `comparison.png`
+hold the whole grid.
 
     python examples/which_metric.py [--quick] [--output FOLDER]
 """
