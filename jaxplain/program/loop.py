@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -85,23 +85,79 @@ def chunked_moments(term: Callable[[Any], Pytree], items: Pytree, batch_size: in
         (mean, m2), each of a term's structure, in float32 or wider. Cost: as `chunked_sum`.
     """
 
-    def fold(carry: tuple[Array, Pytree, Pytree], chunk: Any, mask: Array) -> tuple[Array, Pytree, Pytree]:
-        count, mean, square = carry
-        terms, new = widen(jax.vmap(term)(chunk)), mask.sum().astype(jnp.float32)
-        means = jax.tree.map(lambda part: masked(part, mask).sum(axis=0) / new, terms)
-        squares = jax.tree.map(lambda p, m: masked(jnp.square(p - m[None]), mask).sum(axis=0), terms, means)
-        total = count + new
-        delta = jax.tree.map(jnp.subtract, means, mean)
-        mean = jax.tree.map(lambda m, d: m + d * (new / total), mean, delta)
-        square = jax.tree.map(lambda a, b, d: a + b + jnp.square(d) * (count * new / total), square, squares, delta)
-        return total, mean, square
+    def fold(carry: Moments, chunk: Any, mask: Array) -> Moments:
+        return merge_moments(carry, jax.vmap(term)(chunk), mask)
 
     one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide_dtype(leaf.dtype)), one)
-    _, mean, square = chunked(fold, (jnp.zeros(()), zeros, zeros), items, batch_size)
-    return mean, square
+    moments = chunked(fold, Moments(jnp.zeros(()), zeros, zeros), items, batch_size)
+    return moments.mean, moments.square
+
+
+class Moments(NamedTuple):
+    """How many terms, their mean, and their sum of squared deviations, each of a term's structure."""
+
+    terms: Array
+    mean: Pytree
+    square: Pytree
+
+
+def merge_moments(moments: Moments, terms: Pytree, mask: Array) -> Moments:
+    """Moments with a chunk of terms (a leading axis on every leaf, of which `mask` says what counts) taken in."""
+    terms, new = widen(terms), mask.sum().astype(jnp.float32)
+    means = jax.tree.map(lambda part: masked(part, mask).sum(axis=0) / new, terms)
+    squares = jax.tree.map(lambda p, m: masked(jnp.square(p - m[None]), mask).sum(axis=0), terms, means)
+    total = moments.terms + new
+    delta = jax.tree.map(jnp.subtract, means, moments.mean)
+    mean = jax.tree.map(lambda m, d: m + d * (new / total), moments.mean, delta)
+    square = jax.tree.map(
+        lambda a, b, d: a + b + jnp.square(d) * (moments.terms * new / total), moments.square, squares, delta
+    )
+    return Moments(total, mean, square)
 
 
 def masked(values: Array, mask: Array) -> Array:
     """Values with zeros where the leading axis' mask is False."""
     return jnp.where(mask.reshape(mask.shape + (1,) * (values.ndim - 1)), values, jnp.zeros_like(values))
+
+
+def chunk_size(total: int, batch_size: int) -> int:
+    """The largest size of chunks, at most `batch_size`, that divides `total` items with the least filling up."""
+    return -(-total // -(-total // min(batch_size, total)))
+
+
+def fold_range(fold: Callable[..., Any], init: Any, total: int, batch_size: int) -> Any:
+    """Fold over the numbers 0 to total-1 a chunk at a time, without an array: `carry = fold(carry, index, mask)`.
+
+    Args:
+        fold: `(carry, index, mask) -> carry`, both `[size]`; numbers beyond the last are the last one, masked out.
+        init: The first carry.
+        total: How many numbers, at least 1.
+        batch_size: The most that a chunk holds; chunks are made equal.
+
+    Returns:
+        The last carry. Memory does not depend on `total`.
+    """
+    size = chunk_size(total, batch_size)
+    chunks = -(-total // size)
+
+    def step(carry: tuple[Any, Array], _: None) -> tuple[tuple[Any, Array], None]:
+        inner, start = carry
+        index = start + jnp.arange(size, dtype=jnp.int32)
+        return (fold(inner, jnp.minimum(index, total - 1), index < total), start + size), None
+
+    start = (init, jnp.zeros((), jnp.int32))
+    return step(start, None)[0][0] if chunks == 1 else lax.scan(step, start, None, length=chunks)[0][0]
+
+
+def map_range(function: Callable[[Array], Array], total: int, batch_size: int) -> Array:
+    """`function` of the numbers 0 to total-1, `[total, ...]`, at most `batch_size` evaluated at once by `jax.vmap`."""
+    size = chunk_size(total, batch_size)
+    chunks = -(-total // size)
+
+    def step(start: Array, _: None) -> tuple[Array, Array]:
+        index = jnp.minimum(start + jnp.arange(size, dtype=jnp.int32), total - 1)
+        return start + size, jax.vmap(function)(index)
+
+    _, values = lax.scan(step, jnp.zeros((), jnp.int32), None, length=chunks)
+    return values.reshape(chunks * size, *values.shape[2:])[:total]
