@@ -6,6 +6,8 @@ transformation they are left alone, and what is not a number stays visible as Na
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -81,6 +83,8 @@ def _all_finite(leaf: Any) -> Any:
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():
     # NumPy arrays are read where they are; a device array is reduced on its device.
+    # NumPy arrays are read where they are; a device array is reduced on its device, also while a program around it is
+    # traced, whose constant it is.
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():
@@ -174,6 +178,8 @@ def threefry(key: Any, name: str) -> None:
         raise TypeError(
             f"{name}: `key` is of the kind {kind!r}, whose draws depend on how examples are batched. Make a threefry "
             "key: jax.random.key(0, impl='threefry2x32')."
+            f"{name}: `key` is of the kind {kind!r}, whose draws depend on how examples are batched. Make a "
+            "threefry key: jax.random.key(0, impl='threefry2x32')."
         )
     if data and jnp.shape(key) != ():
         raise ValueError(f"{name}: `key` has shape {jnp.shape(key)}; pass one key, each example's is folded from it.")
@@ -208,3 +214,77 @@ def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> A
     if jnp.shape(value) != ():
         raise ValueError(f"{name}: `{argument}` has shape {jnp.shape(value)}; pass one number.")
     return positive(value, name, argument, zero=zero)
+def replaceable(x: Any, name: str) -> None:
+    """Require at least one floating-point leaf, whose values can be replaced."""
+    arrays(x, name)
+    if not any(is_floating(leaf) for leaf in jax.tree.leaves(x)):
+        kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(x)}))
+        raise TypeError(
+            f"{name}: `x` has dtype {kinds}, and only floating-point values are changed. Convert images with "
+            "`x.astype(float32) / 255`; for token ids, cut the model at its embedding with "
+            "`body, head = jaxplain.split(f, path)` and explain `head`."
+        )
+
+
+def callable_score(f: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Require that a score is a function, and return it."""
+    if not callable(f):
+        raise TypeError(f"{name}: the score `f` has to be a function f(x, *args) -> scalar, not {type(f).__name__}.")
+    return f
+
+
+def finite_scores(scores: Any, name: str) -> None:
+    """Require that concrete scores, of an input with parts of it changed, are finite."""
+    if is_concrete(scores) and not bool(_all_finite(scores)):
+        wrong = np.flatnonzero(~np.isfinite(np.asarray(scores, dtype=np.float32)))
+        raise ValueError(
+            f"{name}: the score `f` is NaN or infinite for `x`, or for `x` with a part of it replaced ({wrong.size} of "
+            f"{scores.size} parts, the first is number {wrong[0]}). Check f(x) and f(baseline); of scores that can be "
+            "infinite (a log-probability of 0) explain the logit instead."
+        )
+
+
+def unequal(x: Any, baseline: Any, name: str) -> None:
+    """Warn where a concrete baseline equals the input in every floating-point value."""
+    pairs = [(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(baseline), strict=True) if is_floating(a)]
+    if not all(is_concrete(leaf) for pair in pairs for leaf in pair):
+        return
+    with jax.ensure_compile_time_eval():
+        equal = all(bool(jnp.all(jnp.asarray(a) == jnp.asarray(b))) for a, b in pairs)
+    if equal:
+        warnings.warn(
+            f"{name}: `baseline` equals `x` in every value, so the explanation is zero by construction. Pass the "
+            "baseline that means 'absent' for this input, such as the mean of the training set.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def background(data: Any, x: Any, name: str) -> None:
+    """Say why `data` is no set of rows like `x`: its structure, or a leaf's shape."""
+    given, wanted = str(jax.tree.structure(data)), str(jax.tree.structure(x))
+    if given != wanted:
+        raise ValueError(f"{name}: `data` has the structure {given}, but `x` has {wanted}.")
+    for (path, rows), leaf in zip(jax.tree_util.tree_leaves_with_path(data), jax.tree.leaves(x), strict=True):
+        if jnp.shape(rows)[1:] != jnp.shape(leaf):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name}: `data{where}` has shape {jnp.shape(rows)}, but rows like `x{where}` need "
+                f"(N, {', '.join(map(str, jnp.shape(leaf)))})."
+            )
+
+
+def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
+    """Require one positive number (or zero, where allowed), in units of the input, and return it unchanged."""
+    if jnp.shape(value) != ():
+        raise ValueError(f"{name}: `{argument}` has shape {jnp.shape(value)}; pass one number, in units of the input.")
+    return positive(value, name, argument, zero=zero)
+
+
+def bounds(low: Any, high: Any, name: str) -> None:
+    """Require that bounds, where there are any, are finite and in order."""
+    for value, argument in ((low, "low"), (high, "high")):
+        if value is not None:
+            finite(value, name, argument)
+    if low is not None and high is not None and is_concrete(low) and is_concrete(high):
+        positive(jnp.asarray(high) - jnp.asarray(low), name, "high - low")
