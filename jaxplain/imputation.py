@@ -88,10 +88,10 @@ def _solved(centred: Array, hole: Array) -> Array:
     right = _neighbours(centred) * inside
     bound = jnp.square(_TOLERANCE * jnp.abs(centred).max(initial=0))
 
-    def residual_energy(state: tuple[Array, ...]) -> Array:
+    def unfinished(state: Any) -> Array:
         return (state[3].max() > bound) & (state[4] < _MOST_ITERATIONS)
 
-    def iterate(state: tuple[Array, ...]) -> tuple[Array, ...]:
+    def iterate(state: Any) -> Any:
         value, residual, direction, energy, count = state
         image = (weight * direction - _neighbours(direction)) * inside
         curvature = (direction * image).sum((0, 1))
@@ -103,7 +103,7 @@ def _solved(centred: Array, hole: Array) -> Array:
 
     first = _preconditioned(right, inside, weight, coarse)
     start = (jnp.zeros_like(centred), right, first, (right * first).sum((0, 1)), jnp.zeros((), jnp.int32))
-    return lax.while_loop(residual_energy, iterate, start)[0]
+    return lax.while_loop(unfinished, iterate, start)[0]
 
 
 def _ratio(a: Array, b: Array) -> Array:
