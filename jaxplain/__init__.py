@@ -16,6 +16,7 @@ from jaxplain.baseline import blur, gaussian_noise, mean, sample, uniform_noise,
 # Inside a model.
 from jaxplain.capture import capture, intervene, split
 from jaxplain.draw import draw
+from jaxplain.counter_class import nearest_counter_class
 
 # Is the explanation right?
 from jaxplain.evaluate.agreement import consistency, sufficiency
@@ -86,12 +87,25 @@ from jaxplain.explain.full_grad import full_grad, full_grad_terms
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided import deconvnet, guided_backprop
 from jaxplain.explain.guided_grad_cam import guided_grad_cam
+from jaxplain.explain.attack import fgsm, pgd
+from jaxplain.explain.batch import explain_batch
+from jaxplain.explain.blur_path import blur_integrated_gradients
+from jaxplain.explain.counterfactual import counterfactual
+from jaxplain.explain.extremal import extremal_perturbation
+from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
+from jaxplain.explain.guided_path import guided_integrated_gradients
+from jaxplain.explain.hessian import integrated_hessians
 from jaxplain.explain.layer import conductance, internal_influence
 from jaxplain.explain.lrp import excitation_backprop, lrp
 from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
+from jaxplain.explain.occlusion import occlusion
 from jaxplain.explain.patching import activation_patching, attribution_patching
 from jaxplain.explain.path import expected_gradients, integrated_gradients, integrated_gradients_with_gap
 from jaxplain.explain.score_cam import ablation_cam, score_cam
+from jaxplain.explain.perturbation import feature_ablation, feature_permutation
+from jaxplain.explain.region import image_regions, xrai
+from jaxplain.explain.rise import rise
+from jaxplain.imputation import linear_imputation, noisy_linear_imputation
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
@@ -111,6 +125,7 @@ __all__ = [
     "average_increase",
     "average_sensitivity",
     "blur",
+    "blur_integrated_gradients",
     "capture",
     "class_activation_map",
     "compare",
@@ -120,6 +135,7 @@ __all__ = [
     "deconvnet",
     "deep_lift",
     "deep_shap",
+    "counterfactual",
     "deletion",
     "deletion_curve",
     "draw",
@@ -140,6 +156,11 @@ __all__ = [
     "faithfulness_estimate",
     "fast_layout",
     "focus",
+    "extremal_perturbation",
+    "fast_layout",
+    "feature_ablation",
+    "feature_permutation",
+    "fgsm",
     "from_nnx",
     "full_grad",
     "full_grad_terms",
@@ -154,11 +175,14 @@ __all__ = [
     "imputed_baseline",
     "infidelity",
     "input_invariance",
+    "guided_integrated_gradients",
+    "image_regions",
     "input_x_gradient",
     "insertion",
     "insertion_curve",
     "integrated_gradients",
     "integrated_gradients_with_gap",
+    "integrated_hessians",
     "internal_influence",
     "intervene",
     "irof",
@@ -167,6 +191,7 @@ __all__ = [
     "layer_cam",
     "layers",
     "local_lipschitz_estimate",
+    "linear_imputation",
     "log_probability",
     "logit",
     "loss",
@@ -185,6 +210,12 @@ __all__ = [
     "parameter_randomization_curve",
     "pearson",
     "pixel_flipping",
+    "nearest_counter_class",
+    "noisy_linear_imputation",
+    "occlusion",
+    "output",
+    "paired_difference",
+    "pgd",
     "pixels",
     "pointing_game",
     "probability",
@@ -200,6 +231,7 @@ __all__ = [
     "road",
     "road_curve",
     "roc_auc",
+    "rise",
     "saliency",
     "sample",
     "score_cam",
@@ -221,6 +253,7 @@ __all__ = [
     "uniform_noise",
     "vargrad",
     "xgrad_cam",
+    "xrai",
     "zeros",
 ]
 

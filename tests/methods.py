@@ -86,6 +86,15 @@ METHODS = (
     ),
     Row("deep_lift", jaxplain.deep_lift, complete=True),
     Row("deep_shap", lambda f: _FromZeros(as_function(f)), complete=True),
+    Row("feature_ablation", lambda f: jaxplain.feature_ablation(f, batch_size=3), linear=True),
+    Row("occlusion", lambda f: jaxplain.occlusion(f, window=1), linear=True),
+    Row("guided_integrated_gradients", lambda f: jaxplain.guided_integrated_gradients(f, steps=8)),
+    Row(
+        "blur_integrated_gradients",
+        lambda f: jaxplain.blur_integrated_gradients(f, sigma=1.0, axes=(0,), steps=6),
+        linear=True,
+        symmetric=False,
+    ),
 )
 
 
@@ -118,6 +127,21 @@ OTHERS = {
     "score_cam": "a map of a layer",
     "total_variation": "a penalty",
     "xgrad_cam": "a map of a layer",
+    "counterfactual": "makes an input",
+    "explain_batch": "drives a method",
+    "extremal_perturbation": "learns a mask",
+    "feature_permutation": "needs a data set of x's structure",
+    "fgsm": "makes an input",
+    "image_regions": "segments an image",
+    "integrated_hessians": "explains pairs of features",
+    "internal_influence": "needs a layer",
+    "jitter": "a transform",
+    "l2": "a penalty",
+    "pgd": "makes an input",
+    "pixels": "a parameterisation",
+    "rise": "features without influence get the score's mean",
+    "total_variation": "a penalty",
+    "xrai": "explains regions of an image",
 }
 """Public names of `jaxplain.explain` that are no method of the table, and why."""
 
