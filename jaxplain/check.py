@@ -85,6 +85,7 @@ def _all_finite(leaf: Any) -> Any:
     # NumPy arrays are read where they are; a device array is reduced on its device.
     # NumPy arrays are read where they are; a device array is reduced on its device, also while a program around it is
     # traced, whose constant it is.
+    # NumPy arrays are read where they are; a device array is reduced on its device, now, even inside a trace.
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():
