@@ -106,6 +106,14 @@ from jaxplain.explain.perturbation import feature_ablation, feature_permutation
 from jaxplain.explain.region import image_regions, xrai
 from jaxplain.explain.rise import rise
 from jaxplain.imputation import linear_imputation, noisy_linear_imputation
+from jaxplain.explain.shapley import (
+    kernel_shap,
+    owen_values,
+    shapley_interactions,
+    shapley_sampling,
+    shapley_sampling_with_error,
+    shapley_values,
+)
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
@@ -187,6 +195,7 @@ __all__ = [
     "intervene",
     "irof",
     "jitter",
+    "kernel_shap",
     "l2",
     "layer_cam",
     "layers",
@@ -205,6 +214,7 @@ __all__ = [
     "mu_fidelity",
     "non_sensitivity",
     "output",
+    "owen_values",
     "paired_difference",
     "parameter_randomization",
     "parameter_randomization_curve",
@@ -240,6 +250,10 @@ __all__ = [
     "sensitivity_n",
     "sensitivity_n_curve",
     "smooth_parameter_randomization",
+    "shapley_interactions",
+    "shapley_sampling",
+    "shapley_sampling_with_error",
+    "shapley_values",
     "smoothgrad",
     "smoothgrad_squared",
     "sparseness",

@@ -23,6 +23,7 @@ class Row:
     random: bool = False
     complete: bool = False  # sums to f(x) - f(0) on smooth scores
     linear: bool = False  # e(a f + b g) = a e(f) + b e(g), for the same key
+    dummy: bool = True  # features that the score ignores get exactly zero
     symmetric: bool = True  # equal inputs with equal roles get equal attributions
     tolerance: float = 1e-5
 
@@ -95,6 +96,9 @@ METHODS = (
         linear=True,
         symmetric=False,
     ),
+    Row("shapley_values", jaxplain.shapley_values, complete=True, linear=True),
+    Row("shapley_sampling", lambda f: jaxplain.shapley_sampling(f, samples=5), random=True, complete=True, linear=True),
+    Row("kernel_shap", lambda f: jaxplain.kernel_shap(f, samples=16), random=True, complete=True, linear=True),
 )
 
 
@@ -125,6 +129,10 @@ OTHERS = {
     "pixels": "a parameterisation",
     "relevance_balance": "accounts for what lrp loses",
     "score_cam": "a map of a layer",
+    "owen_values": "needs groups",
+    "pixels": "a parameterisation",
+    "shapley_interactions": "explains pairs",
+    "shapley_sampling_with_error": "returns errors too; its attribution is that of shapley_sampling",
     "total_variation": "a penalty",
     "xgrad_cam": "a map of a layer",
     "counterfactual": "makes an input",

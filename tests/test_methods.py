@@ -28,8 +28,11 @@ def test_every_public_method_has_a_row():
 @every
 def test_dummy_features_get_zero(row: Row):
     a = row.explain(lambda x: jnp.sin(x[0]) * x[2], X)
-    assert a[1] == 0
-    assert a[3] == 0
+    if row.dummy:
+        assert a[1] == 0
+        assert a[3] == 0
+    else:
+        assert np.isfinite(np.asarray(a)).all()
 
 
 @every
@@ -174,7 +177,7 @@ def test_pytree_inputs_with_integers_and_masks(row: Row):
     chex.assert_trees_all_equal_shapes(a, x)
     assert not a["ids"].any()
     assert not a["mask"].any()
-    assert a["values"][1] == 0
+    assert not row.dummy or a["values"][1] == 0
     assert (a["values"][jnp.array([0, 2])] != 0).all()
 
 
