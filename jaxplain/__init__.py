@@ -114,11 +114,13 @@ from jaxplain.explain.shapley import (
     shapley_sampling_with_error,
     shapley_values,
 )
+from jaxplain.explain.surrogate import lime
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
 from jaxplain.program.layout import fast_layout
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
+from jaxplain.segmentation import superpixels
 
 __all__ = [
     "Function",
@@ -201,6 +203,7 @@ __all__ = [
     "layers",
     "local_lipschitz_estimate",
     "linear_imputation",
+    "lime",
     "log_probability",
     "logit",
     "loss",
@@ -263,6 +266,7 @@ __all__ = [
     "sufficiency",
     "symmetry",
     "top_k_intersection",
+    "superpixels",
     "total_variation",
     "uniform_noise",
     "vargrad",

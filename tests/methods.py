@@ -99,6 +99,7 @@ METHODS = (
     Row("shapley_values", jaxplain.shapley_values, complete=True, linear=True),
     Row("shapley_sampling", lambda f: jaxplain.shapley_sampling(f, samples=5), random=True, complete=True, linear=True),
     Row("kernel_shap", lambda f: jaxplain.kernel_shap(f, samples=16), random=True, complete=True, linear=True),
+    Row("lime", lambda f: jaxplain.lime(f, samples=24), random=True, linear=True, dummy=False, symmetric=False),
 )
 
 
