@@ -18,6 +18,13 @@ from jaxplain.capture import capture, intervene, split
 from jaxplain.draw import draw
 from jaxplain.counter_class import nearest_counter_class
 
+# The whole model.
+from jaxplain.effects import (
+    accumulated_local_effects,
+    individual_conditional_expectation,
+    partial_dependence,
+)
+
 # Is the explanation right?
 from jaxplain.evaluate.agreement import consistency, sufficiency
 from jaxplain.evaluate.axioms import completeness
@@ -115,6 +122,7 @@ from jaxplain.explain.shapley import (
     shapley_values,
 )
 from jaxplain.explain.surrogate import lime
+from jaxplain.importance import permutation_importance
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
@@ -125,6 +133,7 @@ from jaxplain.segmentation import superpixels
 __all__ = [
     "Function",
     "ablation_cam",
+    "accumulated_local_effects",
     "activation_maximization",
     "activation_patching",
     "attribution_localization",
@@ -187,6 +196,7 @@ __all__ = [
     "input_invariance",
     "guided_integrated_gradients",
     "image_regions",
+    "individual_conditional_expectation",
     "input_x_gradient",
     "insertion",
     "insertion_curve",
@@ -229,6 +239,8 @@ __all__ = [
     "output",
     "paired_difference",
     "pgd",
+    "partial_dependence",
+    "permutation_importance",
     "pixels",
     "pointing_game",
     "probability",

@@ -11,6 +11,7 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 from jaxplain.plot.activation import activation_gallery, activations, filters
 from jaxplain.plot.comparison import comparison
 from jaxplain.plot.curve import curves
+from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
 from jaxplain.plot.layer import layer_table
@@ -21,6 +22,7 @@ from jaxplain.plot.prediction import confusion_matrix, predictions
 from jaxplain.plot.score import scores_table
 from jaxplain.plot.text import Markup, tokens, tokens_html
 from jaxplain.plot.timing import timings
+from jaxplain.plot.trace import traces
 
 __all__ = [
     "Markup",
@@ -31,8 +33,10 @@ __all__ = [
     "confusion_matrix",
     "curves",
     "dependence",
+    "effects",
     "filters",
     "heatmaps",
+    "importance",
     "layer_table",
     "learning_curves",
     "parameter_histograms",
@@ -44,5 +48,6 @@ __all__ = [
     "tokens",
     "tokens_html",
     "top_examples",
+    "traces",
     "waterfall",
 ]
