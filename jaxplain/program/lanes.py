@@ -1,0 +1,52 @@
+"""A long loop run for one example with the very operations of a batch: one alone gets the bits of one among many.
+
+Backends multiply a matrix by one row with another kernel than by two or more, and sum in another order. In a loop of
+hundreds of gradient steps through ReLUs such a difference in the last bit grows until images differ visibly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain.types import Pytree
+
+
+def as_among_others(f: Callable[..., Pytree], *args: Any) -> Pytree:
+    """f(*args), evaluated as two equal lanes; under `vmap` as the lanes that there are.
+
+    Args:
+        f: A function of pytrees of arrays that returns one.
+        *args: Its arguments.
+
+    Returns:
+        f(*args). Cost: twice that of `f` for one example (less where a batch of two is not twice the work), once under
+        `vmap`. Differentiable in reverse mode.
+    """
+    leaves, structure = jax.tree.flatten(args)
+
+    def plain(*leaves: Any) -> Pytree:
+        return f(*jax.tree.unflatten(structure, leaves))
+
+    def twice(*leaves: Any) -> Pytree:
+        doubled = [jnp.stack([leaf, leaf]) for leaf in leaves]
+        return jax.tree.map(lambda out: out[0], jax.vmap(plain)(*doubled))
+
+    alone = jax.custom_batching.custom_vmap(twice)
+
+    @alone.def_vmap
+    def lanes(size: int, batched: list[bool], *leaves: Any) -> tuple[Pytree, Any]:
+        if size == 1:
+            first = [leaf[0] if one else leaf for leaf, one in zip(leaves, batched, strict=True)]
+            results = jax.tree.map(lambda out: out[None], twice(*first))
+        else:
+            results = jax.vmap(plain, tuple(0 if one else None for one in batched))(*leaves)
+        return results, jax.tree.map(lambda _: True, results)
+
+    # Reverse mode has no rule for a function with a batching rule of its own: it goes through the plain function.
+    differentiable = jax.custom_vjp(alone)
+    differentiable.defvjp(lambda *leaves: jax.vjp(plain, *leaves), lambda pull, cotangent: pull(cotangent))
+    return differentiable(*(jnp.asarray(leaf) for leaf in leaves))
