@@ -3,12 +3,18 @@
 A score is a function `f(x, *args) -> scalar`, a method makes an explanation `e(x, *args)` of it, a wrapper changes an
 explanation, a metric judges one. All are pytrees written for one example: batches are `jax.vmap` or `explain_batch`,
 speed is `jax.jit`. The modules `data`, `models`, `train`, `aggregate`, `plot` and `report` are imported at first use.
+speed is `jax.jit`. What `activation_maximization` is composed of stands in `image`, `objective`, `transform` and
+`regulariser`. The modules `data`, `models`, `train`, `aggregate`, `plot` and `report` are imported when first used.
 """
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
+
+# The whole model over a dataset.
+from jaxplain.aggregate.atlas import activation_atlas
+from jaxplain.aggregate.unit import top_activations, unit_activity
 
 # Scores, and what absent means.
 from jaxplain.baseline import blur, gaussian_noise, mean, sample, uniform_noise, zeros
@@ -73,6 +79,8 @@ from jaxplain.evaluate.stability import (
     relative_output_stability,
     relative_representation_stability,
 )
+from jaxplain.evaluate.frechet import frechet_bootstrap, frechet_distance
+from jaxplain.evaluate.robustness import max_sensitivity
 from jaxplain.evaluate.table import score_table
 
 # Explanations.
@@ -102,6 +110,10 @@ from jaxplain.explain.extremal import extremal_perturbation
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided_path import guided_integrated_gradients
 from jaxplain.explain.hessian import integrated_hessians
+from jaxplain.explain.deconvolution import deconv_view
+from jaxplain.explain.dream import deep_dream
+from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
+from jaxplain.explain.inversion import accentuate, activation_grid, feature_inversion
 from jaxplain.explain.layer import conductance, internal_influence
 from jaxplain.explain.lrp import excitation_backprop, lrp
 from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
@@ -123,6 +135,7 @@ from jaxplain.explain.shapley import (
 )
 from jaxplain.explain.surrogate import lime
 from jaxplain.importance import permutation_importance
+from jaxplain.explain.receptive import receptive_field
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
@@ -134,6 +147,9 @@ __all__ = [
     "Function",
     "ablation_cam",
     "accumulated_local_effects",
+    "accentuate",
+    "activation_atlas",
+    "activation_grid",
     "activation_maximization",
     "activation_patching",
     "attribution_localization",
@@ -155,6 +171,8 @@ __all__ = [
     "deep_lift",
     "deep_shap",
     "counterfactual",
+    "deconv_view",
+    "deep_dream",
     "deletion",
     "deletion_curve",
     "draw",
@@ -180,6 +198,9 @@ __all__ = [
     "feature_ablation",
     "feature_permutation",
     "fgsm",
+    "feature_inversion",
+    "frechet_bootstrap",
+    "frechet_distance",
     "from_nnx",
     "full_grad",
     "full_grad_terms",
@@ -257,6 +278,7 @@ __all__ = [
     "road_curve",
     "roc_auc",
     "rise",
+    "receptive_field",
     "saliency",
     "sample",
     "score_cam",
@@ -279,8 +301,10 @@ __all__ = [
     "symmetry",
     "top_k_intersection",
     "superpixels",
+    "top_activations",
     "total_variation",
     "uniform_noise",
+    "unit_activity",
     "vargrad",
     "xgrad_cam",
     "xrai",
@@ -288,10 +312,13 @@ __all__ = [
 ]
 
 _MODULES = ("aggregate", "data", "models", "plot", "report", "train")
+_NAMESPACES = ("image", "objective", "regulariser", "transform")
 
 
 def __getattr__(name: str) -> ModuleType:
     """Import what is heavy (Flax, optax, matplotlib, scikit-learn) when it is first asked for."""
     if name in _MODULES:
         return importlib.import_module(f"jaxplain.{name}")
+    if name in _NAMESPACES:
+        return importlib.import_module(f"jaxplain.explain.{name}")
     raise AttributeError(f"module 'jaxplain' has no attribute {name!r}")

@@ -105,6 +105,8 @@ METHODS = (
 
 OTHERS = {
     "ablation_cam": "a map of a layer",
+    "accentuate": "makes an input",
+    "activation_grid": "makes inputs",
     "activation_maximization": "makes an input",
     "activation_patching": "compares two inputs",
     "attribution_patching": "compares two inputs",
@@ -123,6 +125,10 @@ OTHERS = {
     "guided_backprop": "as deconvnet",
     "guided_grad_cam": "needs a layer",
     "hires_cam": "a map of a layer",
+    "deconv_view": "needs a layer and a unit",
+    "deep_dream": "makes an input",
+    "explain_batch": "drives a method",
+    "feature_inversion": "makes an input",
     "internal_influence": "needs a layer",
     "jitter": "a transform",
     "l2": "a penalty",
@@ -134,6 +140,7 @@ OTHERS = {
     "pixels": "a parameterisation",
     "shapley_interactions": "explains pairs",
     "shapley_sampling_with_error": "returns errors too; its attribution is that of shapley_sampling",
+    "receptive_field": "needs a layer",
     "total_variation": "a penalty",
     "xgrad_cam": "a map of a layer",
     "counterfactual": "makes an input",
