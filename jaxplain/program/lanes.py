@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxplain.program.compat import evaluate, trace
 from jaxplain.types import Pytree
 
 
@@ -27,26 +28,29 @@ def as_among_others(f: Callable[..., Pytree], *args: Any) -> Pytree:
         `vmap`. Differentiable in reverse mode.
     """
     leaves, structure = jax.tree.flatten(args)
+    # What the function closes over may be traced too, and has to come in by the front door.
+    program, result = trace(lambda *leaves: f(*jax.tree.unflatten(structure, leaves)), *map(jnp.asarray, leaves))
+    count = len(program.constants)
 
-    def plain(*leaves: Any) -> Pytree:
-        return f(*jax.tree.unflatten(structure, leaves))
+    def plain(*inputs: Any) -> Pytree:
+        return jax.tree.unflatten(result, evaluate(program.jaxpr, inputs[:count], inputs[count:]))
 
-    def twice(*leaves: Any) -> Pytree:
-        doubled = [jnp.stack([leaf, leaf]) for leaf in leaves]
+    def twice(*inputs: Any) -> Pytree:
+        doubled = [jnp.stack([value, value]) for value in inputs]
         return jax.tree.map(lambda out: out[0], jax.vmap(plain)(*doubled))
 
     alone = jax.custom_batching.custom_vmap(twice)
 
     @alone.def_vmap
-    def lanes(size: int, batched: list[bool], *leaves: Any) -> tuple[Pytree, Any]:
+    def lanes(size: int, batched: list[bool], *inputs: Any) -> tuple[Pytree, Any]:
         if size == 1:
-            first = [leaf[0] if one else leaf for leaf, one in zip(leaves, batched, strict=True)]
+            first = [value[0] if one else value for value, one in zip(inputs, batched, strict=True)]
             results = jax.tree.map(lambda out: out[None], twice(*first))
         else:
-            results = jax.vmap(plain, tuple(0 if one else None for one in batched))(*leaves)
+            results = jax.vmap(plain, tuple(0 if one else None for one in batched))(*inputs)
         return results, jax.tree.map(lambda _: True, results)
 
     # Reverse mode has no rule for a function with a batching rule of its own: it goes through the plain function.
     differentiable = jax.custom_vjp(alone)
-    differentiable.defvjp(lambda *leaves: jax.vjp(plain, *leaves), lambda pull, cotangent: pull(cotangent))
-    return differentiable(*(jnp.asarray(leaf) for leaf in leaves))
+    differentiable.defvjp(lambda *inputs: jax.vjp(plain, *inputs), lambda pull, cotangent: pull(cotangent))
+    return differentiable(*map(jnp.asarray, (*program.constants, *leaves)))

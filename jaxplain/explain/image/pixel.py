@@ -106,7 +106,8 @@ def vector(shape: tuple[int, ...], *, mean: Any = 0.0, scale: Any = 1.0, sigma: 
     """
     shape = as_shape(shape, "vector")
     for argument, value in (("mean", mean), ("scale", scale)):
-        if jnp.broadcast_shapes(jnp.shape(value), shape) != shape:
+        sizes = zip(jnp.shape(value)[::-1], shape[::-1], strict=False)
+        if jnp.ndim(value) > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
             raise ValueError(f"vector: `{argument}` has shape {jnp.shape(value)}, which does not broadcast to {shape}.")
     return Vector(
         shape,
