@@ -23,9 +23,11 @@ from jaxplain.plot.score import scores_table
 from jaxplain.plot.text import Markup, tokens, tokens_html
 from jaxplain.plot.timing import timings
 from jaxplain.plot.trace import traces
+from jaxplain.plot.unit import activation_atlas, unit_gallery
 
 __all__ = [
     "Markup",
+    "activation_atlas",
     "activation_gallery",
     "activations",
     "attribution_bar",
@@ -49,5 +51,6 @@ __all__ = [
     "tokens_html",
     "top_examples",
     "traces",
+    "unit_gallery",
     "waterfall",
 ]
