@@ -27,11 +27,11 @@ UNSEEN = (transform.rotate(10.0), transform.noise(0.1), transform.blur(0.5))
 
 def network(seed, examples, epochs):
     """Train on shifted, noisy digits, so that the network looks at strokes and not at single pixels."""
-    shake = jax.jit(jax.vmap(lambda key, x: transform.noise(0.2)(key, transform.jitter(1)(key, x))))
+    shake = jax.jit(jax.vmap(lambda key, x: transform.noise(0.1)(key, transform.jitter(1)(key, x))))
     inputs = np.asarray(shake(jax.random.split(jax.random.key(seed), len(examples.inputs)), examples.inputs))
-    module, rows = models.cnn(10, widths=(16, 32), dense=32), (inputs, examples.targets)
+    module, rows = models.cnn(10, widths=(16, 32), dense=48), (inputs, examples.targets)
     params, optimizer = module.init(jax.random.key(seed), inputs[:1]), optax.adam(3e-3)
-    result = train.fit(module.apply, params, rows, key=KEY, optimizer=optimizer, epochs=epochs, batch_size=64)
+    result = train.fit(module.apply, params, rows, key=KEY, optimizer=optimizer, epochs=epochs, batch_size=32)
     return jaxplain.logit(module.apply, result.params)
 
 
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a folder of IDX files (MNIST) in place of the small digits")
     parser.add_argument("--output", type=Path, default=Path("feature_visualization"))
     (options := parser.parse_args()).output.mkdir(parents=True, exist_ok=True)
-    keys, steps, epochs = (8, 64, 10) if options.quick else (64, 192, 16)
+    keys, steps, epochs = (8, 96, 12) if options.quick else (64, 192, 24)
     one_part = options.data and not any(options.data.glob("*train-images*"))
     splits = data.load_idx_folder(options.data, test=0.2 if one_part else None) if options.data else data.digits()
     real, shape = splits.train, splits.train.inputs.shape[1:]
@@ -75,7 +75,7 @@ def main() -> None:
     kinds = {"pixels": image.pixels(shape), "fourier": image.fourier(shape), "maco": image.maco(real.inputs)}
     draws, images = {}, {}
     for name, kind in kinds.items():
-        penalties = () if name == "maco" else (regulariser.l1(6.0), regulariser.total_variation(3.0))
+        penalties = () if name == "maco" else (regulariser.l1(2.0), regulariser.total_variation(3.0))
         e = jaxplain.activation_maximization(f, image=kind, transforms=moves, regularisers=penalties, steps=steps)
         run = jax.vmap(jax.vmap(e, (None, 0)), (0, None))
         found = [run(part, CLASSES) for part in jax.random.split(KEY, keys).reshape(-1, 8)]

@@ -43,6 +43,33 @@ def test_fourier_is_the_sum_of_waves(shape):
     np.testing.assert_allclose(made.buffer(jnp.asarray(theta)), slow_fourier(theta, shape, 1.5), atol=2e-5)
 
 
+# Lucent 0.1.8, from tests/peers/lucent_images.py: its Fourier image of cos(0), cos(1), ..., its cosine of sin(0), ...
+LUCENT_IMAGE = [
+    [0.786698, 0.981586, 0.40175, -0.128855, -0.501708, 0.441506],
+    [0.809102, 0.322225, 0.453769, -0.130983, -1.04678, -0.15986],
+    [-0.636471, -0.354215, 0.594869, 0.064262, 0.498551, 1.348061],
+    [0.675043, 1.479218, 0.24738, -0.008654, 0.179542, 1.032432],
+]
+LUCENT_COSINE = 0.21385
+
+
+def test_fourier_and_cosine_are_lucents():
+    made = image.fourier((4, 6, 1))
+    theta = jnp.cos(jnp.arange(32.0)).reshape(2, 4, 4, 1)
+    # The same image up to the scale, which is the size's there: ours has variance one for white coefficients.
+    ratio = np.asarray(made.buffer(theta))[..., 0] / np.array(LUCENT_IMAGE)
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=2e-3)
+
+    def layer(x):
+        with jax.named_scope("layer"):
+            h = x * 1.0
+        return h.sum()
+
+    h = jnp.moveaxis(jnp.sin(jnp.arange(12.0)).reshape(3, 2, 2), 0, -1)
+    found = objective.direction(layer, "layer", jnp.array([1.0, 0.5, -1.0]), cosine=True)(h)
+    np.testing.assert_allclose(found, LUCENT_COSINE, atol=1e-5)
+
+
 def test_fourier_spread_does_not_depend_on_the_size():
     spreads, rendered = [], []
     for size in (28, 29, 64, 224):

@@ -272,6 +272,7 @@ def activation_maximization(
     The whole optimisation is one compiled loop. `jax.vmap(e, (None, 0))(key, jnp.arange(10))` maximises ten classes at
     once. The same key gives the same bits; one alone is computed as two equal ones, since a backend's sums for one row
     differ from those for several in the last bit, which hundreds of steps through ReLUs would magnify.
+    `jax.lax.map(lambda k: e(key, k), units, batch_size=32)` bounds the memory of thousands of units.
 
     An objective that is NaN or infinite stops it: a call raises `NonFiniteObjective`, which says the step and the terms
     and holds the last finite image; under `jit` and `vmap`, where nothing can be raised, the last finite image is
