@@ -26,7 +26,7 @@ from jax import lax
 
 from jaxplain import activation_maximization, image, objective, transform
 
-WIDTHS, SIZE = (16, 32, 128), 32
+WIDTHS, SIZE = (8, 16, 128), 28
 KEY = jax.random.key(0)
 
 

@@ -89,6 +89,7 @@ class _Settings(Function):
             e.steps,
             e.samples,
             e.redirect,
+            e.batch_size,
         )
 
 

@@ -11,17 +11,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxplain.program.compat import evaluate, trace
 from jaxplain.types import Pytree
 
 
-def as_among_others(f: Callable[..., Pytree], *args: Any) -> Pytree:
-    """f(*args), evaluated as two equal lanes; under `vmap` as the lanes that there are.
+def as_among_others(f: Callable[..., Pytree], *args: Any, batch_size: int | None = None) -> Pytree:
+    """f(*args), evaluated as two equal lanes; under `vmap` as the lanes that there are, some at once.
 
     Args:
         f: A function of pytrees of arrays that returns one.
         *args: Its arguments.
+        batch_size: How many lanes are evaluated at once; None for 8 on a CPU, whose caches hold no more, else for all.
 
     Returns:
         f(*args). Cost: twice that of `f` for one example (less where a batch of two is not twice the work), once under
@@ -31,6 +33,7 @@ def as_among_others(f: Callable[..., Pytree], *args: Any) -> Pytree:
     # What the function closes over may be traced too, and has to come in by the front door.
     program, result = trace(lambda *leaves: f(*jax.tree.unflatten(structure, leaves)), *map(jnp.asarray, leaves))
     count = len(program.constants)
+    most = batch_size or (8 if jax.default_backend() == "cpu" else 2**30)
 
     def plain(*inputs: Any) -> Pytree:
         return jax.tree.unflatten(result, evaluate(program.jaxpr, inputs[:count], inputs[count:]))
@@ -46,8 +49,18 @@ def as_among_others(f: Callable[..., Pytree], *args: Any) -> Pytree:
         if size == 1:
             first = [value[0] if one else value for value, one in zip(inputs, batched, strict=True)]
             results = jax.tree.map(lambda out: out[None], twice(*first))
-        else:
+        elif size <= most:
             results = jax.vmap(plain, tuple(0 if one else None for one in batched))(*inputs)
+        else:
+            rows = [value for value, one in zip(inputs, batched, strict=True) if one]
+
+            def lane(row: list[Any]) -> Pytree:
+                supply = iter(row)
+                return plain(*(next(supply) if one else value for value, one in zip(inputs, batched, strict=True)))
+
+            # No lane is left over alone, since one alone would be summed in another order.
+            some = next((count for count in range(most, 2, -1) if size % count != 1), 2)
+            results = lax.map(lane, rows, batch_size=some)
         return results, jax.tree.map(lambda _: True, results)
 
     # Reverse mode has no rule for a function with a batching rule of its own: it goes through the plain function.
