@@ -76,7 +76,7 @@ class _Work(NamedTuple):
             _scores(self.e, self.start, self.x, self.args, rows.astype(np.int32), places.astype(np.float32))
             for _, (rows, places) in self.blocks(row, place)
         ]
-        return np.concatenate([np.asarray(block, np.float64) for block in blocks])[: len(row)]
+        return np.concatenate([_on_host(block) for block in blocks])[: len(row)]
 
     def integrate(self, sums: Pytree, points: _Points) -> Pytree:
         """The sums with the points' attributions added: one gradient each."""
@@ -91,12 +91,12 @@ def refine(e: IntegratedGradients, x: Pytree, args: tuple[Any, ...], keys: Array
     """Attribute every example of a batch to its tolerance; the companion's `Convergence` where it was asked for."""
     nodes, panels = _divided(e.steps)
     start, ends, sums, integrals = _first(e, keys, x, args, nodes, panels)
-    work, scores = _Work(e, start, x, args), np.asarray(ends, np.float64)
+    work, scores = _Work(e, start, x, args), _on_host(ends)
     change = scores[:, -1] - scores[:, 0]
     bound = float(e.tolerance) * (np.abs(change) + float(e.floor))
     spent = np.full(len(change), e.steps)
     # The gaps of the panels are added up by size, so that two that cancel do not look like convergence.
-    left = np.abs(np.asarray(integrals, np.float64) - np.diff(scores, axis=1)).sum(axis=1) > bound
+    left = np.abs(_on_host(integrals) - np.diff(scores, axis=1)).sum(axis=1) > bound
     left &= np.isfinite(change)
     density, cells = _planned(work, left, bound)
     cells = np.minimum(cells, e.max_steps - spent)
@@ -110,10 +110,24 @@ def refine(e: IntegratedGradients, x: Pytree, args: tuple[Any, ...], keys: Array
         points = _placed(density, cells, left, part, ends=round_ == 1)
         sums = work.integrate(_scaled(sums, np.where(left & (round_ > 0), part, 1.0)), points)
         spent += np.bincount(points.row, minlength=len(left))
-        gap = np.abs(np.asarray(jax.vmap(total)(sums), np.float64) - change)
+        gap = np.abs(_on_host(_totals(sums)) - change)
         cells, round_ = cells * (1 if round_ == 0 else 2), round_ + 1
         left &= (gap > bound) & (spent + cells + 1 <= e.max_steps)
     return _finish(e, sums, x, spent, change, bound)
+
+
+def _on_host(values: Array) -> np.ndarray:
+    """Values in double precision; where they are spread over processes, each gets all and decides the same."""
+    if not values.is_fully_addressable:
+        from jax.experimental import multihost_utils
+
+        values = multihost_utils.process_allgather(values, tiled=True)
+    return np.asarray(values, np.float64)
+
+
+@jax.jit
+def _totals(sums: Pytree) -> Array:
+    return jax.vmap(total)(sums)
 
 
 def _divided(steps: int) -> tuple[int, int]:
@@ -156,7 +170,8 @@ def _placed(density: np.ndarray, cells: np.ndarray, left: np.ndarray, part: floa
     return _Points(*(np.concatenate(columns) for columns in zip(*found, strict=True)))
 
 
-def _scaled(sums: Pytree, factor: np.ndarray) -> Pytree:
+@jax.jit
+def _scaled(sums: Pytree, factor: Any) -> Pytree:
     """Sums times a factor for each row; 0 clears a row, whatever it holds."""
 
     def scale(leaf: Array) -> Array:
@@ -169,13 +184,15 @@ def _scaled(sums: Pytree, factor: np.ndarray) -> Pytree:
 def _finish(
     e: IntegratedGradients, sums: Pytree, x: Pytree, spent: np.ndarray, change: np.ndarray, bound: np.ndarray
 ) -> Any:
-    attribution = like(sums, x)
+    attribution = _narrowed(sums, x)
     if not e.with_gap:
         return attribution
-    gap = np.asarray(jax.vmap(total)(sums), np.float64) - change
-    return Convergence(
-        attribution, jnp.asarray(spent, jnp.int32), jnp.asarray(gap, jnp.float32), jnp.asarray(np.abs(gap) <= bound)
-    )
+    gap = _on_host(_totals(sums)) - change
+    return _converged(attribution, spent.astype(np.int32), gap.astype(np.float32), np.abs(gap) <= bound)
+
+
+_narrowed = jax.jit(like)
+_converged = jax.jit(Convergence)
 
 
 def _batched(function: Any, *inputs: Any) -> Any:

@@ -56,13 +56,32 @@ def explain_batch(
     args = tuple(_shared_or_batched(value, size, position) for position, value in enumerate(args))
     if values:
         check.finite(x, "explain_batch")
-        _check_calls(function, x, args)
-    keys = _keys(function, key, index, size)
-    if isinstance(function, IntegratedGradients) and function.adaptive:
-        return refine(function, x, args, keys)
-    if holds_foreign_code(function):
-        return hoisted(_mapped, function, keys, x, args)
-    return _explain(function, keys, x, args)
+        check_calls(function, x, args)
+    return explain_rows(function, example_keys(function, key, index, size, "explain_batch"), x, args)
+
+
+def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
+    """Explain the rows of one batch; the one compiled call under `explain_batch` and `explain_dataset`.
+
+    Args:
+        e: An explanation, taken by `as_function`.
+        keys: One key a row from `example_keys`, None where `e` takes none.
+        x: `[B, ...]`.
+        args: Every leaf `[B, ...]`.
+
+    Returns:
+        What `e` returns, `[B, ...]`. Dispatched without waiting, but for integrated gradients to a tolerance.
+    """
+    if isinstance(e, IntegratedGradients) and e.adaptive:
+        return refine(e, x, args, keys)
+    if holds_foreign_code(e):
+        return hoisted(_mapped, e, keys, x, args)
+    return _explain(e, keys, x, args)
+
+
+def lower_rows(e: Any, keys: Any, x: Pytree, args: tuple[Any, ...]) -> Any:
+    """The call of `explain_rows` lowered for arrays or their shapes, to ask what it needs of memory."""
+    return _explain.lower(e, keys, x, args)
 
 
 def _mapped(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
@@ -93,20 +112,25 @@ def _shared_or_batched(value: Any, size: int, position: int) -> Any:
     return jax.tree.map(leaf, value)
 
 
-def _keys(e: Any, key: Array | None, index: Any, size: int) -> Array | None:
-    """One key for each example, or None where the explanation is not random."""
+def example_keys(e: Any, key: Array | None, index: Any, size: int, name: str) -> Array | None:
+    """One key for each example, folded in by its index, or None where the explanation is not random."""
     if not needs_key(e):
         return None
-    if key is None:
-        raise ValueError(
-            f"explain_batch: {getattr(e, 'name', type(e).__name__)} is random and needs a key: "
-            "explain_batch(e, x, ..., key=jax.random.key(0))."
-        )
-    check.threefry(key, "explain_batch")
+    require_key(e, key, name)
     index = jnp.arange(size) if index is None else jnp.asarray(index)
     if index.shape != (size,):
-        raise ValueError(f"explain_batch: `index` has shape {index.shape}, but the batch has {size} examples.")
+        raise ValueError(f"{name}: `index` has shape {index.shape}, but the batch has {size} examples.")
     return _fold(key, index)
+
+
+def require_key(e: Any, key: Array | None, name: str) -> None:
+    """Require a threefry key for a random explanation."""
+    if key is None:
+        raise ValueError(
+            f"{name}: {getattr(e, 'name', type(e).__name__)} is random and needs a key: "
+            f"{name}(e, ..., key=jax.random.key(0))."
+        )
+    check.threefry(key, name)
 
 
 @jax.jit
@@ -114,7 +138,7 @@ def _fold(key: Array, index: Array) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
-def _check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:
+def check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:
     """Let every score inside the explanation look at the concrete arguments that it will be called with."""
     if not isinstance(e, Function):
         return
@@ -122,4 +146,4 @@ def _check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:
     if look is not None and all(check.is_concrete(leaf) for leaf in jax.tree.leaves((x, args))):
         look(x, *args)
     for inner in ("score", "explain"):
-        _check_calls(getattr(e, inner, None), x, args)
+        check_calls(getattr(e, inner, None), x, args)
