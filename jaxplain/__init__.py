@@ -5,12 +5,14 @@ explanation, a metric judges one. All are pytrees written for one example: batch
 speed is `jax.jit`. The modules `data`, `models`, `train`, `aggregate`, `plot` and `report` are imported at first use.
 speed is `jax.jit`. What `activation_maximization` is composed of stands in `image`, `objective`, `transform` and
 `regulariser`. The modules `data`, `models`, `train`, `aggregate`, `plot` and `report` are imported when first used.
+speed is `jax.jit`. The modules `data`, `models`, `train`, `aggregate`, `dataset`, `plot` and `report` are imported when
+first used, and so are `explain_dataset` and `open_explanations`.
 """
 
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 # The whole model over a dataset.
 from jaxplain.aggregate.atlas import activation_atlas
@@ -143,6 +145,9 @@ from jaxplain.program.layout import fast_layout
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
 from jaxplain.segmentation import superpixels
 
+if TYPE_CHECKING:
+    from jaxplain.dataset import explain_dataset, open_explanations
+
 __all__ = [
     "Function",
     "ablation_cam",
@@ -191,6 +196,7 @@ __all__ = [
     "explain_batch",
     "faithfulness_correlation",
     "faithfulness_estimate",
+    "explain_dataset",
     "fast_layout",
     "focus",
     "extremal_perturbation",
@@ -257,6 +263,7 @@ __all__ = [
     "nearest_counter_class",
     "noisy_linear_imputation",
     "occlusion",
+    "open_explanations",
     "output",
     "paired_difference",
     "pgd",
@@ -313,10 +320,16 @@ __all__ = [
 
 _MODULES = ("aggregate", "data", "models", "plot", "report", "train")
 _NAMESPACES = ("image", "objective", "regulariser", "transform")
+_MODULES = ("aggregate", "data", "dataset", "models", "plot", "report", "train")
 
 
-def __getattr__(name: str) -> ModuleType:
-    """Import what is heavy (Flax, optax, matplotlib, scikit-learn) when it is first asked for."""
+_OF_DATASET = ("explain_dataset", "open_explanations")
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is heavy (Flax, optax, matplotlib, scikit-learn, TensorStore) when it is first asked for."""
+    if name in _OF_DATASET:
+        return getattr(importlib.import_module("jaxplain.dataset"), name)
     if name in _MODULES:
         return importlib.import_module(f"jaxplain.{name}")
     if name in _NAMESPACES:

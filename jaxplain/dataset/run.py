@@ -1,0 +1,144 @@
+"""One pass over a dataset: read, explain, fold and write, at the same time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxplain.dataset.devices import Devices
+from jaxplain.dataset.fold import Fold
+from jaxplain.dataset.memory import largest_batch, out_of_memory
+from jaxplain.dataset.reader import Batch, Reader, read_ahead
+from jaxplain.dataset.record import Record, record_rows
+from jaxplain.dataset.source import Rows, Source
+from jaxplain.dataset.writer import Writer
+from jaxplain.explain.batch import example_keys, lower_rows
+from jaxplain.types import Array, Pytree
+
+NAME = "explain_dataset"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What is computed, and where: the record placed on its devices, the key, one example, rows of a batch."""
+
+    record: Record
+    key: Array | None
+    devices: Devices
+    sample: Rows
+
+    def explain(self, rows: Rows) -> dict[str, Any]:
+        """Records of this process's rows of a batch, dispatched and not waited for."""
+        with self.devices.context():
+            x, args, index = self.devices.spread((rows.x, rows.args, rows.places.astype(np.uint32)))
+            keys = example_keys(self.record, self.key, index, index.shape[0], NAME)
+            return self.devices.local(record_rows(self.record, keys, x, args))
+
+    def shapes(self) -> dict[str, Any]:
+        """Shapes and dtypes of the records of one example, by tracing; errors of the method show here."""
+        one = jax.tree.map(_shape, self.arguments())
+        record = jax.tree.map(_shape, self.record)
+        return jax.eval_shape(lambda e, inputs: e(*inputs), record, one)
+
+    def arguments(self) -> tuple[Any, ...]:
+        """What the explanation is called with for one example, as arrays."""
+        one = jax.tree.map(lambda a: a[0], (self.sample.x, *self.sample.args))
+        return one if self.key is None or not self.record.needs_key else (self.key, *one)
+
+    def compiled(self, size: int) -> Any:
+        """The compiled program of a batch of `size` examples, without running it."""
+        keys = None
+        with self.devices.context():
+            x, args = jax.tree.map(lambda a: self._batched(a.shape[1:], a.dtype, size), self.sample[:2])
+            if self.record.needs_key:
+                keys = self._batched((), jax.eval_shape(lambda: jax.random.key(0)).dtype, size)
+                if self.key is not None and not jax.numpy.issubdtype(self.key.dtype, jax.dtypes.prng_key):
+                    keys = self._batched((2,), np.uint32, size)
+            return lower_rows(self.record, keys, x, args).compile()
+
+    def _batched(self, shape: tuple[int, ...], dtype: Any, size: int) -> jax.ShapeDtypeStruct:
+        dtype = dtype if jax.numpy.issubdtype(dtype, jax.dtypes.prng_key) else jax.dtypes.canonicalize_dtype(dtype)
+        return jax.ShapeDtypeStruct((size, *shape), dtype, sharding=self.devices.rows)
+
+    def fits(self, size: int) -> bool:
+        """Whether a batch of `size` gets its memory: tried on devices that have their own."""
+        if jax.local_devices()[0].platform == "cpu":
+            return True
+        rows = self.sample.take(np.zeros(self.devices.share(size), np.int64))
+        try:
+            jax.block_until_ready(self.explain(rows))
+        except jax.errors.JaxRuntimeError as error:
+            if not out_of_memory(error):
+                raise
+            return False
+        return True
+
+    def batch_size(self, asked: int | str, count: int | None) -> int:
+        """The number asked for, or the largest that fits."""
+        if asked != "auto":
+            return int(asked)
+        return largest_batch(self.compiled, self.fits, self.devices, count)
+
+
+def _shape(leaf: Any) -> Any:
+    if not hasattr(leaf, "dtype"):
+        return leaf
+    dtype = leaf.dtype
+    if not jax.numpy.issubdtype(dtype, jax.dtypes.prng_key):
+        dtype = jax.dtypes.canonicalize_dtype(dtype)
+    return jax.ShapeDtypeStruct(np.shape(leaf), dtype)
+
+
+def run(plan: Plan, reader: Reader, fold: Fold | None, writer: Writer) -> Pytree:
+    """Explain every batch of the reader; the last state of the fold.
+
+    Nothing in here waits for the devices: results are fetched by the writer's thread, and this one goes on until the
+    writer is two batches behind.
+    """
+    try:
+        for batch in _batches(reader):
+            record = plan.explain(batch.rows)
+            state = None if fold is None else fold.update(record, batch.positions, batch.mask)
+            writer.put(batch, record, state)
+    except BaseException:
+        writer.abandon()
+        raise
+    writer.close()
+    return None if fold is None else fold.state
+
+
+def _batches(reader: Reader) -> Iterator[Batch]:
+    items: Callable[[], Iterator[Batch]] = reader.batches
+    return read_ahead(items)
+
+
+def first_rows(source: Source) -> tuple[Source, Rows]:
+    """One example, and the source from its start: of a stream, whose first batch has then been read, a chained one."""
+    if source.random_access:
+        return source, source.read(0, 1)
+    return _peeked(source)
+
+
+def _peeked(source: Source) -> tuple[Source, Rows]:
+    parts = iter(source.parts())
+    first = next(parts, None)
+    if first is None:
+        raise ValueError(f"{NAME}: `data` gave no examples.")
+    return _Chained(first, parts), first.take(slice(0, 1))
+
+
+class _Chained(Source):
+    """A stream of which the first part has been taken out."""
+
+    random_access = False
+
+    def __init__(self, first: Rows, rest: Iterator[Rows]) -> None:
+        self._first, self._rest = first, rest
+
+    def parts(self) -> Iterator[Rows]:
+        yield self._first
+        yield from self._rest
