@@ -36,7 +36,7 @@ class Network(nnx.Module):
     def __init__(self, rngs: nnx.Rngs) -> None:
         self.hidden, self.head = nnx.Linear(64, 32, rngs=rngs), nnx.Linear(32, 10, rngs=rngs)
 
-    def __call__(self, x: jax.Array) -> jax.Array:  # noqa: D102
+    def __call__(self, x: jax.Array) -> jax.Array:
         return self.head(nnx.gelu(self.hidden(x.reshape(len(x), -1))))
 
 

@@ -2,10 +2,8 @@
 
 A score is a function `f(x, *args) -> scalar`, a method makes an explanation `e(x, *args)` of it, a wrapper changes an
 explanation, a metric judges one. All are pytrees written for one example: batches are `jax.vmap` or `explain_batch`,
-speed is `jax.jit`. The modules `data`, `models`, `train`, `aggregate`, `plot` and `report` are imported at first use.
 speed is `jax.jit`. What `activation_maximization` is composed of stands in `image`, `objective`, `transform` and
-`regulariser`. The modules `data`, `models`, `train`, `aggregate`, `plot` and `report` are imported when first used.
-speed is `jax.jit`. The modules `data`, `models`, `train`, `aggregate`, `dataset`, `plot` and `report` are imported when
+`regulariser`. The modules `data`, `models`, `train`, `aggregate`, `dataset`, `plot` and `report` are imported when
 first used, and so are `explain_dataset` and `open_explanations`.
 """
 
@@ -23,8 +21,8 @@ from jaxplain.baseline import blur, gaussian_noise, mean, sample, uniform_noise,
 
 # Inside a model.
 from jaxplain.capture import capture, intervene, split
-from jaxplain.draw import draw
 from jaxplain.counter_class import nearest_counter_class
+from jaxplain.draw import draw
 
 # The whole model.
 from jaxplain.effects import (
@@ -50,6 +48,7 @@ from jaxplain.evaluate.correlation import (
     sensitivity_n_curve,
 )
 from jaxplain.evaluate.faithfulness import deletion, deletion_curve, insertion, insertion_curve
+from jaxplain.evaluate.frechet import frechet_bootstrap, frechet_distance
 from jaxplain.evaluate.infidelity import infidelity
 from jaxplain.evaluate.invariance import implementation_invariance, input_invariance, symmetry
 from jaxplain.evaluate.localization import (
@@ -81,15 +80,15 @@ from jaxplain.evaluate.stability import (
     relative_output_stability,
     relative_representation_stability,
 )
-from jaxplain.evaluate.frechet import frechet_bootstrap, frechet_distance
-from jaxplain.evaluate.robustness import max_sensitivity
 from jaxplain.evaluate.table import score_table
 
 # Explanations.
 from jaxplain.explain.activation import activation_maximization, jitter, l2, pixels, total_variation
+from jaxplain.explain.attack import fgsm, pgd
 from jaxplain.explain.backward import audit
 from jaxplain.explain.balance import relevance_balance
 from jaxplain.explain.batch import explain_batch
+from jaxplain.explain.blur_path import blur_integrated_gradients
 from jaxplain.explain.cam import (
     class_activation_map,
     grad_cam,
@@ -98,23 +97,18 @@ from jaxplain.explain.cam import (
     layer_cam,
     xgrad_cam,
 )
+from jaxplain.explain.counterfactual import counterfactual
+from jaxplain.explain.deconvolution import deconv_view
 from jaxplain.explain.deep_lift import deep_lift, deep_shap
+from jaxplain.explain.dream import deep_dream
 from jaxplain.explain.eigen_cam import eigen_cam, eigen_grad_cam
+from jaxplain.explain.extremal import extremal_perturbation
 from jaxplain.explain.full_grad import full_grad, full_grad_terms
 from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided import deconvnet, guided_backprop
 from jaxplain.explain.guided_grad_cam import guided_grad_cam
-from jaxplain.explain.attack import fgsm, pgd
-from jaxplain.explain.batch import explain_batch
-from jaxplain.explain.blur_path import blur_integrated_gradients
-from jaxplain.explain.counterfactual import counterfactual
-from jaxplain.explain.extremal import extremal_perturbation
-from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.guided_path import guided_integrated_gradients
 from jaxplain.explain.hessian import integrated_hessians
-from jaxplain.explain.deconvolution import deconv_view
-from jaxplain.explain.dream import deep_dream
-from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.inversion import accentuate, activation_grid, feature_inversion
 from jaxplain.explain.layer import conductance, internal_influence
 from jaxplain.explain.lrp import excitation_backprop, lrp
@@ -122,11 +116,11 @@ from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
 from jaxplain.explain.occlusion import occlusion
 from jaxplain.explain.patching import activation_patching, attribution_patching
 from jaxplain.explain.path import expected_gradients, integrated_gradients, integrated_gradients_with_gap
-from jaxplain.explain.score_cam import ablation_cam, score_cam
 from jaxplain.explain.perturbation import feature_ablation, feature_permutation
+from jaxplain.explain.receptive import receptive_field
 from jaxplain.explain.region import image_regions, xrai
 from jaxplain.explain.rise import rise
-from jaxplain.imputation import linear_imputation, noisy_linear_imputation
+from jaxplain.explain.score_cam import ablation_cam, score_cam
 from jaxplain.explain.shapley import (
     kernel_shap,
     owen_values,
@@ -137,7 +131,7 @@ from jaxplain.explain.shapley import (
 )
 from jaxplain.explain.surrogate import lime
 from jaxplain.importance import permutation_importance
-from jaxplain.explain.receptive import receptive_field
+from jaxplain.imputation import linear_imputation, noisy_linear_imputation
 from jaxplain.layers import layers
 from jaxplain.nnx import from_nnx
 from jaxplain.program.function import Function
@@ -151,8 +145,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Function",
     "ablation_cam",
-    "accumulated_local_effects",
     "accentuate",
+    "accumulated_local_effects",
     "activation_atlas",
     "activation_grid",
     "activation_maximization",
@@ -172,39 +166,36 @@ __all__ = [
     "compare_models",
     "completeness",
     "conductance",
-    "deconvnet",
-    "deep_lift",
-    "deep_shap",
+    "consistency",
+    "continuity",
     "counterfactual",
     "deconv_view",
+    "deconvnet",
     "deep_dream",
+    "deep_lift",
+    "deep_shap",
     "deletion",
     "deletion_curve",
     "draw",
-    "eigen_cam",
-    "eigen_grad_cam",
-    "excitation_backprop",
-    "consistency",
-    "continuity",
-    "deletion",
-    "deletion_curve",
     "effective_complexity",
     "efficient_parameter_randomization",
+    "eigen_cam",
+    "eigen_grad_cam",
     "entropy",
     "evaluate_batch",
+    "excitation_backprop",
     "expected_gradients",
     "explain_batch",
+    "explain_dataset",
+    "extremal_perturbation",
     "faithfulness_correlation",
     "faithfulness_estimate",
-    "explain_dataset",
-    "fast_layout",
-    "focus",
-    "extremal_perturbation",
     "fast_layout",
     "feature_ablation",
+    "feature_inversion",
     "feature_permutation",
     "fgsm",
-    "feature_inversion",
+    "focus",
     "frechet_bootstrap",
     "frechet_distance",
     "from_nnx",
@@ -216,14 +207,14 @@ __all__ = [
     "gradient",
     "guided_backprop",
     "guided_grad_cam",
+    "guided_integrated_gradients",
     "hires_cam",
+    "image_regions",
     "implementation_invariance",
     "imputed_baseline",
+    "individual_conditional_expectation",
     "infidelity",
     "input_invariance",
-    "guided_integrated_gradients",
-    "image_regions",
-    "individual_conditional_expectation",
     "input_x_gradient",
     "insertion",
     "insertion_curve",
@@ -238,9 +229,9 @@ __all__ = [
     "l2",
     "layer_cam",
     "layers",
-    "local_lipschitz_estimate",
-    "linear_imputation",
     "lime",
+    "linear_imputation",
+    "local_lipschitz_estimate",
     "log_probability",
     "logit",
     "loss",
@@ -252,40 +243,38 @@ __all__ = [
     "monotonicity_correlation",
     "mosaic",
     "mu_fidelity",
+    "nearest_counter_class",
+    "noisy_linear_imputation",
     "non_sensitivity",
+    "occlusion",
+    "open_explanations",
     "output",
     "owen_values",
     "paired_difference",
     "parameter_randomization",
     "parameter_randomization_curve",
-    "pearson",
-    "pixel_flipping",
-    "nearest_counter_class",
-    "noisy_linear_imputation",
-    "occlusion",
-    "open_explanations",
-    "output",
-    "paired_difference",
-    "pgd",
     "partial_dependence",
+    "pearson",
     "permutation_importance",
+    "pgd",
+    "pixel_flipping",
     "pixels",
     "pointing_game",
     "probability",
     "random_attribution",
-    "relevance_balance",
     "random_logit",
+    "receptive_field",
     "region_perturbation",
     "relative_input_stability",
     "relative_output_stability",
     "relative_representation_stability",
+    "relevance_balance",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
+    "rise",
     "road",
     "road_curve",
     "roc_auc",
-    "rise",
-    "receptive_field",
     "saliency",
     "sample",
     "score_cam",
@@ -293,11 +282,11 @@ __all__ = [
     "selectivity",
     "sensitivity_n",
     "sensitivity_n_curve",
-    "smooth_parameter_randomization",
     "shapley_interactions",
     "shapley_sampling",
     "shapley_sampling_with_error",
     "shapley_values",
+    "smooth_parameter_randomization",
     "smoothgrad",
     "smoothgrad_squared",
     "sparseness",
@@ -305,10 +294,10 @@ __all__ = [
     "split",
     "structural_similarity",
     "sufficiency",
-    "symmetry",
-    "top_k_intersection",
     "superpixels",
+    "symmetry",
     "top_activations",
+    "top_k_intersection",
     "total_variation",
     "uniform_noise",
     "unit_activity",
@@ -318,11 +307,8 @@ __all__ = [
     "zeros",
 ]
 
-_MODULES = ("aggregate", "data", "models", "plot", "report", "train")
-_NAMESPACES = ("image", "objective", "regulariser", "transform")
 _MODULES = ("aggregate", "data", "dataset", "models", "plot", "report", "train")
-
-
+_NAMESPACES = ("image", "objective", "regulariser", "transform")
 _OF_DATASET = ("explain_dataset", "open_explanations")
 
 

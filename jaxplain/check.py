@@ -76,16 +76,6 @@ def finite(x: Any, name: str, argument: str = "x") -> None:
 
 def _all_finite(leaf: Any) -> Any:
     # NumPy arrays are read where they are; a device array is reduced on its device, now even if something is traced.
-    # NumPy arrays are read where they are; a device array is reduced on its device, also while a trace is going on.
-    # NumPy arrays are read where they are; a device array is reduced on its device, now, also where a function that
-    # holds it is being traced.
-    if isinstance(leaf, np.ndarray | float):
-        return np.isfinite(leaf).all()
-    with jax.ensure_compile_time_eval():
-    # NumPy arrays are read where they are; a device array is reduced on its device.
-    # NumPy arrays are read where they are; a device array is reduced on its device, also while a program around it is
-    # traced, whose constant it is.
-    # NumPy arrays are read where they are; a device array is reduced on its device, now, even inside a trace.
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():
@@ -179,8 +169,6 @@ def threefry(key: Any, name: str) -> None:
         raise TypeError(
             f"{name}: `key` is of the kind {kind!r}, whose draws depend on how examples are batched. Make a threefry "
             "key: jax.random.key(0, impl='threefry2x32')."
-            f"{name}: `key` is of the kind {kind!r}, whose draws depend on how examples are batched. Make a "
-            "threefry key: jax.random.key(0, impl='threefry2x32')."
         )
     if data and jnp.shape(key) != ():
         raise ValueError(f"{name}: `key` has shape {jnp.shape(key)}; pass one key, each example's is folded from it.")
@@ -215,6 +203,8 @@ def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> A
     if jnp.shape(value) != ():
         raise ValueError(f"{name}: `{argument}` has shape {jnp.shape(value)}; pass one number.")
     return positive(value, name, argument, zero=zero)
+
+
 def replaceable(x: Any, name: str) -> None:
     """Require at least one floating-point leaf, whose values can be replaced."""
     arrays(x, name)
@@ -273,13 +263,6 @@ def background(data: Any, x: Any, name: str) -> None:
                 f"{name}: `data{where}` has shape {jnp.shape(rows)}, but rows like `x{where}` need "
                 f"(N, {', '.join(map(str, jnp.shape(leaf)))})."
             )
-
-
-def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
-    """Require one positive number (or zero, where allowed), in units of the input, and return it unchanged."""
-    if jnp.shape(value) != ():
-        raise ValueError(f"{name}: `{argument}` has shape {jnp.shape(value)}; pass one number, in units of the input.")
-    return positive(value, name, argument, zero=zero)
 
 
 def bounds(low: Any, high: Any, name: str) -> None:

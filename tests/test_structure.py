@@ -20,7 +20,7 @@ STAGES: tuple[dict[str, tuple[str, ...]], ...] = (
     {"criterion": ("criterion",), "batching": ("batching",), "checkpoint": ("checkpoint",), "nnx": ("nnx",)},
     {
         "score": ("score",),
-        "baseline": ("baseline", "features", "imputation"),
+        "baseline": ("baseline", "counter_class", "features", "imputation", "segmentation"),
         "capture": ("capture", "layers", "draw"),
     },
     {
@@ -30,11 +30,11 @@ STAGES: tuple[dict[str, tuple[str, ...]], ...] = (
         "models": ("models",),
         "train": ("train", "trainable", "epoch", "feed", "host_loop", "inference", "diagnosis", "safetensors"),
     },
-    {"aggregate": ("aggregate",)},
+    {"aggregate": ("aggregate",), "effects": ("effects", "importance")},
     {"dataset": ("dataset",)},
     {"plot": ("plot",)},
     {"report": ("report",)},
-    {"command": ("__main__",)},
+    {"command": ("page", "command", "__main__")},
 )
 """From left to right; in a stage, the families that know nothing of each other, and the modules of each."""
 

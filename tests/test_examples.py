@@ -1,0 +1,30 @@
+"""Every example runs with --quick, prints its claims, and writes what it says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=[script.stem for script in EXAMPLES])
+def test_an_example_runs(script, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-W", "error::DeprecationWarning:jaxplain", str(script), "--quick", "--output", "out"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert run.stdout.strip()
+    assert "False" not in run.stdout  # a claim that an example checks is printed as True
+    assert list((tmp_path / "out").rglob("*"))
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=[script.stem for script in EXAMPLES])
+def test_an_example_is_short_and_says_what_to_expect(script):
+    source = script.read_text(encoding="utf-8")
+    assert source.startswith('"""')
+    assert "Expect" in source.split('"""')[1]
+    assert source.count("\n") <= 140
