@@ -27,9 +27,23 @@ class Row:
     symmetric: bool = True  # equal inputs with equal roles get equal attributions
     tolerance: float = 1e-5
 
+    def inputs(self, x: Any, *args: Any, key: int = 0) -> tuple[Any, ...]:
+        """What the explanation is called with."""
+        return (jax.random.key(key), x, *args) if self.random else (x, *args)
+
     def explain(self, f: Any, x: Any, *args: Any, key: int = 0) -> Any:
-        e = self.build(f)
-        return e(jax.random.key(key), x, *args) if self.random else e(x, *args)
+        """Explain in one compiled program, which laws about the same score share."""
+        return compiled(as_function(self.build(f)), *self.inputs(x, *args, key=key))
+
+    def eager(self, f: Any, x: Any, *args: Any, key: int = 0) -> Any:
+        """Explain without compiling, so that values can be looked at."""
+        return self.build(f)(*self.inputs(x, *args, key=key))
+
+
+@jax.jit
+def compiled(e: Any, *inputs: Any) -> Any:
+    """Call an explanation, given as an argument."""
+    return e(*inputs)
 
 
 METHODS = (

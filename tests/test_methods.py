@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 
 import chex
@@ -9,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from methods import METHODS, OTHERS, Row, network, rectified, smooth
+from methods import METHODS, OTHERS, Row, compiled, network, rectified, smooth
 
 import jaxplain
+from jaxplain.program.function import as_function
 
 every = pytest.mark.parametrize("row", METHODS, ids=[f"{row.name}-{i}" for i, row in enumerate(METHODS)])
 X = jnp.array([0.5, -1.0, 2.0, 0.25])
@@ -79,61 +81,40 @@ def test_implementation_invariance(row: Row):
 @every
 def test_jit_equals_eager(row: Row):
     f = jaxplain.logit(rectified, network())
-    eager, jitted = row.explain(f, X, 1), jax.jit(lambda x: row.explain(f, x, 1))(X)
-    np.testing.assert_allclose(eager, jitted, atol=1e-5)
+    np.testing.assert_allclose(row.eager(f, X, 1), row.explain(f, X, 1), atol=1e-5)
 
 
 @every
 def test_vmap_equals_a_loop_and_explain_batch(row: Row):
-    f = jaxplain.logit(rectified, network())
-    e, key = row.build(f), jax.random.key(7)
-    x = jax.random.normal(jax.random.key(1), (5, 4))
-    labels = jnp.array([0, 1, 2, 0, 1])
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(5))
-    if row.random:
-        loop = jnp.stack([e(k, a, b) for k, a, b in zip(keys, x, labels, strict=True)])
-        mapped = jax.vmap(e)(keys, x, labels)
-    else:
-        loop = jnp.stack([e(a, b) for a, b in zip(x, labels, strict=True)])
-        mapped = jax.vmap(e)(x, labels)
-    np.testing.assert_allclose(mapped, loop, atol=1e-5)
+    e, key = as_function(row.build(jaxplain.logit(rectified, network()))), jax.random.key(7)
+    x, labels = jax.random.normal(jax.random.key(1), (3, 4)), jnp.array([0, 1, 2])
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(3))
+    batch = (keys, x, labels) if row.random else (x, labels)
+    loop = jnp.stack([compiled(e, *one) for one in zip(*batch, strict=True)])
+    np.testing.assert_allclose(jax.jit(jax.vmap(e))(*batch), loop, atol=1e-5)
     if not getattr(e, "adaptive", False):  # the driver refines examples one by one, to the same tolerance
         np.testing.assert_allclose(jaxplain.explain_batch(e, x, labels, key=key), loop, atol=1e-5)
 
 
 @every
 def test_all_classes_at_once(row: Row):
-    f = jaxplain.logit(smooth, network())
-    e = row.build(f)
-    if row.random:
-        together = jax.vmap(e, (None, None, 0))(jax.random.key(3), X, jnp.arange(3))
-        single = jnp.stack([e(jax.random.key(3), X, k) for k in range(3)])
-    else:
-        together = jax.vmap(e, (None, 0))(X, jnp.arange(3))
-        single = jnp.stack([e(X, k) for k in range(3)])
+    e = as_function(row.build(jaxplain.logit(smooth, network())))
+    inputs = row.inputs(X, key=3)
+    together = jax.jit(jax.vmap(e, (*(None for _ in inputs), 0)))(*inputs, jnp.arange(3))
+    single = jnp.stack([compiled(e, *inputs, k) for k in range(3)])
     np.testing.assert_allclose(together, single, atol=1e-5)
 
 
 @every
 def test_one_chunk_equals_many(row: Row):
     e = row.build(jaxplain.logit(smooth, network()))
-    inner = getattr(e, "explain", e) if not hasattr(e, "batch_size") else e
-    if not hasattr(inner, "batch_size"):
+    if not hasattr(e, "batch_size"):
         return
-    import dataclasses
-
-    results = [
-        row.explain(jaxplain.logit(smooth, network()), X, 0)
-        if size is None
-        else _call(row, dataclasses.replace(inner, batch_size=size))
-        for size in (1, 3, 100)
-    ]
-    for other in results[1:]:
-        chex.assert_trees_all_close(results[0], other, atol=1e-5)
-
-
-def _call(row: Row, e):
-    return e(jax.random.key(0), X, 0) if row.random else e(X, 0)
+    whole, *others = (
+        compiled(dataclasses.replace(e, batch_size=size), *row.inputs(X, 0)) for size in (100, 3, e.batch_size)
+    )
+    for other in others:
+        chex.assert_trees_all_close(whole, other, atol=1e-5)
 
 
 @every
@@ -144,6 +125,7 @@ def test_gradient_through_the_explanation(row: Row):
         return (row.explain(jaxplain.logit(smooth, params), x, 1) ** 2).sum()
 
     params = network()
+    energy = jax.jit(energy)
     grads = jax.grad(energy)(params, x)
     chex.assert_tree_all_finite(grads)
     direction = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(5), leaf.shape), params)
@@ -192,8 +174,8 @@ def test_not_a_number_is_refused_and_never_papered_over(row: Row):
     bad = X.at[2].set(jnp.nan)
     f = jaxplain.logit(smooth, network())
     with pytest.raises(ValueError, match="NaN"):
-        row.explain(f, bad, 0)
-    assert bool(jnp.isnan(jax.jit(lambda x: row.explain(f, x, 0))(bad)).any())
+        row.eager(f, bad, 0)
+    assert bool(jnp.isnan(row.explain(f, bad, 0)).any())
 
 
 @every
