@@ -175,7 +175,7 @@ def modules_after(line: str) -> set[str]:
 
 
 def test_importing_is_light():
-    heavy = {"matplotlib", "optax", "orbax", "sklearn", "torch", "tensorstore", "rich"}
+    heavy = {"matplotlib", "scipy", "optax", "orbax", "sklearn", "torch", "tensorstore", "rich"}
     assert heavy & modules_after("import jaxplain") <= modules_after("import jax, flax")
     assert "jaxplain.plot" in modules_after("import jaxplain; jaxplain.plot")
 

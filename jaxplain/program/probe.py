@@ -6,11 +6,11 @@ The evaluation is NumPy's, in float64: probing with JAX fails silently inside `s
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from jaxplain.program.compat import (
     CUSTOM_DERIVATIVES,
@@ -22,6 +22,12 @@ from jaxplain.program.compat import (
     shape_of,
     subprograms,
 )
+
+
+def _special(name: str) -> Callable[..., Any]:
+    """A function of `scipy.special`, which is imported when it is first called: that takes a fifth of a second."""
+    return lambda *values: getattr(importlib.import_module("scipy.special"), name)(*values)
+
 
 PROBES = np.array(
     [
@@ -55,14 +61,13 @@ PROBES = np.array(
 _NUMPY: dict[str, Callable[..., Any]] = {
     "abs": np.abs, "acos": np.arccos, "acosh": np.arccosh, "add": np.add, "add_any": np.add, "asin": np.arcsin,
     "asinh": np.arcsinh, "atan": np.arctan, "atanh": np.arctanh, "cbrt": np.cbrt, "ceil": np.ceil, "cos": np.cos,
-    "cosh": np.cosh, "div": np.divide, "eq": np.equal, "erf": special.erf, "erf_inv": special.erfinv,
-    "erfc": special.erfc, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "floor": np.floor, "ge": np.greater_equal,
-    "gt": np.greater, "is_finite": np.isfinite, "le": np.less_equal, "log": np.log, "log1p": np.log1p,
-    "logistic": special.expit, "lt": np.less, "max": np.maximum, "min": np.minimum, "mul": np.multiply,
-    "ne": np.not_equal, "neg": np.negative, "pow": np.power, "rem": np.fmod, "round": np.round,
-    "rsqrt": lambda x: 1 / np.sqrt(x), "sign": np.sign, "sin": np.sin, "sinh": np.sinh, "sqrt": np.sqrt,
-    "square": np.square, "sub": np.subtract, "tan": np.tan, "tanh": np.tanh,
-    "and": np.logical_and, "or": np.logical_or, "not": np.logical_not, "xor": np.logical_xor,
+    "cosh": np.cosh, "div": np.divide, "eq": np.equal, "erf": _special("erf"), "erf_inv": _special("erfinv"), "erfc":
+    _special("erfc"), "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "floor": np.floor, "ge": np.greater_equal,
+    "gt": np.greater, "is_finite": np.isfinite, "le": np.less_equal, "log": np.log, "log1p": np.log1p, "logistic":
+    _special("expit"), "lt": np.less, "max": np.maximum, "min": np.minimum, "mul": np.multiply, "ne": np.not_equal,
+    "neg": np.negative, "pow": np.power, "rem": np.fmod, "round": np.round, "rsqrt": lambda x: 1 / np.sqrt(x), "sign":
+    np.sign, "sin": np.sin, "sinh": np.sinh, "sqrt": np.sqrt, "square": np.square, "sub": np.subtract, "tan": np.tan,
+    "tanh": np.tanh, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not, "xor": np.logical_xor,
 }
 _UNCHANGED = ("convert_element_type", "copy", "copy_p", "name", "reduce_precision", "pvary", "pcast")
 _FILLING = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims")
@@ -83,10 +88,10 @@ def _elu(x: np.ndarray, alpha: float = 1.0) -> np.ndarray:
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.clip(x, 0, 6),
-    "gelu": lambda x: x * special.ndtr(x),
+    "gelu": lambda x: x * _special("ndtr")(x),
     "gelu_tanh": _gelu_tanh,
-    "silu": lambda x: x * special.expit(x),
-    "quick_gelu": lambda x: x * special.expit(1.702 * x),
+    "silu": lambda x: x * _special("expit")(x),
+    "quick_gelu": lambda x: x * _special("expit")(1.702 * x),
     "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
     "hard_silu": lambda x: x * np.clip(x + 3, 0, 6) / 6,
     "hard_sigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
@@ -94,7 +99,7 @@ ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "elu": _elu,
     "selu": lambda x: 1.0507009873554805 * _elu(x, 1.6732632423543772),
     "celu": lambda x: 2.0 * np.expm1(np.minimum(x, 0) / 2.0) + np.maximum(x, 0),
-    "sigmoid": special.expit,
+    "sigmoid": _special("expit"),
     "log_sigmoid": lambda x: -np.logaddexp(-x, 0),
     "tanh": np.tanh,
     "softplus": lambda x: np.logaddexp(x, 0),
