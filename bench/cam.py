@@ -96,7 +96,7 @@ def pairs(f: Any, variables: Any, x: Any, labels: Any, rows: Any) -> list[Pair]:
 
     torch.nn.UpsamplingBilinear2d = lambda size: torch.nn.Upsample(size=size, mode="bilinear", align_corners=False)
     model, images = torch_model(variables), torch.tensor(np.asarray(x)).permute(0, 3, 1, 2)
-    wanted, few = torch.tensor(np.asarray(labels)), 8
+    wanted, few = torch.tensor(np.asarray(labels)), 2
     targets = [ClassifierOutputTarget(int(label)) for label in labels]
     background = torch.tensor(np.asarray(rows)).permute(0, 3, 1, 2)
 
