@@ -73,7 +73,7 @@ class _Work(NamedTuple):
     def scores(self, row: np.ndarray, place: np.ndarray) -> np.ndarray:
         """The scores at points of the paths; float64, so that their differences lose nothing more."""
         blocks = [
-            _scores(self.e, self.start, self.x, self.args, rows.astype(np.int32), places.astype(np.float32))
+            _settled(_scores(self.e, self.start, self.x, self.args, rows.astype(np.int32), places.astype(np.float32)))
             for _, (rows, places) in self.blocks(row, place)
         ]
         return np.concatenate([_on_host(block) for block in blocks])[: len(row)]
@@ -83,7 +83,7 @@ class _Work(NamedTuple):
         for where, (rows, places, weights) in self.blocks(*points):
             real = np.arange(self.size) < where.stop - where.start
             inputs = (rows.astype(np.int32), places.astype(np.float32), weights.astype(np.float32), real)
-            sums = _add(self.e, self.start, self.x, self.args, sums, *inputs)
+            sums = _settled(_add(self.e, self.start, self.x, self.args, sums, *inputs))
         return sums
 
 
@@ -114,6 +114,12 @@ def refine(e: IntegratedGradients, x: Pytree, args: tuple[Any, ...], keys: Array
         cells, round_ = cells * (1 if round_ == 0 else 2), round_ + 1
         left &= (gap > bound) & (spent + cells + 1 <= e.max_steps)
     return _finish(e, sums, x, spent, change, bound)
+
+
+def _settled(values: Any) -> Any:
+    """Wait for what is spread over devices: programs that exchange values, all under way at once, starve each other."""
+    spread = len(jax.tree.leaves(values)[0].sharding.device_set) > 1
+    return jax.block_until_ready(values) if spread else values
 
 
 def _on_host(values: Array) -> np.ndarray:
