@@ -166,6 +166,8 @@ METRICS = (
 )
 
 OTHERS = {
+    "frechet_bootstrap": "compares two sets",
+    "frechet_distance": "compares two sets",
     "compare": "a table",
     "compare_models": "compares models",
     "evaluate_batch": "drives a metric",
