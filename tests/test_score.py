@@ -177,3 +177,18 @@ def test_equal_code_is_equal_and_parameters_are_leaves():
 def test_scores_of_half_precision_models_are_wide():
     f = jaxplain.logit(linear, W.astype(jnp.bfloat16))
     assert f(X.astype(jnp.bfloat16), 0).dtype == jnp.float32
+
+
+def test_two_classes_of_the_same_fields_are_different_structures():
+    class One(jaxplain.Function):
+        def __call__(self, x):
+            return x
+
+    class Other(jaxplain.Function):
+        def __call__(self, x):
+            return -x
+
+    assert jax.tree.structure(One()) != jax.tree.structure(Other())
+    assert jax.tree.structure(One()) == jax.tree.structure(One())
+    call = jax.jit(lambda e, x: e(x))
+    assert float(call(One(), 1.0)) == -float(call(Other(), 1.0)) == 1.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 import types
 from collections.abc import Callable
 from typing import Any, dataclass_transform
@@ -37,6 +38,12 @@ class Function:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        # JAX takes the structures of two dataclasses for equal if their fields are, so that one class's program could
+        # run for another's: the class itself is a static field.
+        cls.__annotations__ = {**inspect.get_annotations(cls), "kind_of": "type"}
+        cls.kind_of = dataclasses.field(  # type: ignore[attr-defined]
+            default=cls, kw_only=True, repr=False, metadata={"static": True}
+        )
         dataclasses.dataclass(frozen=True, eq=False)(cls)
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         static = [f.name for f in fields if f.metadata.get("static", False)]
