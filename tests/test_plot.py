@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -141,8 +142,21 @@ def drawn(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_visible() and text.get_text()]
 
 
-def test_every_public_function_is_drawn_here():
-    assert set(FIGURES) | {"Markup", "tokens_html"} == set(plot.__all__)
+ELSEWHERE = {
+    "activation_atlas": "test_units.py",
+    "comparison": "test_evaluate_compare.py",
+    "effects": "test_effects.py",
+    "importance": "test_effects.py",
+    "traces": "test_effects.py",
+    "unit_gallery": "test_units.py",
+}
+"""Figures of results that take computing, and the tests that draw them."""
+
+
+def test_every_public_function_is_drawn_here_or_elsewhere():
+    assert set(FIGURES) | set(ELSEWHERE) | {"Markup", "tokens_html"} == set(plot.__all__)
+    for name, file in ELSEWHERE.items():
+        assert f"plot.{name}(" in (Path(__file__).parent / file).read_text(encoding="utf-8"), name
 
 
 @pytest.mark.parametrize(("name", "index"), [(name, i) for name, cases in FIGURES.items() for i in range(len(cases))])
