@@ -26,5 +26,5 @@ def test_an_example_runs(script, tmp_path):
 def test_an_example_is_short_and_says_what_to_expect(script):
     source = script.read_text(encoding="utf-8")
     assert source.startswith('"""')
-    assert "Expect" in source.split('"""')[1]
+    assert "expect" in source.split('"""')[1].lower()
     assert source.count("\n") <= 140
