@@ -269,7 +269,7 @@ def output(apply: Callable[..., Any], params: Pytree, *, select: Select = None) 
 
     Example:
         >>> import jax.numpy as jnp
-        >>> f = output(lambda params, x: (x * params).sum(-1), jnp.array([1.0, 2.0]))
+        >>> f = output(lambda params, x: x @ params, jnp.array([1.0, 2.0]))
         >>> float(f(jnp.array([3.0, 4.0])))
         11.0
     """
@@ -300,7 +300,7 @@ def probability(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> f = probability(lambda params, x: x * params, jnp.zeros(2))
+        >>> f = probability(lambda params, x: x * params, jnp.zeros((1, 2)))
         >>> float(f(jnp.ones(2), 0))
         0.5
     """
@@ -326,7 +326,7 @@ def log_probability(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> f = log_probability(lambda params, x: x * params, jnp.ones(2))
+        >>> f = log_probability(lambda params, x: x * params, jnp.ones((1, 2)))
         >>> bool(jnp.isclose(f(jnp.ones(2), 0), -jnp.log(2.0)))
         True
     """
@@ -355,7 +355,7 @@ def margin(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> f = margin(lambda params, x: x * params, jnp.ones(3))
+        >>> f = margin(lambda params, x: x * params, jnp.ones((1, 3)))
         >>> float(f(jnp.array([1.0, 5.0, 2.0]), 1))
         3.0
     """
@@ -404,7 +404,7 @@ def loss(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> f = loss(lambda params, x: x * params, jnp.ones(2))
+        >>> f = loss(lambda params, x: x * params, jnp.ones((1, 2)))
         >>> bool(jnp.isclose(f(jnp.ones(2), 0), jnp.log(2.0)))
         True
     """

@@ -87,7 +87,7 @@ def eigen_cam(
         >>> import jax, jax.numpy as jnp
         >>> def f(x):
         ...     with jax.named_scope("features"):
-        ...         h = x * jnp.array([3.0, 4.0])
+        ...         h = x * jnp.array([[[3.0, 4.0]]])
         ...     return h.sum()
         >>> [round(float(v), 4) for v in eigen_cam(f, "features")(jnp.array([[[1.0], [2.0]]]))[0]]
         [5.0, 10.0]
@@ -133,7 +133,7 @@ def eigen_grad_cam(
         >>> import jax, jax.numpy as jnp
         >>> def f(x):
         ...     with jax.named_scope("features"):
-        ...         h = x * jnp.array([3.0, 4.0])
+        ...         h = x * jnp.array([[[3.0, 4.0]]])
         ...     return h[0, 0].sum()
         >>> [round(float(v), 4) for v in eigen_grad_cam(f, "features")(jnp.array([[[1.0], [2.0]]]))[0]]
         [5.0, 0.0]
