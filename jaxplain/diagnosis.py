@@ -42,6 +42,7 @@ def diagnose(
     history: Any,
     *,
     rise: float = 0.1,
+    rise_share: float = 0.02,
     gap: float = 0.1,
     loss_gap: float = 1.0,
     progress: float = 0.05,
@@ -53,8 +54,8 @@ def diagnose(
     The rules are asked in this order, and the first that holds decides:
 
     1. *diverges*: a loss is not finite, or the training loss ended above where it began.
-    2. *overfits*: the validation loss ended more than `rise` (relative) above its lowest while the training loss went
-       on falling since; or the validation accuracy ended more than `gap` below the training accuracy (without
+    2. *overfits*: the validation loss ended more than `rise` (relative) above its lowest, by more than `rise_share` of
+       all it had fallen, while the training loss went on falling since; or the validation accuracy ended more than `gap` below the training accuracy (without
        accuracies: the validation loss ended more than `loss_gap`, relative, above the training loss, and that had
        halved).
     3. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
@@ -67,6 +68,8 @@ def diagnose(
         history: What `fit` returns: `loss`, `accuracy`, `validation_loss`, `validation_accuracy`, arrays `[E]` (NaN
             accuracies mean a regression, None no validation). Rows after its `epochs` (an early stop) are left out.
         rise: Relative rise of the validation loss above its lowest that counts as overfitting.
+        rise_share: Share of the whole fall of the validation loss that its rise has to exceed, so that the noise of a
+            loss near zero is not called overfitting.
         gap: Difference of accuracies that counts as overfitting.
         loss_gap: Relative difference of losses that does, where there are no accuracies.
         progress: Share of the whole fall of the loss that counts as going on.
@@ -94,7 +97,7 @@ def diagnose(
     numbers["epochs"] = float(len(curves["loss"]))
     rules = (
         _diverges(curves),
-        _overfits(curves, rise, gap, loss_gap),
+        _overfits(curves, (rise, rise_share), gap, loss_gap),
         _still_learning(curves, progress),
         _underfits(curves, good_accuracy, good_loss),
     )
@@ -130,12 +133,15 @@ def _diverges(curves: dict[str, np.ndarray]) -> tuple[Verdict, str] | None:
     return None
 
 
-def _overfits(curves: dict[str, np.ndarray], rise: float, gap: float, loss_gap: float) -> tuple[Verdict, str] | None:
+def _overfits(
+    curves: dict[str, np.ndarray], rises: tuple[float, float], gap: float, loss_gap: float
+) -> tuple[Verdict, str] | None:
     if "validation_loss" not in curves:
         return None
     loss, validation = curves["loss"], curves["validation_loss"]
     best = int(np.argmin(validation))
-    if validation[-1] > (1 + rise) * validation[best] and loss[-1] < loss[best]:
+    up, fall = validation[-1] - validation[best], validation[0] - validation[best]
+    if up > rises[0] * validation[best] and up > rises[1] * fall and loss[-1] < loss[best]:
         return "overfits", (
             f"validation loss rose from {validation[best]:.3g} (epoch {best + 1}) to {validation[-1]:.3g} while "
             f"training loss fell from {loss[best]:.3g} to {loss[-1]:.3g}"

@@ -6,6 +6,7 @@ axis, and picks one number. They are pytrees: the parameters are leaves, the cod
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -71,16 +72,30 @@ class ModelScore(Function):
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
         if not isinstance(self.reduce, _Pick) or target is None or not _indices_only(target):
             return
-        first = jax.tree.map(lambda leaf: leaf[0], (x, inputs))
-        shape = jax.eval_shape(_outputs, self, first[0], first[1]).shape
-        for values, size in zip(jax.tree.leaves(target), self.reduce.index_sizes(shape, target), strict=False):
+        leaves, structure = jax.tree.flatten((x, inputs))
+        own, own_structure = jax.tree.flatten(self)
+        sizes = _index_sizes(own_structure, _kinds(own, 0), structure, _kinds(leaves, 1))
+        for values, size in zip(jax.tree.leaves(target), sizes, strict=False):
             if check.is_concrete(values):
                 check.label_range(np.asarray(values), size, self.name)
 
 
-@jax.jit
-def _outputs(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
-    return score.outputs(x, *inputs)
+def _kinds(leaves: list[Any], skip: int) -> tuple[tuple[Any, Any], ...]:
+    """Shape (but for the first `skip` axes) and dtype of each leaf."""
+    return tuple((jnp.shape(leaf)[skip:], jnp.result_type(leaf)) for leaf in leaves)
+
+
+@functools.lru_cache(maxsize=256)
+def _index_sizes(own: Any, own_kinds: Any, inputs: Any, input_kinds: Any) -> tuple[int, ...]:
+    """The number of choices of each index of a target; kept, since a trace a call would cost as much as a small batch."""
+
+    def shapes(structure: Any, kinds: Any) -> Any:
+        return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+
+    def values(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
+        return score.reduce.transformed(score.outputs(x, *inputs))
+
+    return jax.eval_shape(values, shapes(own, own_kinds), *shapes(inputs, input_kinds)).shape
 
 
 def _indices_only(target: Any) -> bool:
@@ -96,7 +111,7 @@ class _Pick(Function):
 
     def __call__(self, outputs: Array, target: Any, name: str) -> Array:
         raw_single = outputs.ndim == 0 or outputs.size == 1
-        values = self._values(outputs)
+        values = self.transformed(outputs)
         if target is None:
             if not raw_single:
                 raise ValueError(
@@ -106,12 +121,8 @@ class _Pick(Function):
             return values.reshape(-1)[-1]
         return _contract(values, target, name)
 
-    def index_sizes(self, shape: tuple[int, ...], target: Any) -> tuple[int, ...]:
-        """The number of choices of each index of a target, for outputs of that shape."""
-        outputs = jax.ShapeDtypeStruct(shape, jnp.float32)
-        return jax.eval_shape(self._values, outputs).shape
-
-    def _values(self, outputs: Array) -> Array:
+    def transformed(self, outputs: Array) -> Array:
+        """All outputs as the score sees them: logits, probabilities, margins ..."""
         outputs = outputs.reshape(1) if outputs.ndim == 0 else outputs
         if self.kind == "logit":
             return outputs
