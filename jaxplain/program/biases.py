@@ -141,9 +141,7 @@ def _here(level: _Level, index: int, equation: Equation, known: Known, zeros: Kn
         # A scalar beside an array is a term at every place.
         arranging = equation.primitive.name in (*_ARRANGING, *_VARIADIC)
         shape = shape_of(atom) if arranging else shape_of(equation.outvars[0])
-        yield Bias(
-            key, equation, position, (*level.route, index), level.inside, level.loops, shape
-        )
+        yield Bias(key, equation, position, (*level.route, index), level.inside, level.loops, shape)
 
 
 def _positions(equation: Equation) -> tuple[int, ...]:

@@ -9,12 +9,14 @@ gradient of max pooling has no fast kernel at all. Both are written out here as 
 from __future__ import annotations
 
 import functools
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxplain.program.compat import (
@@ -32,36 +34,27 @@ from jaxplain.program.compat import (
     open_program,
     retraced,
     segment,
-    shape_of,
     subprograms,
     trace,
     under_scope,
     variables,
     with_subprograms,
 )
+from jaxplain.program.convolution import fast_convolution
 from jaxplain.program.function import Function, Static, as_function, freeze, is_array, needs_key, setting, thaw
-from jaxplain.program.pool import scatter_to_winners, unrolled
+from jaxplain.program.pool import LONGEST, pooled_by_slices, scatter_to_winners, unrolled
+from jaxplain.program.stand_in import stand_in
 
 DESCENDED = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
 """Calls whose programs are rewritten. Custom derivatives are not: what they compute has a derivative of its own."""
 
-FAST = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))
-"""Axes of input (batch, feature, spatial), kernel (output and input feature, spatial) and output (like the input)."""
-
-_CONVOLUTION = frozenset(
-    [
-        "window_strides",
-        "padding",
-        "lhs_dilation",
-        "rhs_dilation",
-        "dimension_numbers",
-        "feature_group_count",
-        "batch_group_count",
-        "precision",
-        "preferred_element_type",
-    ]
-)
-_POOLING = frozenset(("select_prim", "window_dimensions", "window_strides", "padding"))
+_WINDOWS = frozenset(("window_dimensions", "window_strides", "padding", "base_dilation", "window_dilation"))
+_WINNERS = frozenset(("select_prim", "window_dimensions", "window_strides", "padding"))
+_POOLINGS: dict[str, tuple[Any, float]] = {
+    "reduce_window_max": (lax.max, -math.inf),
+    "reduce_window_min": (lax.min, math.inf),
+    "reduce_window_sum": (lax.add, 0.0),
+}
 
 Rule = Callable[..., Any]
 
@@ -260,48 +253,41 @@ def _holds_slow(equation: Equation) -> bool:
 def _rule(equation: Equation) -> Rule | None:
     """How to compute an equation in the fast layout; None where it is left as it is."""
     name = equation.primitive.name
-    if name == "conv_general_dilated" and _is_slow_convolution(equation):
-        return functools.partial(_convolution, **equation.params)
-    if name == "select_and_scatter_add" and _is_known_pooling(equation):
+    if name == "conv_general_dilated":
+        return fast_convolution(equation)
+    if name in _POOLINGS and _is_known_pooling(equation):
+        return _pooling(*_POOLINGS[name], equation)
+    if name == "select_and_scatter_add" and _has_known_winners(equation):
         parameters = dict(equation.params)
         keeps = lax.ge if parameters.pop("select_prim").name == "ge" else lax.le
         return functools.partial(scatter_to_winners, keeps=keeps, **parameters)
     return None
 
 
-def _is_slow_convolution(equation: Equation) -> bool:
-    parameters, operand = equation.params, equation.invars[0]
-    return (
-        known_parameters(equation, _CONVOLUTION)
-        and len(shape_of(operand)) == 4
-        and jnp.issubdtype(dtype_of(operand), jnp.floating)
-        and parameters["feature_group_count"] == parameters["batch_group_count"] == 1
-        and tuple(parameters["dimension_numbers"]) != FAST
-    )
-
-
 def _is_known_pooling(equation: Equation) -> bool:
     parameters = equation.params
     return (
-        known_parameters(equation, _POOLING)
+        known_parameters(equation, _WINDOWS)
+        and jnp.issubdtype(dtype_of(equation.invars[0]), jnp.floating)
+        and max(parameters["window_dimensions"], default=0) <= LONGEST
+        and {*parameters["base_dilation"], *parameters["window_dilation"]} == {1}
+    )
+
+
+def _pooling(choose: Any, start: float, equation: Equation) -> Rule:
+    windows = {name: equation.params[name] for name in ("window_dimensions", "window_strides", "padding")}
+
+    def plain(operand: Any) -> Any:
+        return lax.reduce_window(operand, np.array(start, operand.dtype), choose, *windows.values())
+
+    return stand_in(functools.partial(pooled_by_slices, choose=choose, start=start, **windows), plain)
+
+
+def _has_known_winners(equation: Equation) -> bool:
+    parameters = equation.params
+    return (
+        known_parameters(equation, _WINNERS)
         and jnp.issubdtype(dtype_of(equation.invars[1]), jnp.floating)
         and parameters["select_prim"].name in ("ge", "le")
         and unrolled(parameters["window_dimensions"])
     )
-
-
-def _convolution(image: Any, kernel: Any, *, dimension_numbers: Any, **parameters: Any) -> Any:
-    """A convolution of two spatial axes as b01f x 01io -> b01f, with transposes around it."""
-    image_axes, kernel_axes, result_axes = dimension_numbers
-    result = lax.conv_general_dilated(
-        _transposed(image, (image_axes[0], *image_axes[2:], image_axes[1])),
-        _transposed(kernel, (*kernel_axes[2:], kernel_axes[1], kernel_axes[0])),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        **parameters,
-    )
-    order = (result_axes[0], *result_axes[2:], result_axes[1])  # where each axis of the result goes
-    return _transposed(result, tuple(order.index(axis) for axis in range(4)))
-
-
-def _transposed(value: Any, order: tuple[int, ...]) -> Any:
-    return value if order == (0, 1, 2, 3) else lax.transpose(value, order)

@@ -1,6 +1,7 @@
-"""The gradient of max pooling as comparisons and sums: fast on every backend, in and out of loops.
+"""Pooling, and the gradient of max pooling, as comparisons and sums of slices: fast in and out of loops.
 
-XLA's `select_and_scatter`, which it replaces, walks over the windows one by one on the CPU.
+XLA's `reduce_window` and `select_and_scatter`, which they replace, walk over the windows one by one on the CPU, and
+compute what feeds a pooling inside that walk.
 """
 
 from __future__ import annotations
@@ -22,6 +23,45 @@ LARGEST = 64
 def unrolled(window_dimensions: Sequence[int]) -> bool:
     """Whether a window is small enough to be written out."""
     return math.prod(window_dimensions) <= LARGEST
+
+
+LONGEST = 8
+"""The longest window along one axis whose pooling is written out."""
+
+
+def pooled_by_slices(
+    operand: Array,
+    *,
+    choose: Callable[[Array, Array], Array],
+    start: float,
+    window_dimensions: Sequence[int],
+    window_strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+) -> Array:
+    """Pool windows axis after axis: XLA's `reduce_window` with `lax.max`, `lax.min` or `lax.add`.
+
+    Args:
+        operand: What to pool, floating-point.
+        choose: The operation of two arrays.
+        start: What padding holds; the operation's neutral element.
+        window_dimensions: The window's size along every axis.
+        window_strides: Its steps.
+        padding: Elements added before and after every axis.
+
+    Returns:
+        One value for each window, in operand's dtype. Cost: as many operations an axis as the window is long there.
+    """
+    wide = jnp.promote_types(operand.dtype, jnp.float32) if choose is lax.add else operand.dtype
+    edges = [(low, high, 0) for low, high in padding]
+    value = lax.pad(operand.astype(wide), jnp.array(start, wide), edges)
+    for axis, (size, stride) in enumerate(zip(window_dimensions, window_strides, strict=True)):
+        if size == stride == 1:
+            continue
+        count = max(0, (value.shape[axis] - size) // stride + 1)
+        ends = [offset + max(0, (count - 1) * stride + 1) for offset in range(size)]
+        parts = [lax.slice_in_dim(value, offset, end, stride, axis) for offset, end in enumerate(ends)]
+        value = functools.reduce(choose, parts)
+    return value.astype(operand.dtype)
 
 
 def scatter_to_winners(
