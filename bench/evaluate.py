@@ -2,21 +2,22 @@
 
 Both run the same weights on the same images, with as many model passes: pixel flipping (784 steps), faithfulness
 correlation (100 subsets), max sensitivity (200 samples of the gradient), parameter randomization (5 layers, integrated
-gradients with 20 steps), infidelity (squares of 7x7) and ROAD (9 shares). Values are compared first: exactly where
-nothing is drawn, in the mean where both draw. Compile time is apart, runs are interleaved, medians are reported.
+gradients with 20 steps), infidelity (squares of 7x7) and ROAD (9 shares). Values are compared where nothing is drawn.
 Expected: at least 5 times faster than Quantus in the geometric mean, none slower.
 
-    python bench/evaluate.py [--rounds 3] [--only NAME] [--images 256]     (needs torch and quantus for the peer)
+    python bench/evaluate.py [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
+import functools
+import pathlib
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # as a script, too
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,7 @@ import numpy as np
 from jax import lax
 
 import jaxplain
+from bench.harness import OURS, PEER, PLAIN, Case, Program, installed, script
 
 KEY = jax.random.key(0)
 NAMES = (
@@ -183,75 +185,30 @@ def plain(params: Any, x: Any, y: Any, a: Any) -> dict[str, Callable[[], Any]]:
     }
 
 
-def prove(name: str, mine: Any, theirs: Any) -> str:
-    """Equal where nothing is drawn; otherwise both means, to read."""
-    value = mine.score if hasattr(mine, "score") else mine
-    if name == "pixel_flipping":
-        gap = float(np.abs(np.asarray(value)[:, 1:] - np.asarray(theirs)).max())
-        if gap > 1e-3:
-            raise AssertionError(f"{name}: values differ by {gap}")
-        return f"equal to {gap:.0e}"
-    if isinstance(theirs, dict):
-        other = np.array([np.nanmean(np.asarray(v, float)) for v in theirs.values()])
-        return f"means {np.round(np.nanmean(value, 0), 2).tolist()} and {np.round(other, 2).tolist()}"
-    return f"means {np.nanmean(np.asarray(value)):.3f} and {np.nanmean(np.asarray(theirs, float)):.3f}"
-
-
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    value = jax.block_until_ready(run())
-    return time.perf_counter() - start, value
-
-
-def bench(name: str, runs: dict[str, Callable[[], Any]], rounds: int) -> float:
-    first = {label: timed(run) for label, run in runs.items()}
-    print(f"\n{name}: first run " + ", ".join(f"{label} {seconds:.1f} s" for label, (seconds, _) in first.items()))
-    if "quantus" in first:
-        print(f"  {prove(name, first['jaxplain'][1], first['quantus'][1])}")
-    # Nothing compiles in the peer: its first run counts.
-    times: dict[str, list[float]] = {label: [first[label][0]] if label == "quantus" else [] for label in runs}
-    for index in range(rounds):
-        order = list(runs)
-        for label in order[index % len(order) :] + order[: index % len(order)]:
-            if len(times[label]) < rounds:
-                times[label].append(timed(runs[label])[0])
-    medians = {label: statistics.median(values) for label, values in times.items()}
-    for label, values in times.items():
-        print(f"  {label:10s} {medians[label]:8.3f} s  ({min(values):.3f} to {max(values):.3f})  "
-              f"{medians[label] / medians['jaxplain']:6.1f} x jaxplain")  # fmt: skip
-    return medians.get("quantus", float("nan")) / medians["jaxplain"]
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time metrics against Quantus.")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=NAMES, nargs="+", default=list(NAMES))
-    parser.add_argument("--images", type=int, default=256)
-    arguments = parser.parse_args()
+def cases(quick: bool) -> list[Case]:
+    count = 16 if quick else 256
     params, rng = weights(), np.random.default_rng(1)
-    x = rng.uniform(size=(arguments.images, 28, 28, 1)).astype(np.float32)
+    x = rng.uniform(size=(count, 28, 28, 1)).astype(np.float32)
     x[:, 0, 0] = 0.0  # the peer's "black" is the least value of an image
     y = np.asarray(apply(params, x).argmax(1))
-    metrics = ours(params)
     a = np.asarray(jaxplain.explain_batch(jaxplain.gradient(jaxplain.logit(apply, params)), x, y))
     loops = plain(params, jnp.asarray(x), jnp.asarray(y), jnp.asarray(a))
-    try:
-        peer = Peer(params, x, y, a)
-    except ImportError:
-        peer = None
-        print("quantus or torch is not installed: no peer")
-    ratios = []
-    for name in arguments.only:
-        runs: dict[str, Callable[[], Any]] = {
-            "jaxplain": lambda name=name: jaxplain.evaluate_batch(metrics[name], x, a, y, key=KEY)
-        }
+    metrics, peer = ours(params), Peer(params, x, y, a) if installed("quantus") and installed("torch") else None
+
+    def case(name: str) -> Case:
+        same = name == "pixel_flipping"  # the others draw
+        own = functools.partial(jaxplain.evaluate_batch, metrics[name], x, a, y, key=KEY)
+        programs = [Program("jaxplain", own, OURS, (lambda found: found.score[:, 1:]) if same else None)]
         if name in loops:
-            runs["plain JAX"] = loops[name]
+            found = (lambda scores: scores[:, 1:]) if same else None
+            programs.append(Program("Python loop of compiled batches", loops[name], PLAIN, found))
         if peer is not None:
-            runs["quantus"] = lambda name=name: peer.run(name)
-        ratios.append(bench(name, runs, arguments.rounds))
-    print(f"\nspeed-up over quantus: geometric mean {np.exp(np.mean(np.log(ratios))):.1f}, least {min(ratios):.1f}")
+            run = functools.partial(peer.run, name)
+            programs.append(Program("quantus", run, PEER, np.asarray if same else None, most=2))
+        return Case(name.replace("_", " "), programs, 1e-3, count, targets={PEER: 1.0, PLAIN: 1.15})
+
+    return [case(name) for name in NAMES]
 
 
 if __name__ == "__main__":
-    main()
+    script("evaluate", cases, __doc__ or "")

@@ -36,7 +36,7 @@ class Program:
     name: what it is; run: does the work once and returns what came out; role: one of `OURS`, `PLAIN`, `PEER`, `BOUND`
     and `OTHER`; result: from what came out to the arrays that all programs must agree on, None where it computes
     something else (a bound, which runs the same passes); scale: the run is so many times less work than the case, so
-    its time is multiplied.
+    its time is multiplied; most: how many timed runs at most, for peers that take minutes.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Program:
     role: str = OTHER
     result: Callable[[Any], Any] | None = lambda out: out
     scale: float = 1.0
+    most: int = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +109,8 @@ def measure(area: str, case: Case, rounds: int) -> list[Row]:
     for index in range(rounds):
         turn = index % len(case.programs)
         for program in (*case.programs[turn:], *case.programs[:turn]):
-            times[program.name].append(timed(program.run)[0] * program.scale)
+            if index < program.most:
+                times[program.name].append(timed(program.run)[0] * program.scale)
     return [
         Row(
             area,
@@ -119,7 +121,7 @@ def measure(area: str, case: Case, rounds: int) -> list[Row]:
             statistics.median(times[program.name]),
             min(times[program.name]),
             max(times[program.name]),
-            rounds,
+            len(times[program.name]),
             case.examples,
             peaks[program.name],
             differences.get(program.name),

@@ -31,6 +31,12 @@ def test_a_case_is_measured_and_judged():
     assert found["passes"]["quotient"] == pytest.approx(rows[0].median / rows[2].median)
 
 
+def test_a_slow_peer_is_timed_less_often():
+    slow = Program("peer", lambda: np.arange(3.0), PEER, most=1)
+    rows = harness.measure("area", case(programs=[*case().programs[:1], slow]), rounds=3)
+    assert [row.rounds for row in rows] == [3, 1]
+
+
 @pytest.mark.parametrize("wrong", [np.arange(3.0) + 0.1, np.full(3, np.nan)])
 def test_programs_that_disagree_are_not_timed(wrong):
     with pytest.raises(AssertionError, match=r"peer is .* away from ours"):
