@@ -55,9 +55,9 @@ def diagnose(
 
     1. *diverges*: a loss is not finite, or the training loss ended above where it began.
     2. *overfits*: the validation loss ended more than `rise` (relative) above its lowest, by more than `rise_share` of
-       all it had fallen, while the training loss went on falling since; or the validation accuracy ended more than `gap` below the training accuracy (without
-       accuracies: the validation loss ended more than `loss_gap`, relative, above the training loss, and that had
-       halved).
+       all it had fallen, while the training loss went on falling since; or the validation accuracy ended more than
+       `gap` below the training accuracy (without accuracies: the validation loss ended more than `loss_gap`, relative,
+       above the training loss, and that had halved).
     3. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
        than `progress` of all it fell.
     4. *underfits*: the training accuracy ended below `good_accuracy` (without accuracies: the training loss ended

@@ -72,30 +72,19 @@ class ModelScore(Function):
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
         if not isinstance(self.reduce, _Pick) or target is None or not _indices_only(target):
             return
-        leaves, structure = jax.tree.flatten((x, inputs))
-        own, own_structure = jax.tree.flatten(self)
-        sizes = _index_sizes(own_structure, _kinds(own, 0), structure, _kinds(leaves, 1))
-        for values, size in zip(jax.tree.leaves(target), sizes, strict=False):
+        leaves, structure = jax.tree.flatten((self, x, inputs))
+        own = len(jax.tree.leaves(self))
+        kinds = tuple((jnp.shape(leaf)[int(i >= own) :], jnp.result_type(leaf)) for i, leaf in enumerate(leaves))
+        for values, size in zip(jax.tree.leaves(target), _index_sizes(structure, kinds), strict=False):
             if check.is_concrete(values):
                 check.label_range(np.asarray(values), size, self.name)
 
 
-def _kinds(leaves: list[Any], skip: int) -> tuple[tuple[Any, Any], ...]:
-    """Shape (but for the first `skip` axes) and dtype of each leaf."""
-    return tuple((jnp.shape(leaf)[skip:], jnp.result_type(leaf)) for leaf in leaves)
-
-
 @functools.lru_cache(maxsize=256)
-def _index_sizes(own: Any, own_kinds: Any, inputs: Any, input_kinds: Any) -> tuple[int, ...]:
-    """The number of choices of each index of a target; kept, since a trace a call would cost as much as a small batch."""
-
-    def shapes(structure: Any, kinds: Any) -> Any:
-        return jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
-
-    def values(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
-        return score.reduce.transformed(score.outputs(x, *inputs))
-
-    return jax.eval_shape(values, shapes(own, own_kinds), *shapes(inputs, input_kinds)).shape
+def _index_sizes(structure: Any, kinds: tuple[tuple[Any, Any], ...]) -> tuple[int, ...]:
+    """The number of choices of each index of a target; kept, since a trace a call costs as much as a small batch."""
+    given = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
+    return jax.eval_shape(lambda score, x, inputs: score.reduce.transformed(score.outputs(x, *inputs)), *given).shape
 
 
 def _indices_only(target: Any) -> bool:

@@ -1,5 +1,7 @@
 """explain_batch: one program whatever the parameters, keys by global index, errors in the caller's terms."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from jax import lax
 
 import jaxplain
-from jaxplain.explain import batch
+from jaxplain.explain import adaptive, batch
 
 X = jax.random.normal(jax.random.key(0), (5, 4))
 TARGETS = jnp.array([0, 1, 2, 1, 0])
@@ -39,13 +41,13 @@ def test_new_parameters_neither_retrace_nor_become_constants():
         )
 
     explain(0)
-    traces, programs = len(TRACES), batch._explain._cache_size()
+    traces, programs = len(TRACES), batch._explain.plain._cache_size()
     results = [explain(key) for key in (1, 2)]
     assert len(TRACES) == traces
-    assert batch._explain._cache_size() == programs
+    assert batch._explain.plain._cache_size() == programs
     assert float(jnp.abs(results[0] - results[1]).max()) > 0.1
     e = jaxplain.gradient(jaxplain.logit(lambda p, x: jnp.sin(x @ p), jnp.full((4, 3000), 0.12345)))
-    text = batch._explain.lower(e, None, X, (TARGETS,)).as_text()
+    text = batch._explain.plain.lower(e, None, X, (TARGETS,)).as_text()
     assert "0.12345" not in text
     assert "tensor<4x3000xf32>" in text
 
@@ -60,7 +62,7 @@ def test_foreign_closures_are_compiled_once_and_hold_no_constants(monkeypatch):
     def refused(*_):
         raise AssertionError("a closure must not be baked into the program of explain_batch")
 
-    monkeypatch.setattr(batch, "_explain", refused)
+    monkeypatch.setattr(batch._explain, "plain", refused)
     e = jaxplain.gradient(f)
     first = jaxplain.explain_batch(e, X, TARGETS, values=False)
     count = len(traces)
@@ -68,6 +70,31 @@ def test_foreign_closures_are_compiled_once_and_hold_no_constants(monkeypatch):
     assert len(traces) == count
     np.testing.assert_allclose(first, jax.vmap(jax.grad(f))(X, TARGETS), atol=1e-6)
     np.testing.assert_allclose(second, jax.vmap(jax.grad(f))(X + 1, TARGETS), atol=1e-6)
+
+
+def test_foreign_closures_are_compiled_once_to_a_tolerance_too(monkeypatch):
+    weight, traces = jax.random.normal(jax.random.key(3), (4, 3)), []
+
+    def f(x, k):
+        traces.append(None)
+        return jnp.tanh(x @ weight)[k]
+
+    def refused(*_):
+        raise AssertionError("a closure must not be baked into a program of refined integrated gradients")
+
+    make = functools.partial(jaxplain.integrated_gradients_with_gap, steps=4, tolerance=1e-4)
+    with monkeypatch.context() as patched:
+        for part in ("_tried", "_scores", "_add"):
+            patched.setattr(getattr(adaptive, part), "plain", refused)
+        first = jaxplain.explain_batch(make(f), X, TARGETS)
+        count = len(traces)
+        jaxplain.explain_batch(make(f), X + 1, TARGETS)
+        assert len(traces) == count
+    leaves = jaxplain.logit(lambda w, x: jnp.tanh(x @ w), weight)
+    right = jaxplain.explain_batch(make(leaves), X, TARGETS)
+    assert int(right.steps.max()) > 4
+    np.testing.assert_array_equal(first.steps, right.steps)
+    np.testing.assert_allclose(first.attribution, right.attribution, atol=1e-6)
 
 
 def test_draws_depend_on_the_index_and_not_on_the_batch():
@@ -98,15 +125,15 @@ def test_it_can_be_transformed():
 
 
 def test_loops_of_convolutions_are_in_the_fast_layout():
-    kernel = jax.random.normal(jax.random.key(1), (3, 3, 1, 2))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 5))
 
     def network(params, images):
         maps = lax.conv_general_dilated(images, params, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         return lax.reduce_window(maps, -jnp.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), "SAME").mean((1, 2))
 
     e = jaxplain.integrated_gradients(jaxplain.logit(network, kernel), steps=4)
-    images = jax.random.normal(KEY, (3, 6, 6, 1))
-    text = batch._explain.lower(e, None, images, (TARGETS[:3],)).as_text()
+    images = jax.random.normal(KEY, (3, 6, 6, 4))
+    text = batch._explain.plain.lower(e, None, images, (TARGETS[:3],)).as_text()
     layouts = {
         line.split("dim_numbers = ")[1].split(", window")[0] for line in text.splitlines() if "convolution(" in line
     }

@@ -386,7 +386,11 @@ FLAT = [1.0, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2, 0.2]
         (curves([1, 0.8, 0.8, 0.8]), "underfits", "above 50% of the first epoch's 1"),
         (curves(FLAT, FLAT, [0.99] * 8, [0.98] * 8), "fits well", "validation accuracy 98.0%"),
         # Three times its lowest, but the rise is 1% of the fall: the noise of a loss near zero.
-        (curves([2, 0.02, 0.005, 0.005], [2, 0.01, 0.03, 0.03], [1.0] * 4, [1.0] * 4), "fits well", "validation loss 0.03"),
+        (
+            curves([2, 0.02, 0.005, 0.005], [2, 0.01, 0.03, 0.03], [1.0] * 4, [1.0] * 4),
+            "fits well",
+            "validation loss 0.03",
+        ),
         (curves(FLAT, FLAT, [np.nan] * 8), "fits well", "validation loss 0.2;"),
     ],
 )

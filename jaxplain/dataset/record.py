@@ -184,8 +184,8 @@ def _choice(score: ModelScore, outputs: Array, prediction: Array) -> Array:
     """The predicted class as a target of the score."""
     if score.name == "output":
         return jnp.argmax(outputs).astype(jnp.int32)
-    sizes = getattr(score.reduce, "index_sizes", None)
-    single = sizes is not None and sizes(outputs.shape, prediction) == (1,)
+    transformed = getattr(score.reduce, "transformed", None)
+    single = transformed is not None and jax.eval_shape(transformed, outputs).shape == (1,)
     return jnp.zeros((), jnp.int32) if single else prediction
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.program.function import as_function, needs_key
-from jaxplain.program.hoist import hoisted, holds_foreign_code
+from jaxplain.program.hoist import Compiled
 from jaxplain.program.layout import fast_layout
 from jaxplain.types import Array, Pytree
 
@@ -75,8 +75,6 @@ def evaluate_batch(
         return _whole(function, tuple(given[:3]))
     shared = bool(getattr(function, "shared_key", False))
     keys = _keys(function, title, key, index, size, shared)
-    if holds_foreign_code(function):
-        return hoisted(_mapped_shared if shared else _mapped, function, keys, tuple(given))
     return (_evaluate_shared if shared else _evaluate)(function, keys, tuple(given))
 
 
@@ -133,7 +131,7 @@ def _mapped_shared(m: Any, key: Array, given: tuple[Any, ...]) -> Any:
     return fast_layout(lambda key, *inputs: jax.vmap(lambda *one: m(key, *one))(*inputs))(key, *given)
 
 
-_evaluate, _evaluate_shared = jax.jit(_mapped), jax.jit(_mapped_shared)
+_evaluate, _evaluate_shared = Compiled(_mapped), Compiled(_mapped_shared)
 
 
 @jax.jit

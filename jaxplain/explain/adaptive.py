@@ -24,6 +24,7 @@ from jax import lax
 
 from jaxplain.explain.path import Convergence, IntegratedGradients, interpolate
 from jaxplain.program.differentiate import like, total
+from jaxplain.program.hoist import Compiled
 from jaxplain.program.layout import fast_layout
 from jaxplain.program.loop import wide_dtype
 from jaxplain.program.quadrature import quadrature
@@ -215,7 +216,7 @@ def _first(
     return _tried(e, keys, x, args, lows[:, None] + points / panels, weights / panels)
 
 
-@jax.jit
+@Compiled
 def _tried(
     e: IntegratedGradients, keys: Array | None, x: Pytree, args: tuple[Any, ...], points: Array, weights: Array
 ) -> tuple[Pytree, Array, Pytree, Array]:
@@ -244,17 +245,15 @@ def _rows(tree: Any, row: Array) -> Any:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], tree)
 
 
-@jax.jit
-def _scores(
-    e: IntegratedGradients, start: Pytree, x: Pytree, args: tuple[Any, ...], row: Array, alpha: Array
-) -> Array:
+@Compiled
+def _scores(e: IntegratedGradients, start: Pytree, x: Pytree, args: tuple[Any, ...], row: Array, alpha: Array) -> Array:
     def one(start: Pytree, x: Pytree, args: tuple[Any, ...], alpha: Array) -> Array:
         return e.score(interpolate(start, x, alpha), *args)
 
     return _batched(one, *_rows((start, x, args), row), alpha)
 
 
-@jax.jit
+@Compiled
 def _add(
     e: IntegratedGradients,
     start: Pytree,

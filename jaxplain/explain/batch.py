@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.explain.adaptive import refine
 from jaxplain.explain.path import IntegratedGradients
 from jaxplain.program.function import Function, as_function, needs_key
-from jaxplain.program.hoist import hoisted, holds_foreign_code
+from jaxplain.program.hoist import Compiled
 from jaxplain.program.layout import fast_layout
 from jaxplain.types import Array, Pytree
 
@@ -74,14 +74,12 @@ def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -
     """
     if isinstance(e, IntegratedGradients) and e.adaptive:
         return refine(e, x, args, keys)
-    if holds_foreign_code(e):
-        return hoisted(_mapped, e, keys, x, args)
     return _explain(e, keys, x, args)
 
 
 def lower_rows(e: Any, keys: Any, x: Pytree, args: tuple[Any, ...]) -> Any:
     """The call of `explain_rows` lowered for arrays or their shapes, to ask what it needs of memory."""
-    return _explain.lower(e, keys, x, args)
+    return _explain.plain.lower(e, keys, x, args)
 
 
 def _mapped(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
@@ -93,7 +91,7 @@ def _call(e: Any) -> Callable[..., Any]:
     return lambda key, x, args: e(x, *args) if key is None else e(key, x, *args)
 
 
-_explain = jax.jit(_mapped)
+_explain = Compiled(_mapped)
 
 
 def _shared_or_batched(value: Any, size: int, position: int) -> Any:

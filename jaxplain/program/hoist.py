@@ -214,6 +214,21 @@ def hoisted(f: Callable[..., Any], e: Any, *inputs: Any) -> Any:
     return traced(e, inputs)
 
 
+class Compiled:
+    """A function of an explanation and arrays, compiled: with `hoisted` where foreign code needs that, else by `jit`.
+
+    Attributes:
+        plain: The function under `jit`, which takes what is a leaf as an argument and nothing else.
+    """
+
+    def __init__(self, f: Callable[..., Any]) -> None:
+        self.f, self.plain = f, jax.jit(f)
+
+    def __call__(self, e: Any, *inputs: Any) -> Any:
+        """Call `f(e, *inputs)`."""
+        return hoisted(self.f, e, *inputs) if holds_foreign_code(e) else self.plain(e, *inputs)
+
+
 def _named(node: Any) -> Any:
     """Code by its identity, which does not keep it alive."""
     return Static(("code", id(node.value))) if _is_static(node) else node
