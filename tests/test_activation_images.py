@@ -40,7 +40,9 @@ def slow_fourier(theta, shape, decay):
 def test_fourier_is_the_sum_of_waves(shape):
     made = image.fourier(shape, decay=1.5)
     theta = np.asarray(jax.random.normal(KEY, (2, shape[0], shape[1] // 2 + 1, shape[2])))
-    np.testing.assert_allclose(made.buffer(jnp.asarray(theta)), slow_fourier(theta, shape, 1.5), atol=2e-5)
+    np.testing.assert_allclose(made.buffer(jnp.asarray(theta)), 2 * slow_fourier(theta, shape, 1.5), atol=2e-5)
+    other = image.fourier(shape, decay=1.5, gain=0.5)
+    np.testing.assert_allclose(4 * other.buffer(jnp.asarray(theta)), made.buffer(jnp.asarray(theta)), atol=2e-5)
 
 
 # Lucent 0.1.8, from tests/peers/lucent_images.py: its Fourier image of cos(0), cos(1), ..., its cosine of sin(0), ...
@@ -56,7 +58,7 @@ LUCENT_COSINE = 0.21385
 def test_fourier_and_cosine_are_lucents():
     made = image.fourier((4, 6, 1))
     theta = jnp.cos(jnp.arange(32.0)).reshape(2, 4, 4, 1)
-    # The same image up to the scale, which is the size's there: ours has variance one for white coefficients.
+    # The same image up to the scale, which is the size's there: ours has one spread for white coefficients.
     ratio = np.asarray(made.buffer(theta))[..., 0] / np.array(LUCENT_IMAGE)
     np.testing.assert_allclose(ratio, ratio[0, 0], rtol=2e-3)
 
@@ -178,6 +180,7 @@ def test_starts_alpha_and_several():
         (lambda: image.pixels((2,), low=None), ValueError, "both `low` and `high`"),
         (lambda: image.fourier((3,)), ValueError, r"\(H, W, C\)"),
         (lambda: image.fourier((3, 3, 1), decay=-1.0), ValueError, "decay"),
+        (lambda: image.fourier((3, 3, 1), gain=0.0), ValueError, "gain"),
         (lambda: image.maco(np.ones((2, 3))), ValueError, r"\[N, H, W, C\]"),
         (lambda: image.maco(np.full((2, 3, 3, 1), 2.0)), ValueError, "outside of"),
         (lambda: image.ball(np.array([np.nan]), 1.0), ValueError, "NaN"),
