@@ -10,6 +10,7 @@ first used, and so are `explain_dataset` and `open_explanations`.
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 # The whole model over a dataset.
@@ -83,6 +84,7 @@ from jaxplain.evaluate.stability import (
 from jaxplain.evaluate.table import score_table
 
 # Explanations.
+from jaxplain.explain import image, objective, regulariser, transform
 from jaxplain.explain.activation import activation_maximization, jitter, l2, pixels, total_variation
 from jaxplain.explain.attack import fgsm, pgd
 from jaxplain.explain.backward import audit
@@ -307,8 +309,11 @@ __all__ = [
     "zeros",
 ]
 
+# `import jaxplain.image` finds the namespaces by their public names, too, as `import os.path` does.
+for _space in (image, objective, regulariser, transform):
+    sys.modules[f"jaxplain.{_space.__name__.rpartition('.')[2]}"] = _space
+
 _MODULES = ("aggregate", "data", "dataset", "models", "plot", "report", "train")
-_NAMESPACES = ("image", "objective", "regulariser", "transform")
 _OF_DATASET = ("explain_dataset", "open_explanations")
 
 
@@ -318,6 +323,4 @@ def __getattr__(name: str) -> Any:
         return getattr(importlib.import_module("jaxplain.dataset"), name)
     if name in _MODULES:
         return importlib.import_module(f"jaxplain.{name}")
-    if name in _NAMESPACES:
-        return importlib.import_module(f"jaxplain.explain.{name}")
     raise AttributeError(f"module 'jaxplain' has no attribute {name!r}")

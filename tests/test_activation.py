@@ -12,6 +12,7 @@ import jaxplain
 from jaxplain import image, models, objective, transform
 from jaxplain.explain.activation import NonFiniteObjective
 from jaxplain.explain.receptive import cut
+from jaxplain.program.lanes import _at_once
 
 KEY = jax.random.key(0)
 SHAPE = (8, 8, 1)
@@ -335,3 +336,12 @@ def test_cut_keeps_border_patches_on_their_side():
     np.testing.assert_array_equal(wide[0, 1:, :, 0], x[0, :2, :3, 0])
     with pytest.raises(ValueError, match="reaches out"):
         cut(x, np.array([[[0, 9], [0, 2]]]))
+
+
+def test_lanes_leave_no_rest_where_they_can_and_none_alone():
+    assert [_at_once(size, 8) for size in (10, 16, 20, 100)] == [5, 8, 5, 5]
+    for size in range(9, 200):
+        count = _at_once(size, 8)
+        assert 2 <= count <= 8
+        assert size % count != 1
+    assert _at_once(7, 1) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -164,6 +165,14 @@ def test_every_public_name_is_listed_once_and_found():
     assert jaxplain.__all__ == sorted(set(jaxplain.__all__))
     for name in jaxplain.__all__:
         assert getattr(jaxplain, name).__doc__
+
+
+def test_namespaces_are_imported_by_their_public_names():
+    import jaxplain.image
+    from jaxplain.objective import channel
+
+    assert jaxplain.image is importlib.import_module("jaxplain.explain.image")
+    assert channel is importlib.import_module("jaxplain.explain.objective").channel
 
 
 def modules_after(line: str) -> set[str]:

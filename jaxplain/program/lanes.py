@@ -58,12 +58,20 @@ def as_among_others(f: Callable[..., Pytree], *args: Any, batch_size: int | None
                 supply = iter(row)
                 return plain(*(next(supply) if one else value for value, one in zip(inputs, batched, strict=True)))
 
-            # No lane is left over alone, since one alone would be summed in another order.
-            some = next((count for count in range(most, 2, -1) if size % count != 1), 2)
-            results = lax.map(lane, rows, batch_size=some)
+            results = lax.map(lane, rows, batch_size=_at_once(size, most))
         return results, jax.tree.map(lambda _: True, results)
 
     # Reverse mode has no rule for a function with a batching rule of its own: it goes through the plain function.
     differentiable = jax.custom_vjp(alone)
     differentiable.defvjp(lambda *inputs: jax.vjp(plain, *inputs), lambda pull, cotangent: pull(cotangent))
     return differentiable(*map(jnp.asarray, (*program.constants, *leaves)))
+
+
+def _at_once(size: int, most: int) -> int:
+    """How many of `size` lanes go together, at most `most`.
+
+    A rest is a second program to compile, and takes as long as the first one; without one it goes if at least half of
+    the most go together. No lane is left over alone, since one alone would be summed in another order.
+    """
+    even = [count for count in range(most, max(1, most // 2), -1) if size % count == 0]
+    return next(iter(even), next((count for count in range(most, 2, -1) if size % count != 1), 2))

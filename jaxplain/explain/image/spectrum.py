@@ -43,7 +43,7 @@ class Fourier(Parameterisation):
         return _inverse(jax.lax.complex(scaled[0], scaled[1]), self.shape)
 
     def _scale(self) -> Array:
-        """1 / frequency^decay, times what gives white coefficients a buffer of standard deviation `gain` at every size."""
+        """1 / frequency^decay, times what gives white theta a buffer of standard deviation `gain` at every size."""
         sides = self.shape[:-1]
         frequency = np.maximum(_frequencies(sides), 1 / max(sides))
         scale = jnp.asarray(frequency, jnp.float32) ** -jnp.asarray(self.decay, jnp.float32)
