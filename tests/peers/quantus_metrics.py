@@ -44,6 +44,41 @@ def show(name, values):
     print(f'    "{name}": {np.round(np.asarray(values, np.float64), 6).tolist()},')
 
 
+class Linear(torch.nn.Module):
+    """Two logits, a linear one and its opposite."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.tensor(weights)
+
+    def forward(self, x):
+        value = x.flatten(1) @ self.weights
+        return torch.stack([value, -value], 1)
+
+
+def first_batch_only():
+    """ROAD and Sensitivity-n read the scores of the first batch, 64 examples as it comes; completeness is `==`."""
+    random, right = np.random.default_rng(0), np.arange(90) < 64
+    ones = np.ones((90, 1, 6, 6), np.float32)
+    call = {"model": Linear(np.ones(36, np.float32)).eval(), "x_batch": ones, "y_batch": np.where(right, 0, 1)}
+    call |= {"a_batch": random.normal(size=ones.shape).astype(np.float32), "softmax": False}
+    for size in (64, 90):
+        road = quantus.ROAD(percentages=[50], noise=0.0, **OFF)(**call, batch_size=size)
+        show(f"ROAD in batches of {size}, where 64 of 90 are right", list(road.values()))
+    w = np.random.default_rng(1).normal(size=36).astype(np.float32)
+    x = np.random.default_rng(2).uniform(0.1, 1.0, (90, 1, 6, 6)).astype(np.float32)
+    call = {"model": Linear(w).eval(), "x_batch": x, "y_batch": np.zeros(90, int), "softmax": False}
+    true = x * w.reshape(6, 6)
+    for name, a in (("true", true), ("last 26 opposite", np.where(right[:, None, None, None], true, -true))):
+        metric = quantus.SensitivityN(n_max_percentage=0.8, features_in_step=6, perturb_baseline="black", **OFF)
+        show(f"sensitivity-n of a linear model, {name}", metric(**call, a_batch=a))
+    x = x.copy()
+    x[:, 0, 0, 0] = 0.0  # "black" is the least value
+    metric = quantus.Completeness(perturb_baseline="black", **OFF)
+    found = metric(**(call | {"x_batch": x}), a_batch=x * w.reshape(6, 6))
+    show("completeness of a linear model, how many of 90 true", [np.sum(found)])
+
+
 def main():
     x, a, mask, first, last = arrays()
     y, model = np.array([0, 1, 2]), network(first, last)
@@ -84,15 +119,7 @@ def main():
     )
     empty = local | {"s_batch": np.zeros_like(mask)}
     show("pointing game of an empty mask", quantus.PointingGame(**OFF)(**empty))
-    many = {"x_batch": np.tile(x, (30, 1, 1, 1)), "y_batch": np.tile(y, 30), "a_batch": np.tile(a, (30, 1, 1, 1))}
-    many |= {"model": model, "softmax": False}
-    road = quantus.ROAD(percentages=[50], **OFF)
-    road(**many)
-    print(
-        "ROAD, evaluation of 90 examples:", {k: np.shape(v) for k, v in vars(road).items() if k == "evaluation_scores"}
-    )
-    show("sensitivity-n", quantus.SensitivityN(n_max_percentage=0.8, features_in_step=6, **zero, **OFF)(**many))
-    show("completeness of a linear model", quantus.Completeness(**OFF)(**call))
+    first_batch_only()
     print("}")
 
 
