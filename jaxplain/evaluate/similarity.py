@@ -72,15 +72,9 @@ def ranks(values: Array, where: Array | None = None) -> Array:
     """Ranks from 1, equal values sharing the mean of theirs; elements that do not count come last."""
     if where is not None:
         values = jnp.where(where, values, jnp.inf)
-    order = jnp.argsort(values, stable=True)
-    sorted_values = values[order]
-    index = jnp.arange(values.size, dtype=jnp.int32)
-    new = jnp.concatenate([jnp.ones(1, bool), sorted_values[1:] != sorted_values[:-1]])
-    first = lax.cummax(jnp.where(new, index, 0))
-    ends = jnp.concatenate([new[1:], jnp.ones(1, bool)])
-    last = lax.cummin(jnp.where(ends, index, values.size), reverse=True)
-    mean = 1 + (first + last).astype(wide_dtype(values.dtype)) / 2
-    return jnp.zeros(values.shape, mean.dtype).at[order].set(mean)
+    ordered = jnp.sort(values)
+    below, up_to = (jnp.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+    return (below + up_to + 1).astype(wide_dtype(values.dtype)) / 2
 
 
 def structural_similarity(
