@@ -273,6 +273,11 @@ BAD = jnp.ones((4, 4, 3))
         (lambda: jaxplain.mu_fidelity(jnp.sum, fraction=0), ValueError, "`fraction`"),
         (lambda: jaxplain.region_perturbation(jnp.sum, order="first"), ValueError, "'first'"),
         (lambda: jaxplain.region_perturbation(jnp.sum, window=0), ValueError, "`window`"),
+        (
+            lambda: jaxplain.region_perturbation(jnp.sum, window=5)(jnp.ones((4, 6)), jnp.ones((4, 6))),
+            ValueError,
+            r"`window` is 5, which is larger than `x` of shape \(4, 6\)",
+        ),
         (lambda: jaxplain.region_perturbation(jnp.sum, window=2, groups=jnp.zeros(3, int)), ValueError, "not both"),
         (lambda: jaxplain.region_perturbation(jnp.sum, order="random")(BAD, BAD), TypeError, "key"),
         (lambda: jaxplain.irof(jnp.sum, None), ValueError, "segments"),

@@ -99,6 +99,27 @@ def test_not_a_number_is_never_papered_over(row: Row):
             assert np.isnan(value[0]).all()
 
 
+@every
+def test_bad_input_is_an_error_that_names_the_metric(row: Row):
+    m = metric(row)
+    takes = getattr(m, "needs_attribution", True)
+    if takes:
+        with pytest.raises(ValueError, match=f"{row.name} needs an attribution"):
+            run(m, a=None)
+    if takes and not row.dataset and (getattr(m, "needs_input", True) or getattr(m, "needs_mask", False)):
+        with pytest.raises(ValueError, match=rf"{row.name}: .*attribution.* has shape \(3, 3\)"):
+            run(m, a=np.ones((5, 3, 3)))
+    if m.needs_key:
+        with pytest.raises(ValueError, match=f"{row.name} is random and needs a key"):
+            jaxplain.evaluate_batch(m, X, A, LABELS)
+        with pytest.raises(TypeError, match=f"{row.name}: it is random and needs a key first"):
+            m(X[0], A[0], 0)
+    if getattr(m, "needs_mask", False):
+        assert np.isnan(run(m, mask=np.zeros_like(MASK))).all()
+        with pytest.raises(ValueError, match=f"{row.name} needs a mask"):
+            run(m, mask=None)
+
+
 SCORES = {
     "linear": lambda w, x: jnp.sum(w * x),
     "sigmoid": lambda w, x: jax.nn.sigmoid(jnp.sum(w * x)),

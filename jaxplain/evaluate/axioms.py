@@ -23,6 +23,7 @@ class Completeness(Function):
     baseline: Any
     floor: Any
     relative: bool = setting(default=False)
+    name: str = setting(default="completeness")
 
     @property
     def needs_key(self) -> bool:

@@ -24,6 +24,7 @@ class Continuity(Function):
     steps: int = setting(default=8)
     axis: int = setting(default=1)
     batch_size: int = setting(default=1)
+    name: str = setting(default="continuity")
 
     @property
     def needs_key(self) -> bool:

@@ -20,6 +20,7 @@ class RandomLogit(Function):
     explain: Any
     similarity: Any
     classes: int = setting(default=2)
+    name: str = setting(default="random_logit")
 
     @property
     def needs_key(self) -> bool:

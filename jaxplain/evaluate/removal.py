@@ -81,6 +81,8 @@ def region_groups(x: Pytree, window: int | tuple[int, ...], name: str) -> Groups
     sides = window if isinstance(window, tuple) else (window,) * min(2, len(shape))
     if len(sides) > len(shape):
         raise ValueError(f"{name}: `window` has {len(sides)} sides, but `x` has shape {shape}.")
+    if any(side > length for side, length in zip(sides, shape, strict=False)):
+        raise ValueError(f"{name}: `window` is {window}, which is larger than `x` of shape {shape}.")
     number = np.zeros(shape[: len(sides)], np.int32)
     total = 1
     for axis, side in enumerate(sides):
