@@ -3,9 +3,10 @@
 Trains five small networks on digits and replaces their layers by freshly initialised ones, from the head down. A map
 that explains the model has to change; guided backpropagation hardly does, since it draws the edges of the input.
 
-Expect similarities (rank correlation of absolute values, SSIM) of about 0.2 for the gradient and near 0 for Grad-CAM,
-and of about 0.7 for guided backpropagation, once all but the first convolution is random: the 95 % interval over five
-seeds of guided minus gradient excludes 0 for both measures.
+Expect of MNIST (97.1 % accuracy), once all but the first convolution is random, rank correlations of 0.25 +- 0.09 for
+the gradient (absolute values), 0.00 +- 0.08 for Grad-CAM (signed) and 0.54 +- 0.05 for guided backpropagation, and SSIM
+of 0.11 +- 0.02, 0.22 +- 0.07 and 0.44 +- 0.02: the 95 % interval over five seeds of guided minus gradient excludes 0
+for both, 0.30 [0.23, 0.36] and 0.33 [0.29, 0.36]. Of scikit-learn's digits (the default) the gap is wider.
 
     python examples/sanity_checks.py [--quick] [--output FOLDER] [--data FOLDER]    (--data: MNIST's IDX files)
 """
@@ -47,8 +48,9 @@ def ssim(a: np.ndarray, b: np.ndarray, window: int = 5) -> float:
 
 
 def maps(method: Any, apply: Any, params: Any, x: Any, labels: Any) -> np.ndarray:
-    found = np.abs(np.asarray(jaxplain.explain_batch(method(jaxplain.logit(apply, params)), x, labels)))
-    return found.reshape(*found.shape[:3], -1).sum(-1)
+    """Maps `[B, H, W]`: gradients by size, since their sign hangs on the input's; a CAM with its sign."""
+    found = np.asarray(jaxplain.explain_batch(method(jaxplain.logit(apply, params)), x, labels))
+    return found if found.ndim == 3 else np.abs(found).sum(-1)
 
 
 def similarities(seed: int, splits: Any, epochs: int, count: int) -> tuple[np.ndarray, float]:

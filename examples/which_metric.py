@@ -2,10 +2,10 @@
 
 An additive score of a table's features has attributions known in closed form. Nine explanations of it are ranked by
 their accuracy (correlation with the true attribution) and by ten metrics that do not know the truth; controls take
-part. Expect the metrics of faithfulness to rank as the truth does (Spearman's correlation of the rankings above 0.8),
-whether features are removed to zeros or to the mean, and metrics of robustness and complexity not at all (0.2 and
-less): the input itself is a very stable explanation, and a sparse one can be wrong. `grid.csv` and `comparison.png`
-hold the whole grid.
+part. Expect the metrics of faithfulness to rank as the truth does (Spearman's correlation of the rankings 0.97 to 1 for
+deletion, insertion and the correlations, 0.85 for infidelity, 0.81 for completeness), whether features are removed to
+zeros or to the mean, and metrics of complexity (0.46) and robustness (-0.28) not: the input itself is a very stable
+explanation, and a sparse one can be wrong. `grid.csv` and `comparison.png` hold the whole grid.
 
     python examples/which_metric.py [--quick] [--output FOLDER]
 """
