@@ -4,8 +4,8 @@ Trains two networks on digits and, with the same settings, two on the same image
 explanation shows what was learnt, those of the first pair (two seeds of one training) are more alike than those across
 the pairs. What draws the input whatever the network, such as LRP-z-plus, is nearly as alike across as within.
 
-Expect of Spearman's correlation of absolute values on scikit-learn's digits (--quick): for the gradient 0.27 between two
-seeds and 0.10 between true and random labels, for guided backpropagation 0.53 and 0.33, and for input x gradient and
+Expect of Spearman's correlation of absolute values on scikit-learn's digits (--quick): for the gradient 0.27 between
+two seeds and 0.10 between true and random labels, guided backpropagation 0.53 and 0.33, and for input x gradient and
 LRP-z-plus above 0.9 both times, with differences of 0.02 and less. The printed intervals are bootstrapped over images.
 
     python examples/label_randomization.py [--quick] [--data FOLDER] [--output FOLDER]    (--data: MNIST's IDX files)
