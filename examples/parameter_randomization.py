@@ -8,8 +8,8 @@ map is stretched from its percentiles 1 and 99 to [0, 1], windows are 5 wide, th
 and SmoothGrad's noise is 0.15 of the input's range. Expect of MNIST the published order under SSIM: random (0.04) <
 gradient (0.12) < SmoothGrad (0.13) << integrated gradients (0.46) ~ input x gradient (0.46) ~ LRP-epsilon (0.46) <
 LRP-z-plus (0.92). The step from gradient to SmoothGrad is uncertain, 0.008 [-0.005, 0.019], and backwards for absolute
-values, -0.047 [-0.072, -0.025]. Spearman's correlation orders otherwise: near 0 for all methods if
-signed; if absolute, 0.98 and more for all that multiply by the input, and 0.40 on the ink (LRP-z-plus 0.89).
+values, -0.047 [-0.072, -0.025]. Spearman's correlation orders otherwise: near 0 for all methods if signed;
+if absolute, 0.98 and more for all that multiply by the input, and 0.40 on the ink (LRP-z-plus 0.89).
 
     python examples/parameter_randomization.py [--quick] [--data FOLDER] [--output FOLDER]   (--data: MNIST's IDX files)
 
@@ -41,7 +41,8 @@ class Unrelated(jaxplain.Function):
         return jax.random.normal(jax.random.fold_in(jax.random.key(5), bits), x.shape)
 
 
-NOISE = jax.random.key(7)
+NOISE, KEPT = jax.random.key(7), lambda params, key: params
+MODULE = models.cnn(10, widths=(8, 16), dense=64)
 METHODS = {
     "random": Unrelated,
     "gradient": jaxplain.gradient,
@@ -90,13 +91,13 @@ def drawn(module, key, x):
 
 
 def judged(splits, methods, count, epochs, seed):  # `[B, columns]` for every method, of one network
-    module, x, y = models.cnn(10, widths=(8, 16), dense=64), splits.test.inputs[:count], splits.test.targets[:count]
+    module, x, y = MODULE, splits.test.inputs[:count], splits.test.targets[:count]
     settings = {"key": jax.random.key(seed), "optimizer": optax.adam(2e-3), "epochs": epochs, "progress": False}
     start, fresh = (jax.jit(drawn, static_argnums=0)(module, jax.random.key(100 * n + seed), x[:1]) for n in range(2))
     params = train.fit(module.apply, start, splits.train, **settings).params
     outputs = np.asarray(train.predict(module.apply, params, splits.test.inputs))
     print(f"test accuracy {np.mean(outputs.argmax(1) == splits.test.targets):.1%}")
-    found, settings = {}, {"initialize": lambda _: fresh, "similarity": similarities}
+    found, settings = {}, {"initialize": partial(KEPT, fresh), "similarity": similarities}
     for name, method in methods.items():
         m = jaxplain.parameter_randomization(partial(explained, method, module.apply), params, **settings)
         found[name] = np.asarray(jaxplain.evaluate_batch(m, x, None, y, key=jax.random.key(2)))
