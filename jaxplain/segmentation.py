@@ -25,7 +25,7 @@ def superpixels(image: Any, segments: int = 50, *, compactness: float = 10.0) ->
         Integers `[H, W]` from 0 without gaps, row by row in the order in which superpixels begin.
 
     Raises:
-        ImportError: scikit-image is not installed (the extra 'segmentation').
+        ImportError: scikit-image is not installed (the extra 'images').
         ValueError: An image of another shape, NaN or infinities.
         TypeError: An image that is being traced.
 
@@ -49,7 +49,7 @@ def superpixels(image: Any, segments: int = 50, *, compactness: float = 10.0) ->
         slic = importlib.import_module("skimage.segmentation").slic
     except ImportError as error:
         raise ImportError(
-            "superpixels: needs scikit-image; install it with `pip install jaxplain[segmentation]`, or pass `groups` "
+            "superpixels: needs scikit-image; install it with `pip install jaxplain[images]`, or pass `groups` "
             "of your own."
         ) from error
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -111,17 +111,39 @@ def test_regions_are_taken_by_density():
 
 
 def test_regions_come_from_scikit_image():
-    if importlib.util.find_spec("skimage") is None:
-        with pytest.raises(ImportError, match="scikit-image"):
-            jaxplain.image_regions(np.zeros((8, 8)))
-        return
-    image = np.zeros((32, 32, 3), np.float32)
-    image[8:24, 8:24] = 1.0
-    found = jaxplain.image_regions(image, dilation=0)
-    square = image[..., 0] > 0
-    assert min((mask != square).mean() for mask in found) < 0.05
+    pytest.importorskip("skimage")
+    square = np.zeros((32, 32), bool)
+    square[8:24, 8:24] = True
+    image = square[..., None] * np.ones(3, np.float32)
+    exact = jaxplain.image_regions(image, dilation=0)
+    assert exact.dtype == np.bool_
+    assert exact.any(axis=0).all()  # every pixel is in a region
+    assert (np.diff(exact.sum(axis=(1, 2))) <= 0).all()
+    holding = [mask for mask in exact if mask[16, 16]]
+    assert holding
+    assert not any((mask & ~square).any() for mask in holding)  # no region of the square's middle leaves it
+    wide = jaxplain.image_regions(image)
+    assert any((mask & square).sum() > 0.95 * square.sum() and mask.mean() < 0.6 for mask in wide)
+    assert len(jaxplain.image_regions(image, most=3)) == 3
+    assert jaxplain.image_regions(image[..., 0], scales=(50,)).shape[1:] == (32, 32)
     a = jaxplain.xrai(lambda x: (x * square[..., None]).sum(), baselines=(0.0,))(jnp.asarray(image))
     assert float(a[16, 16, 0]) > float(a[0, 0, 0])
+    regions = jnp.asarray(wide)
+    np.testing.assert_array_equal(
+        jaxplain.xrai(lambda x: (x * square[..., None]).sum(), regions=regions, baselines=(0.0,))(jnp.asarray(image)), a
+    )
+
+
+def test_without_scikit_image_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    for call in (lambda: jaxplain.image_regions(np.zeros((8, 8))), lambda: jaxplain.xrai(jnp.sum)(jnp.ones((8, 8)))):
+        with pytest.raises(ImportError, match=r"jaxplain\[images\]"):
+            call()
+    for shape in ((8,), (2, 8, 8, 3), (0, 8)):
+        with pytest.raises(ValueError, match=r"\[H, W\]"):
+            jaxplain.image_regions(np.zeros(shape))
+    with pytest.raises(ValueError, match="NaN"):
+        jaxplain.image_regions(np.full((8, 8), np.nan))
 
 
 def test_an_extremal_mask_finds_what_is_enough():

@@ -150,5 +150,5 @@ def test_bad_input(monkeypatch):
     with pytest.raises(TypeError, match="traced"):
         jax.jit(jaxplain.superpixels)(jnp.ones((4, 4)))
     monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
-    with pytest.raises(ImportError, match="jaxplain\\[segmentation\\]"):
+    with pytest.raises(ImportError, match="jaxplain\\[images\\]"):
         jaxplain.superpixels(np.ones((4, 4)))

@@ -112,7 +112,7 @@ def xrai(
     Raises:
         ValueError: `x` is no image, masks that do not fit, no `regions` under a transformation.
         TypeError: As in `integrated_gradients`.
-        ImportError: No `regions`, and scikit-image is not installed.
+        ImportError: No `regions`, and scikit-image is not installed (the extra 'images').
 
     Example:
         >>> left = jnp.array([[True, False]])
@@ -172,7 +172,8 @@ def image_regions(
         Boolean masks `[R, H, W]`, a NumPy array. Cost: a few seconds for 224 x 224, on the host.
 
     Raises:
-        ImportError: scikit-image is not installed.
+        ImportError: scikit-image is not installed (the extra 'images').
+        ValueError: An image of another shape, NaN or infinities.
 
     Example:
         >>> image_regions(np.zeros((8, 8))).shape  # doctest: +SKIP
@@ -181,14 +182,17 @@ def image_regions(
     Source: Felzenszwalb and Huttenlocher 2004, "Efficient graph-based image segmentation"; the scales are those of
     Kapishnikov et al. 2019, section 3.
     """
+    values = np.asarray(image, np.float64)
+    if values.ndim not in (2, 3) or values.size == 0:
+        raise ValueError(f"image_regions: `image` has shape {values.shape}; it has to be [H, W] or [H, W, C].")
+    check.finite(values, "image_regions", "image")
     try:
         from skimage import morphology, segmentation
     except ImportError as error:
         raise ImportError(
-            "image_regions: needs scikit-image (pip install scikit-image). Or pass `regions`, boolean masks [R, H, W], "
-            "of your own."
+            "image_regions: needs scikit-image; install it with `pip install jaxplain[images]`, or pass `regions` of "
+            "your own to xrai, boolean masks [R, H, W]."
         ) from error
-    values = np.asarray(image, np.float64)
     values = (values - values.min()) / max(float(np.ptp(values)), 1e-12)
     axis = -1 if values.ndim == 3 else None
     found: dict[bytes, np.ndarray] = {}

