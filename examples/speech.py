@@ -2,10 +2,12 @@
 
 By default the sounds are synthetic: noise, a hum that says nothing, and a short tone whose pitch is the class. Expect
 an accuracy above 95 %, the highest window of the spectrogram on the tone in at least 95 %, the highest stretch of the
-waveform inside it in at least 80 % (at random: about 5 %). With `--data` they are the spoken digits of `fsdd.npz`, one
-speaker held out. In both, hiding the highest first beats a random order. Writes `speech.png`.
+waveform inside it in at least 80 % (at random: about 5 and 20 %). With `--data` they are the spoken digits of
+`fsdd.npz` in that folder, one speaker held out: expect an accuracy of 65 to 85 %. In both, hiding the highest first
+beats a random order. Writes `speech.png`: time runs to the right, frequency upwards; beside the spectrogram of a sound
+is which part of it, and which stretch of its waveform, speaks for the predicted class (red) or against it (blue).
 
-    python examples/speech.py [--data FILE] [--quick] [--output FOLDER]
+    python examples/speech.py [--data FOLDER] [--quick] [--output FOLDER]
 """
 
 import argparse
@@ -39,9 +41,9 @@ def tones(key: jax.Array, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.asarray(wave + 0.3 * jax.random.normal(noise, truth.shape)), np.asarray(labels), np.asarray(truth)
 
 
-def digits(path: Path) -> tuple[np.ndarray, ...]:
+def digits(folder: Path) -> tuple[np.ndarray, ...]:
     """Spoken digits of 0.6 s and unit power: waveforms and digits, and those of the speaker who is held out."""
-    with np.load(path) as file:
+    with np.load(folder / "fsdd.npz") as file:
         parts = np.split(file["samples"].astype(np.float32), np.cumsum(file["lengths"])[:-1])
         labels, names = file["labels"].astype(np.int32), file["names"]
     waves = np.stack([np.pad(part[:4800], (0, max(0, 4800 - len(part)))) for part in parts])
@@ -50,6 +52,7 @@ def digits(path: Path) -> tuple[np.ndarray, ...]:
 
 
 def on_truth(attributions: jax.Array, truth: np.ndarray) -> float:
+    """The share of examples whose highest value is where the truth is."""
     top = np.asarray(attributions).reshape(len(truth), -1).argmax(axis=1)
     return float(truth.reshape(len(truth), -1)[np.arange(len(truth)), top].mean())
 
@@ -82,16 +85,21 @@ def main() -> None:
         band = (700 + 700 * test_labels) / RATE * 128
         tone = frames[:, :, None] & (np.abs(np.arange(64)[None, None, :] + 0.5 - band[:, None, None]) <= 6)
         print(f"highest window on the planted tone: {on_truth(where, tone):.1%}, random {on_truth(random, tone):.1%}")
-        print(f"highest stretch of the waveform inside it: {on_truth(when, planted):.1%}")
+        chance = on_truth(jax.random.normal(jax.random.key(6), planted.shape), planted)
+        print(f"highest stretch of the waveform inside it: {on_truth(when, planted):.1%}, random {chance:.1%}")
     groups = jnp.arange(pictures.shape[1])[:, None] // 3 * 16 + jnp.arange(64)[None, :] // 4
     removal = jax.jit(jax.vmap(jaxplain.deletion(f, baseline=quiet, groups=groups, steps=40)))
     areas = (removal(pictures, a, predicted) for a in (where, random))
     gain = jaxplain.paired_difference(*areas, key=jax.random.key(5))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    upright = lambda maps: np.asarray(maps)[:3, :, ::-1].swapaxes(1, 2)  # noqa: E731
-    strips = np.repeat(np.asarray(when)[:3, None, :: test.shape[1] // 160][..., None], 20, axis=1)
-    figure = plot.heatmaps(upright(pictures), {"spectrogram": upright(where), "waveform": strips}, predicted[:3])
+    chosen = [int(np.flatnonzero(test_labels == label)[0]) for label in range(3)]
+    upright = lambda maps: np.asarray(maps)[chosen, :, ::-1].swapaxes(1, 2)  # noqa: E731
+    middles = np.arange(pictures.shape[1]) * HOP + FRAME // 2
+    stretches = np.repeat(np.asarray(when)[:, middles, None], 64, axis=2)  # the waveform's, at the frames' times
+    columns = {"time and band": upright(where), "waveform": upright(stretches)}
+    heads = [f"said {test_labels[i]},\nheard {predicted[i]}" for i in chosen]
+    figure = plot.heatmaps(upright(pictures), columns, heads)
     figure.savefig(arguments.output / "speech.png", dpi=150)
 
 

@@ -4,7 +4,8 @@ By default the sentences are synthetic, and the words that mark a class are know
 and the two tokens of highest attribution to be the two markers in at least 90 % (a random attribution: about 20 %).
 With `--data` they are movie reviews (`rt-polarity.pos` and `.neg` of that folder): expect an accuracy of 65 to 78 %.
 For both, removing words in the order of their attribution lowers the score faster than in random order: the 95 %
-interval of the difference lies below 0. Writes `tokens.html`, with tokens above and groups of three words below.
+interval of the difference lies below 0. Writes `tokens.html`, with tokens above and groups of three words below: red
+words speak for the class that the model predicts (named above each text), blue ones against it.
 
     python examples/text.py [--data FOLDER] [--quick] [--output FOLDER]
 """
@@ -24,15 +25,15 @@ from jaxplain import data, models, plot, train
 LENGTH, GROUP = 32, 3
 
 
-def synthetic(count: int) -> tuple[np.ndarray, np.ndarray, list[str], np.ndarray]:
-    """Marker words among fillers: ids, classes, the vocabulary, and which tokens are markers."""
+def synthetic(count: int) -> tuple[np.ndarray, np.ndarray, list[list[str]], np.ndarray]:
+    """Marker words among fillers: ids, classes, the words, and which tokens are markers."""
     drawn, _ = data.marker_tokens(jax.random.key(0), count, length=16, vocabulary=32)
     words = ["", "awful", "boring", "lovely", "great", *(f"word{i}" for i in range(5, 32))]
-    return drawn.inputs[0], drawn.targets, words, drawn.truth
+    return drawn.inputs[0], drawn.targets, [[words[i] for i in row if i] for row in drawn.inputs[0]], drawn.truth
 
 
-def sentences(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, list[str], None]:
-    """The first sentences of each class, mixed: ids of the 4,000 most frequent words, 1 for all others."""
+def sentences(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, list[list[str]], None]:
+    """The first sentences of each class, mixed: ids of the 4,000 most frequent words, 1 for all others; the words."""
     texts = [
         (folder / f"rt-polarity.{kind}").read_text("latin-1").splitlines()[: count // 2] for kind in ("neg", "pos")
     ]
@@ -45,7 +46,7 @@ def sentences(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, list[st
     ids = np.zeros((len(split), LENGTH), np.int32)
     for row, (words, _) in zip(ids, split, strict=True):
         row[: len(words)] = [number.get(word, 1) for word in words]
-    return ids, np.array([label for _, label in split]), vocabulary, None
+    return ids, np.array([label for _, label in split]), [words for words, _ in split], None
 
 
 def main() -> None:
@@ -57,8 +58,8 @@ def main() -> None:
     count = 3000 if arguments.quick else 10_000
     ids, labels, words, truth = sentences(arguments.data, count) if arguments.data else synthetic(count)
     cut = len(ids) * 4 // 5
-    test, shown = ids[cut : cut + (200 if arguments.quick else 1000)], slice(0, 6)
-    module = models.transformer(2, vocabulary=len(words), length=ids.shape[1], width=32, depth=1, heads=2)
+    test, names = ids[cut : cut + (200 if arguments.quick else 1000)], ("negative", "positive")
+    module = models.transformer(2, vocabulary=int(ids.max()) + 1, length=ids.shape[1], width=32, depth=1, heads=2)
     params = module.init(jax.random.key(1), ids[:1])
     epochs = 6 if arguments.data or arguments.quick else 10
     seen, adam = (ids[:cut], labels[:cut]), optax.adam(2e-3)
@@ -86,13 +87,14 @@ def main() -> None:
     gain = jaxplain.paired_difference(*areas, key=jax.random.key(4))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    texts = [[words[i] for i in row if i] for row in test[shown]]
+    texts, answers = words[cut : cut + 6], zip(labels[cut:], predicted[:6], strict=False)
+    heads = [f"predicted: {names[answer]}, labelled: {names[label]}" for label, answer in answers]
     parts = [
-        f"<h2>{name}</h2>"
-        + plot.tokens_html(texts, [v[: len(t)] for v, t in zip(value, texts, strict=False)], predicted[shown])
+        f"<h2>{name}</h2>" + plot.tokens_html(texts, [v[: len(t)] for v, t in zip(value, texts, strict=False)], heads)
         for name, value in found.items()
     ]
-    (arguments.output / "tokens.html").write_text("<meta charset='utf-8'>" + "\n".join(parts), encoding="utf-8")
+    page = "<meta charset='utf-8'><p>Red speaks for the predicted class, blue against it.</p>" + "\n".join(parts)
+    (arguments.output / "tokens.html").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
