@@ -191,6 +191,18 @@ def needed_key(inputs: tuple[Any, ...], name: str, call: str) -> Any:
     return inputs[0]
 
 
+def divided(inputs: tuple[Any, ...], name: str, random: bool) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The inputs of an explanation's call as (key or None, x, args), with the key where it is random and only there."""
+    key = needed_key(inputs, name, "e(key, x, *args)") if random else None
+    rest = inputs[1:] if random else inputs
+    if not rest:
+        raise TypeError(f"{name}: called without an input; call e({'key, ' if random else ''}x, *args).")
+    dtype = getattr(rest[0], "dtype", None)
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise TypeError(f"{name}: `x` is a key, but nothing {'more ' if random else ''}is drawn; call e(x, *args).")
+    return key, rest[0], tuple(rest[1:])
+
+
 def function(value: Any, name: str, argument: str, call: str) -> Any:
     """Require something that can be called, and return it."""
     if not callable(value):
@@ -235,7 +247,13 @@ def finite_scores(scores: Any, name: str) -> None:
         )
 
 
-def unequal(x: Any, baseline: Any, name: str) -> None:
+def finite_score(score: Callable[..., Any], x: Any, args: tuple[Any, ...], name: str) -> None:
+    """Require that the score of a concrete input is finite, where only its gradient is used. Costs a forward pass."""
+    if all(is_concrete(leaf) for leaf in jax.tree.leaves((x, args))):
+        finite_scores(jnp.asarray(scalar(score(x, *args), name)), name)
+
+
+def unequal(x: Any, baseline: Any, name: str, argument: str = "baseline") -> None:
     """Warn where a concrete baseline equals the input in every floating-point value."""
     pairs = [(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(baseline), strict=True) if is_floating(a)]
     if not all(is_concrete(leaf) for pair in pairs for leaf in pair):
@@ -244,7 +262,7 @@ def unequal(x: Any, baseline: Any, name: str) -> None:
         equal = all(bool(jnp.all(jnp.asarray(a) == jnp.asarray(b))) for a, b in pairs)
     if equal:
         warnings.warn(
-            f"{name}: `baseline` equals `x` in every value, so the explanation is zero by construction. Pass the "
+            f"{name}: `{argument}` equals `x` in every value, so the explanation is zero by construction. Pass the "
             "baseline that means 'absent' for this input, such as the mean of the training set.",
             UserWarning,
             stacklevel=3,

@@ -103,6 +103,30 @@ def test_counterfactuals_of_a_linear_score():
     np.testing.assert_allclose(units.distance, short / jnp.linalg.norm(scaled), rtol=0.05)
 
 
+@pytest.mark.parametrize("gap", [0.05, 1.0, 30.0])
+def test_counterfactuals_of_linear_scores_are_the_nearest_points_near_and_far(gap):
+    """|gap| over the Euclidean norm of the weights, and over their largest for the L1 distance, with default steps."""
+    w = jax.random.normal(jax.random.key(1), (12,))
+    x = {"a": jnp.ones((2, 5)), "b": jnp.full(2, 3.0), "id": jnp.array(1)}
+
+    def f(x, scale):
+        return scale * (w[:10] @ x["a"].reshape(-1) + w[10:] @ x["b"] + 7)
+
+    for norm, dual in (("l2", jnp.linalg.norm(w)), ("l1", jnp.abs(w).max())):
+        found = []
+        for scale in (1.0, 1000.0):  # the score's units do not matter
+            threshold = f(x, scale) + scale * gap * dual
+            result = jax.jit(jaxplain.counterfactual(f, threshold=threshold, norm=norm))(x, scale)
+            assert bool(result.reached)
+            assert float(result.score) >= float(threshold)
+            np.testing.assert_allclose(result.distance, gap, rtol=0.005 if norm == "l2" else 0.03)
+            found.append(result)
+        change = jnp.concatenate([(result.x[k] - x[k]).reshape(-1) for k in ("a", "b")])
+        length = jnp.linalg.norm(change) if norm == "l2" else jnp.abs(change).sum()
+        np.testing.assert_allclose(length, result.distance, rtol=1e-3)
+        np.testing.assert_allclose(found[0].distance, found[1].distance, rtol=0.02)
+
+
 def test_counterfactuals_respect_bounds_and_masks_and_say_when_they_fail():
     w = jnp.array([3.0, -4.0, 0.5])
     f = lambda x: (w * x).sum()  # noqa: E731
@@ -141,6 +165,10 @@ def test_bad_input_is_named():
         jaxplain.fgsm(f, epsilon=1.0, low=1.0, high=0.0)
     with pytest.raises(ValueError, match="NaN"):
         jaxplain.fgsm(lambda x: jnp.log(-x[2]), epsilon=1.0)(X)
+    with pytest.raises(ValueError, match="NaN"):
+        jaxplain.pgd(lambda x: jnp.log(-x[2]), epsilon=1.0, step_size=0.1)(X)
+    with pytest.raises(TypeError, match="needs a key first"):
+        jaxplain.pgd(f, epsilon=1.0, step_size=0.1, random_start=True)(X)
     with pytest.raises(TypeError, match="optax"):
         jaxplain.counterfactual(f, optimizer=3)
     with pytest.raises(ValueError, match="scale"):

@@ -248,12 +248,37 @@ def test_bad_input_is_named():
         jaxplain.occlusion(linear, window=1)(jnp.arange(4))
 
 
+def test_keys_are_asked_for_where_something_is_drawn_and_only_there():
+    x, noise = jnp.ones(4), jaxplain.uniform_noise(0.0, 1.0)
+    for e in (
+        jaxplain.rise(jnp.sum, samples=3),
+        jaxplain.feature_ablation(jnp.sum, baseline=noise),
+        jaxplain.feature_permutation(jnp.sum, jnp.zeros((3, 4)), samples=2),
+        jaxplain.shapley_sampling(jnp.sum),
+        jaxplain.shapley_values(jnp.sum, baseline=noise),
+        jaxplain.kernel_shap(jnp.sum),
+        jaxplain.lime(jnp.sum),
+        jaxplain.owen_values(jnp.sum, jnp.arange(4), samples=2),
+    ):
+        for inputs in ((x,), (x, 1), ()):
+            with pytest.raises(TypeError, match=rf"{e.name}: it is random and needs a key first"):
+                e(*inputs)
+        with pytest.raises(TypeError, match="without an input"):
+            e(jax.random.key(0))
+    for e in (jaxplain.occlusion(jnp.sum, window=1), jaxplain.shapley_values(jnp.sum)):
+        with pytest.raises(TypeError, match="`x` is a key, but nothing is drawn"):
+            e(jax.random.key(0), x)
+
+
 def test_scores_that_are_not_finite_are_refused():
     f = lambda x: jnp.log(x[0]) + x[1]  # noqa: E731
     for e in (jaxplain.feature_ablation(f), jaxplain.occlusion(f, window=1)):
         with pytest.raises(ValueError, match="NaN or infinite"):
             e(jnp.ones(2))
         assert not bool(jnp.isfinite(jax.jit(e)(jnp.ones(2))).all())
+    np.testing.assert_array_equal(
+        jaxplain.occlusion(jnp.sum, window=np.int64(2))(jnp.ones(4)), jaxplain.occlusion(jnp.sum, window=2)(jnp.ones(4))
+    )
     with pytest.raises(ValueError, match="NaN or infinite"):
         jaxplain.rise(f, samples=20)(jax.random.key(0), jnp.ones(2))
     with pytest.raises(ValueError, match="NaN or infinite"):
@@ -266,5 +291,11 @@ def test_a_baseline_that_is_the_input_is_a_warning():
             assert not e(jnp.zeros(3)).any()
         with pytest.warns(UserWarning, match="zero by construction"):
             jaxplain.explain_batch(e, jnp.zeros((2, 3)))
+    masked = jaxplain.rise(jnp.sum, samples=3)
     with pytest.warns(UserWarning, match="zero by construction"):
-        jaxplain.rise(jnp.sum, samples=3)(jax.random.key(0), jnp.zeros(3))
+        masked(jax.random.key(0), jnp.zeros(3))
+    with pytest.warns(UserWarning, match="zero by construction"):
+        jaxplain.explain_batch(masked, jnp.zeros((2, 3)), key=jax.random.key(0))
+    with pytest.warns(UserWarning, match="`data` equals `x` in every value") as caught:
+        assert not jaxplain.feature_permutation(jnp.sum, jnp.ones((4, 3)))(jnp.ones(3)).any()
+    assert len(caught) == 1

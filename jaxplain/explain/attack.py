@@ -40,17 +40,15 @@ class Attack(Function):
 
     def __call__(self, *inputs: Any) -> Pytree:
         """Attack one example: `e(x, *args)`, or `e(key, x, *args)` with a random start."""
-        key: Any = inputs[0] if self.needs_key else None
-        x, *args = inputs[1:] if self.needs_key else inputs
+        key, x, args = check.divided(inputs, self.name, self.needs_key)
         check.differentiable(x, self.name)
         check.finite(x, self.name)
+        check.finite_score(self.score, x, args, self.name)
         masks = self._masks(x)
         start = self._bounded(self._drawn(key, x, masks), x) if self.random_start else x
 
         def step(point: Pytree, _: None) -> tuple[Pytree, None]:
-            value, gradient = value_and_gradient(self.score, point, *args, name=self.name)
-            if self.steps == 1:
-                check.finite_scores(value, self.name)
+            gradient = value_and_gradient(self.score, point, *args, name=self.name)[1]
             return self._bounded(self._projected(self._moved(point, gradient, masks), x), x), None
 
         if self.steps == 1:

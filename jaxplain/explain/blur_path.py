@@ -32,6 +32,7 @@ class BlurIntegratedGradients(Function):
         """Explain one example: an attribution of x's structure and dtypes."""
         check.differentiable(x, self.name)
         check.finite(x, self.name)
+        check.finite_score(self.score, x, args, self.name)
         leaves, structure = jax.tree.flatten(x)
         moving = [check.is_floating(leaf) for leaf in leaves]
         wide = [jnp.asarray(leaf).astype(wide_dtype(jnp.result_type(leaf))) for leaf in leaves]
@@ -51,7 +52,10 @@ class BlurIntegratedGradients(Function):
             slopes = [g for g, move in zip(jax.tree.leaves(gradients), moving, strict=True) if move]
             return [slope.astype(d.dtype) * d for slope, d in zip(slopes, drift, strict=True)]
 
-        sums = iter(chunked_sum(term, (nodes, weights), self.batch_size))
+        parts = chunked_sum(term, (nodes, weights), self.batch_size)
+        for part in parts:
+            check.finite_scores(part, self.name)
+        sums = iter(parts)
         merged = [
             next(sums) if move else jnp.zeros(jnp.shape(leaf), jnp.float32)
             for leaf, move in zip(leaves, moving, strict=True)

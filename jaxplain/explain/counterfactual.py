@@ -16,6 +16,9 @@ from jaxplain.program.function import Function, Static, as_function, is_node, se
 from jaxplain.program.loop import wide_dtype
 from jaxplain.types import Array, Pytree
 
+FARTHEST = 32.0
+"""How far off, in units of `scale`, one is expected at most: where a score saturates its gradient is flat."""
+
 
 class Counterfactual(NamedTuple):
     """What a search for a counterfactual found.
@@ -50,12 +53,13 @@ class CounterfactualSearch(Function):
         check.finite(x, self.name)
         scale, mask = (self._settings(value, x, word) for value, word in ((self.scale, "scale"), (self.mask, "mask")))
         check.finite_scores(self._scored(x, args), self.name)
+        scale, unit, whole = self._near(x, scale, mask, args)
         offset = map_floating(lambda leaf: jnp.zeros(jnp.shape(leaf), wide_dtype(jnp.result_type(leaf))), x)
         offset = [leaf for leaf, real in zip(jax.tree.leaves(offset), _floating(x), strict=True) if real]
 
         def objective(offset: list[Array], weight: Array, x: Pytree, *args: Any) -> tuple[Array, Array]:
             value = self._scored(self._point(x, offset, scale, mask), args)
-            short = jnp.maximum(self.threshold - value, 0.0)
+            short = jnp.maximum(self.threshold - value, 0.0) / whole
             return self._length(offset, mask) + weight * short, value
 
         slope = jax.value_and_grad(objective, has_aux=True)
@@ -78,7 +82,26 @@ class CounterfactualSearch(Function):
         nearer = self._shortened(x, offset, scale, mask, args)
         offset = jax.tree.map(lambda a, b: jnp.where(reached, a, b), nearer, last)
         found = self._point(x, offset, scale, mask)
-        return Counterfactual(found, self._scored(found, args), self._length(offset, mask), reached)
+        return Counterfactual(found, self._scored(found, args), unit * self._length(offset, mask), reached)
+
+    def _near(
+        self, x: Pytree, scale: list[Array], mask: list[Array], args: tuple[Any, ...]
+    ) -> tuple[list[Array], Array, Array]:
+        """The scale times the distance that the gradient at x lets expect, that distance, and what the score lacks.
+
+        In these units the way and what the score lacks are about one, so that a step of the optimiser is a small part
+        of the way, and neither of the two drowns the other.
+        """
+        zeros = [jnp.zeros_like(unit) for unit in scale]
+        value, slope = jax.value_and_grad(lambda offset: self._scored(self._point(x, offset, scale, mask), args))(zeros)
+        steep = jnp.stack([jnp.abs(part).max() for part in slope]).max()
+        if self.norm == "l2":
+            steep = jnp.sqrt(sum((jnp.square(part).sum() for part in slope), jnp.zeros(())))
+        short = self.threshold - value
+        whole = lax.stop_gradient(jnp.where(short > 0, short, 1.0))
+        distance = whole / jnp.where(steep > 0, steep, whole)
+        unit = lax.stop_gradient(jnp.clip(distance, 1 / FARTHEST, FARTHEST))
+        return [part * unit for part in scale], unit, whole
 
     def _scored(self, x: Pytree, args: tuple[Any, ...]) -> Array:
         value = jnp.asarray(check.scalar(self.score(x, *args), self.name))
@@ -176,7 +199,9 @@ def counterfactual(
     With `f` the margin of another class and the threshold 0, x' is the least change for which the model would have
     answered that class. d is the L1 distance (few values change) or the Euclidean one, in units of `scale`. The search
     minimises d + weight * max(threshold - f(x'), 0) by gradients; the weight grows below the threshold and falls above
-    it, the best point found is kept, and the way to it is bisected at the end. It finds a local minimum.
+    it, the best point found is kept, and the way to it is bisected at the end. Steps are in units of the distance that
+    the gradient at x lets expect (at most 32 of `scale`). It finds a local minimum; of a linear score that is the
+    nearest point, |threshold - f(x)| over the dual norm of the weights, to 0.2 % (l2) and 3 % (l1) within that range.
 
     Args:
         f: A score, `f(x, *args) -> scalar`, such as `jaxplain.margin(apply, params)`, called with the other class.

@@ -30,6 +30,7 @@ class GuidedIntegratedGradients(Perturbing):
         key, x, args = self.take(*inputs)
         check.differentiable(x, self.name)
         start = self.absent(key, x)
+        check.finite_score(self.score, x, args, self.name)
         leaves, structure = jax.tree.flatten(x)
         moving = [check.is_floating(leaf) for leaf in leaves]
 
@@ -53,6 +54,7 @@ class GuidedIntegratedGradients(Perturbing):
             return flat(value_and_gradient(self.score, unflat(point), *args, name=self.name)[1])
 
         attribution = self._walk(slope, flat(x), flat(start))
+        check.finite_scores(attribution, self.name)
         zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), jnp.float32), x)
         spread = unflat(attribution)
         merged = jax.tree.map(lambda leaf, a, z: a if check.is_floating(leaf) else z, x, spread, zeros)

@@ -31,6 +31,8 @@ class IntegratedHessians(Perturbing):
         key, x, args = self.take(*inputs)
         check.differentiable(x, self.name)
         start = self.absent(key, x)
+        check.finite_score(self.score, x, args, self.name)
+        check.finite_score(self.score, start, args, self.name)
         leaves, structure = jax.tree.flatten(x)
         moving = [check.is_floating(leaf) for leaf in leaves]
         floating = [jnp.asarray(leaf) for leaf, move in zip(leaves, moving, strict=True) if move]

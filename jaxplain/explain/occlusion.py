@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline import as_baseline
@@ -187,12 +188,13 @@ def _static_lengths(value: Any, name: str, argument: str) -> Any:
     """Lengths as static leaves: an integer or a tuple of integers, or a pytree of those."""
 
     def lengths(leaf: Any) -> bool:
-        return isinstance(leaf, int) or (isinstance(leaf, tuple | list) and all(isinstance(v, int) for v in leaf))
+        whole = int | np.integer
+        return isinstance(leaf, whole) or (isinstance(leaf, tuple | list) and all(isinstance(v, whole) for v in leaf))
 
     def fixed(leaf: Any) -> Static:
         if not lengths(leaf):
             raise TypeError(f"{name}: `{argument}` has to hold whole numbers, not {leaf!r}.")
-        if isinstance(leaf, int):
+        if isinstance(leaf, int | np.integer):
             return Static(check.count(leaf, name, argument))
         return Static(tuple(check.count(v, name, argument) for v in leaf))
 

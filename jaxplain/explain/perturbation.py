@@ -32,7 +32,7 @@ class Perturbing(Function):
 
     def take(self, *inputs: Any) -> tuple[Any, Pytree, tuple[Any, ...]]:
         """Split a call's arguments into (key or None, x, args)."""
-        return (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
+        return check.divided(inputs, self.name, self.needs_key)
 
     def scored(self, x: Pytree, args: tuple[Any, ...]) -> Array:
         """The score of one input, in float32 or wider."""
@@ -48,7 +48,7 @@ class Perturbing(Function):
 
     def check_call(self, x: Pytree, *args: Any) -> None:
         """Warn of a concrete batch of which every example is its own baseline."""
-        if self.needs_key or not all(check.is_concrete(leaf) for leaf in jax.tree.leaves(self.baseline)):
+        if needs_key(self.baseline) or not all(check.is_concrete(leaf) for leaf in jax.tree.leaves(self.baseline)):
             return
         check.unequal(x, jax.vmap(lambda one: resolve(self.baseline, one, name=self.name))(x), self.name)
 
@@ -122,8 +122,10 @@ def feature_ablation(
 ) -> FeatureAblation:
     """How far the score falls when a feature is replaced by its baseline: a_g = f(x) - f(x with b in g).
 
-    Every value of a feature gets the feature's whole drop, so that groups of any size compare. Of an additive score,
-    a_g is the difference of the feature's own term; of scores with interactions the drops do not add up to anything.
+    Every value of a feature gets the feature's whole drop, as in captum, so that groups of any size compare. (Shapley
+    values divide a feature's value over its values instead, because theirs add up to f(x) - f(b): multiply them by the
+    group's size to compare.) Of an additive score, a_g is the difference of the feature's own term; of scores with
+    interactions the drops do not add up to anything.
 
     Args:
         f: A score, `f(x, *args) -> scalar`.
@@ -180,13 +182,13 @@ class FeaturePermutation(Function):
 
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where rows are drawn."""
-        key: Any = inputs[0] if self.needs_key else None
-        x, *args = inputs[1:] if self.needs_key else inputs
+        key, x, args = check.divided(inputs, self.name, self.needs_key)
         check.arrays(x, self.name)
         if not is_background(self.data, x):
             check.background(self.data, x, self.name)
         parts = features(x, Groups(self.groups, self.count), self.name)
         check.finite(x, self.name)
+        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.data, self.name, "data")
         total = check.batch_length(self.data, self.name)
         chosen = jnp.arange(total)
         if self.samples is not None:
@@ -226,9 +228,9 @@ def feature_permutation(
 ) -> FeaturePermutation:
     """How far the score falls when a feature is taken from other examples, on average.
 
-    a_g = f(x) - mean over rows r of f(x with r's values in g). All values of a group come from the same row, so that
-    what belongs together stays plausible. With `samples` the rows are drawn without replacement, the same for all
-    features of an example.
+    a_g = f(x) - mean over rows r of f(x with r's values in g), and every value of g gets it whole, as in
+    `feature_ablation`. All values of a group come from the same row, so that what belongs together stays plausible.
+    With `samples` the rows are drawn without replacement, the same for all features of an example.
 
     Args:
         f: A score, `f(x, *args) -> scalar`.

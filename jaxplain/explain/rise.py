@@ -31,8 +31,9 @@ class Rise(Perturbing):
         """Always: the masks are drawn from the key."""
         return True
 
-    def __call__(self, key: Array, x: Pytree, *args: Any) -> Pytree:
-        """Explain one example: an attribution of x's structure and dtypes."""
+    def __call__(self, *inputs: Any) -> Pytree:
+        """Explain one example, `e(key, x, *args)`: an attribution of x's structure and dtypes."""
+        key, x, args = self.take(*inputs)
         check.replaceable(x, self.name)
         parts = None if self.groups is None else features(x, Groups(self.groups, self.count), self.name)
         absent = self.absent(jax.random.fold_in(key, 1), x)

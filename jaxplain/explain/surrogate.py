@@ -35,8 +35,9 @@ class Lime(Coalitional):
         """Always: masks are drawn from the key."""
         return True
 
-    def __call__(self, key: Array, x: Pytree, *args: Any) -> Pytree:
-        """Explain one example: the coefficients, as an attribution of x's structure and dtypes."""
+    def __call__(self, *inputs: Any) -> Pytree:
+        """Explain one example, `e(key, x, *args)`: the coefficients, as an attribution of x's structure and dtypes."""
+        key, x, args = check.divided(inputs, self.name, True)
         game = self.game(x, args, jax.random.fold_in(key, 1))
         free = check.is_concrete(self.penalty) and float(self.penalty) == 0
         if free and self.samples <= game.n:

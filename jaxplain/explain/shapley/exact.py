@@ -52,8 +52,8 @@ class ShapleyValues(Coalitional):
 
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
-        key, (x, *args) = (inputs[0], inputs[1:]) if self.needs_key else (None, inputs)
-        game = self.game(x, tuple(args), key)
+        key, x, args = check.divided(inputs, self.name, self.needs_key)
+        game = self.game(x, args, key)
         few_enough(game.n, self.name)
         return game.finite(game.attribution(exact(all_values(game), game.n)))
 
@@ -81,7 +81,8 @@ def shapley_values(
     the input whose features outside S are replaced by the baseline, or the mean of those scores over a background set.
     So sum_i phi_i = f(x) - f(baseline), with the background's mean score for f(baseline). A feature's value is divided
     evenly over its values, so that sums over a feature, and over everything, are right: with the default features of
-    `[H, W, C]` the sum over channels is the pixel's Shapley value.
+    `[H, W, C]` the sum over channels is the pixel's Shapley value. (captum repeats a group's value at each of its
+    places, as `feature_ablation` does here; multiply by the group's size to compare.)
 
     Args:
         f: A score, `f(x, *args) -> scalar`.
@@ -123,8 +124,8 @@ class ShapleyInteractions(Coalitional):
 
     def __call__(self, *inputs: Any) -> Array:
         """Explain one example: a symmetric matrix `[n, n]`."""
-        key, (x, *args) = (inputs[0], inputs[1:]) if self.needs_key else (None, inputs)
-        game = self.game(x, tuple(args), key)
+        key, x, args = check.divided(inputs, self.name, self.needs_key)
+        game = self.game(x, args, key)
         few_enough(game.n, self.name, PAIRS)
         values, n = all_values(game), game.n
         phi = exact(values, n)

@@ -111,8 +111,9 @@ class KernelShap(Coalitional):
         """Always: coalitions are drawn from the key."""
         return True
 
-    def __call__(self, key: Array, x: Pytree, *args: Any) -> Pytree:
-        """Explain one example: an attribution of x's structure and dtypes."""
+    def __call__(self, *inputs: Any) -> Pytree:
+        """Explain one example, `e(key, x, *args)`: an attribution of x's structure and dtypes."""
+        key, x, args = check.divided(inputs, self.name, True)
         game = self.game(x, args, jax.random.fold_in(key, 1))
         n = game.n
         if 2**n - 2 <= self.samples:  # the regression on all coalitions has the Shapley values as its solution
@@ -185,7 +186,7 @@ def kernel_shap(
     covers them (single features always), and random coalitions stand for the sizes left, each size getting its share
     of the kernel. The constraint is eliminated, so the sum is exact, and the regression is solved on the device. Where
     the 2^n coalitions fit in `samples` the values are those of `shapley_values`; else they are consistent, with a bias
-    that falls as 1 / samples.
+    that falls as 1 / samples. Values of features are divided evenly over their values, as in `shapley_values`.
 
     Args:
         f: As in `shapley_values`.

@@ -41,10 +41,10 @@ class OwenValues(Coalitional):
 
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where something is drawn."""
-        key, (x, *args) = (inputs[0], inputs[1:]) if self.needs_key else (None, inputs)
+        key, x, args = check.divided(inputs, self.name, self.needs_key)
         given, unions = self._features(x)
         draw = None if key is None else jax.random.fold_in(key, 1)
-        game = Game(self, x, tuple(args), draw, given)
+        game = Game(self, x, args, draw, given)
         if self.samples is None or key is None:
             return game.finite(game.attribution(_exact(game, unions, self.name)))
         moments = pair_moments(game, lambda k: _ranks(k, unions), jax.random.fold_in(key, 0), self.samples)

@@ -43,8 +43,9 @@ class ShapleySampling(Coalitional):
         """Always: orders are drawn from the key."""
         return True
 
-    def __call__(self, key: Array, x: Pytree, *args: Any) -> Any:
-        """Explain one example: an attribution, or a `ShapleyEstimate`."""
+    def __call__(self, *inputs: Any) -> Any:
+        """Explain one example, `e(key, x, *args)`: an attribution, or a `ShapleyEstimate`."""
+        key, x, args = check.divided(inputs, self.name, True)
         game = self.game(x, args, jax.random.fold_in(key, 1))
         draw = jax.random.fold_in(key, 0)
         moments = pair_moments(game, lambda key: random_ranks(key, game.n, game.present()), draw, self.samples)
