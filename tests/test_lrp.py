@@ -301,3 +301,23 @@ def test_bad_rules_are_refused():
         jaxplain.relevance_balance(f)
     with pytest.raises(ValueError, match="one number"):
         jaxplain.lrp(lambda x: x, relevance.epsilon())(X)
+
+
+def test_complex_numbers_stop_no_relevance_in_silence():
+    """A transform to frequencies inside the model is an error that names it, unless the model ends relevance itself."""
+    x, weight = (jax.random.normal(jax.random.key(k), shape) for k, shape in ((0, (16,)), (1, (9, 3))))
+
+    def through(weight, x):
+        with jax.named_scope("spectrum"):
+            return jax.nn.relu(jnp.abs(jnp.fft.rfft(x))) @ weight
+
+    def beside(weight, x):
+        scale = jax.lax.stop_gradient(jnp.abs(jnp.fft.rfft(x)).sum())
+        loudest = jnp.argmax(jnp.abs(jnp.fft.rfft(x)))
+        return jax.nn.relu(x[:, :9]) @ weight * scale + 0.0 * loudest
+
+    lrp = functools.partial(jaxplain.lrp, rule=relevance.epsilon)
+    for make in (lrp, jaxplain.deep_lift, jaxplain.guided_backprop):
+        with pytest.raises(ValueError, match=r"no rule for 'fft'.* in 'spectrum'.*complex numbers.*split"):
+            make(jaxplain.logit(through, weight))(x, 1)
+        assert float(jnp.abs(make(jaxplain.logit(beside, weight))(x, 1)).sum()) > 0

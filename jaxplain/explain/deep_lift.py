@@ -13,7 +13,7 @@ from jaxplain.baseline import as_baseline, is_background, resolve
 from jaxplain.explain.backward import Backward
 from jaxplain.explain.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
 from jaxplain.explain.reveal_cancel import revealed
-from jaxplain.program.flat import Value, widened
+from jaxplain.program.flat import widened
 from jaxplain.program.function import as_function, needs_key, setting
 from jaxplain.program.loop import chunked_sum
 from jaxplain.program.nodes import Graph, Node
@@ -44,7 +44,7 @@ class DeepLift(Backward):
         chosen = revealed(opened.graph) if self.rule == "reveal_cancel" else {}
         self._choose(opened.graph, chosen, missing)
         if missing:
-            example = "Relevance cannot flow through complex numbers." if missing[0].kind == "plain" else (
+            example = (
                 f"Give one by the operation's name, as in {self.name}(f, ..., rules={{{missing[0].name!r}: rule}}): a "
                 "jaxplain.program.rewrite.Rule, or 'linear' for an operation that is linear in what is explained."
             )
@@ -55,8 +55,6 @@ class DeepLift(Backward):
         given = dict(zip(self.operations, self.given, strict=True))
         for node in graph.nodes:
             if node.kind == "plain":
-                lost = any(value in graph.active for value in node.fixed) and any(map(_is_complex, node.outputs))
-                missing.extend([node] if lost else [])
                 continue
             for inner in node.inner:
                 self._choose(inner, chosen, missing)
@@ -86,10 +84,6 @@ class DeepLift(Backward):
             if check.is_floating(a)
         ]
         return [m * (a - b) for m, (a, b) in zip(multipliers, pairs, strict=True)]
-
-
-def _is_complex(value: Value) -> bool:
-    return value.dtype is not None and bool(jnp.issubdtype(value.dtype, jnp.complexfloating))
 
 
 def _rule(node: Node, varies: bool) -> Rule | None:

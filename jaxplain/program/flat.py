@@ -50,6 +50,11 @@ class Value:
         """Whether relevance can flow through it."""
         return self.dtype is not None and bool(jnp.issubdtype(self.dtype, jnp.floating))
 
+    @property
+    def is_complex(self) -> bool:
+        """Whether it holds complex numbers, through which relevance cannot flow."""
+        return self.dtype is not None and bool(jnp.issubdtype(self.dtype, jnp.complexfloating))
+
 
 class Step:
     """One equation between values; `path` is the module or scope that it belongs to."""

@@ -185,13 +185,21 @@ class _Building:
     def _reaching(self) -> list[Node]:
         """The nodes, plain where no relevance can arrive: what feeds a `stop_gradient` alone."""
         reached, nodes = set(self.flat.outputs), list[Node]()
+        flows = set(reached)  # what the outputs are computed from, through complex numbers too
         for node in reversed(self.nodes):
-            if node.kind != "plain" and not reached.intersection(node.outputs):
+            if flows.intersection(node.outputs) and not self._ends(node):
+                flows.update(node.active, node.fixed)
+            if node.kind != "plain" and not (flows if node.kind == "complex" else reached).intersection(node.outputs):
                 self.active.difference_update(node.outputs)
                 node = _plain(node)
             reached.update(node.active)
             nodes.append(node)
         return nodes[::-1]
+
+    def _ends(self, node: Node) -> bool:
+        """Whether relevance ends at a plain node by the model's or the caller's will."""
+        numbers = any(value.is_floating or value.is_complex for value in node.outputs)
+        return node.kind == "plain" and (node.name == "stop_gradient" or not numbers or self.stops(node))
 
     def _used_outside(self, step: Step, group: Group) -> bool:
         users = [user for value in step.results for user in self.facts.uses.get(value, ())]
@@ -209,8 +217,8 @@ class _Building:
             return
         active = [v for v in dict.fromkeys(step.operands) if v in self.active]
         kind, name = _kind(step, active, self.facts) if active else ("plain", step.name)
-        if not any(value.is_floating for value in step.results):
-            kind = "plain"
+        if kind != "plain" and not any(value.is_floating for value in step.results):
+            kind = "complex" if any(value.is_complex for value in step.results) else "plain"
         self._add(kind, name, [step], active if kind != "plain" else [], step.results)
 
     def _add(

@@ -126,6 +126,7 @@ def open_score(
 
     Raises:
         TypeError: `x` has neither floating-point leaves nor tokens.
+        ValueError: Relevance would have to flow through complex numbers.
     """
     x = jax.tree.map(jnp.asarray, x)
     view = look(f, (x, *args), name)
@@ -142,6 +143,13 @@ def open_score(
         found = run(build(before, [False] * len(before.inputs)), [arguments], {}, {})
         arguments = [*arguments, *found[0]]
     graph = build(flat, [place in moving for place in range(len(flat.inputs))], stops=stops, opaque=opaque)
+    if lost := [node for node in graph.walk() if node.kind == "complex"]:
+        raise without_rule(
+            name,
+            lost,
+            "Relevance cannot flow through complex numbers. Explain what comes after them: `body, head = "
+            "jaxplain.split(f, path)` cuts the model there; or use a gradient method.",
+        )
     return Opened(view, graph, arguments, moving, lookups)
 
 
