@@ -1,31 +1,32 @@
 """Activation maximization: many units of one layer in one call against one call for each, and against Lucent.
 
-First it is proved that units together and units alone give the same images, and (with torch and torch-lucent installed)
-that both libraries evaluate the same network. Then the time of 100 units of one layer in one compiled call is printed
-beside that of 100 calls (expected below half), and for 32 units time and final activation beside Lucent's, which
-optimises one unit after another (expected at least three times the time, with no higher activation), and beside Lucent
-with the 32 units put into one batch by hand. Same weights, same number of steps, Fourier images, Adam with a step of
-0.05 and shifts of up to two pixels in all. Lucent's own jitter(d) shifts one way, by 0 to d - 1, and between four-pixel
-grids of pooling it comes back to no shift more often; so it is given the same shifts as a transform of its own. Compile
-time is apart; medians of interleaved rounds.
+It is proved that units together and units alone give the same images, and (with torch and torch-lucent installed) that
+both libraries evaluate the same network; the activations that both reach are printed. Expected: 100 units of a layer in
+one call in less than half the time of 100 calls; 32 units at least three times faster than Lucent, which optimises one
+after another, with no lower activation. Lucent with the 32 units put into one batch by hand is timed too. Same weights,
+same number of steps, Fourier images, Adam with a step of 0.05 and shifts of up to two pixels in all. Lucent's own
+jitter(d) shifts one way, by 0 to d - 1, and within four-pixel grids of pooling more often by nothing; so
+it is given the same shifts as a transform of its own.
 
-    python bench/activation.py [--quick] [--units N] [--steps N]
+    python bench/activation.py [--quick]
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import time
+import functools
+import pathlib
+import sys
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))  # as a script, too
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from bench.harness import OTHER, OURS, PEER, Case, Program, installed, script
 from jaxplain import activation_maximization, image, objective, transform
 
 WIDTHS, SIZE, SHIFT = (8, 16, 128), 28, 2
@@ -49,25 +50,20 @@ def network(kernels: list[Any], x: Any) -> Any:
     return x[0]
 
 
-def timed(run: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    result = jax.block_until_ready(run())
-    return time.perf_counter() - start, result
-
-
-def together_and_alone(e: Any, units: int, calls: int, rounds: int) -> None:
+def together_and_alone(e: Any, units: int, calls: int) -> Case:
     """Units in one call against a call for each; of the calls a part is timed, for all take the same time."""
     run = jax.vmap(e, (None, 0))
-    compile_many, found = timed(lambda: run(KEY, jnp.arange(units)))
-    compile_one, alone = timed(lambda: e(KEY, 0))
-    np.testing.assert_allclose(alone.image, found.image[0], atol=1e-4)
-    many, single = [], []
-    for _ in range(rounds):
-        single.append(timed(lambda: [e(KEY, unit) for unit in range(calls)])[0] * units / calls)
-        many.append(timed(lambda: run(KEY, jnp.arange(units)))[0])
-    one, other = statistics.median(many), statistics.median(single)
-    print(f"{units} units in one call {one:.2f} s (first {compile_many:.1f} s), in {units} calls {other:.2f} s (first")
-    print(f"  {compile_one:.1f} s; {calls} of them timed): ratio {one / other:.2f} (below 0.5: {one < 0.5 * other})")
+
+    def prove() -> str:
+        alone, found = e(KEY, 0), run(KEY, jnp.arange(units))
+        np.testing.assert_allclose(alone.image, found.image[0], atol=1e-4)
+        return f"a unit alone and among {units}: equal to {float(jnp.abs(alone.image - found.image[0]).max()):.0e}"
+
+    programs = [
+        Program("one call", lambda: run(KEY, jnp.arange(units)), OURS, None),
+        Program("a call for each", lambda: [e(KEY, k) for k in range(calls)], result=None, scale=units / calls, most=5),
+    ]
+    return Case(f"{units} units of a layer", programs, 1e-4, units, prove, {"a call for each": 0.5})
 
 
 def torch_network(kernels: list[np.ndarray]) -> Any:
@@ -84,66 +80,68 @@ def torch_network(kernels: list[np.ndarray]) -> Any:
     return nn.Sequential(OrderedDict(parts)).eval()
 
 
-def against_lucent(e: Any, kernels: list[np.ndarray], units: int, steps: int, rounds: int) -> None:
-    try:
+class Lucent:
+    """Lucent on the same network."""
+
+    def __init__(self, kernels: list[np.ndarray], steps: int) -> None:
         import torch
-        from lucent.optvis import objectives, param, render
-    except ImportError as error:
-        print(f"Lucent is left out: {error}. Install torch and torch-lucent.")
-        return
-    net, layer, shifts = torch_network(kernels), f"conv{len(kernels) - 1}", np.random.default_rng(2)
-    x = np.random.default_rng(1).uniform(size=(SIZE, SIZE, 3)).astype(np.float32)
-    theirs = net(torch.tensor(x.transpose(2, 0, 1)[None])).detach().numpy()[0].transpose(1, 2, 0)
-    np.testing.assert_allclose(network(kernels, x), theirs, rtol=1e-3, atol=1e-3)
 
-    def shift(x: Any) -> Any:
-        return torch.roll(x, tuple(shifts.integers(-SHIFT, SHIFT + 1, 2)), (2, 3))
+        self.torch, self.steps, self.kernels = torch, steps, kernels
+        self.net, self.layer = torch_network(kernels), f"conv{len(kernels) - 1}"
+        self.shifts = np.random.default_rng(2)
 
-    def lucent(goal: Any, batch: int) -> np.ndarray:
-        settings = {"transforms": [shift], "thresholds": (steps,), "preprocess": False, "progress": False}
-        torch.manual_seed(0)
-        images = lambda: param.image(SIZE, batch=batch, decorrelate=False)  # noqa: E731
-        return render.render_vis(net, goal, images, **settings, fixed_image_size=SIZE, show_image=False)[-1]
+    def same_network(self) -> None:
+        x = np.random.default_rng(1).uniform(size=(SIZE, SIZE, 3)).astype(np.float32)
+        theirs = self.net(self.torch.tensor(x.transpose(2, 0, 1)[None])).detach().numpy()[0].transpose(1, 2, 0)
+        np.testing.assert_allclose(network(self.kernels, x), theirs, rtol=1e-3, atol=1e-3)
 
-    def reached(images: np.ndarray) -> np.ndarray:
-        value = net(torch.tensor(np.asarray(images).transpose(0, 3, 1, 2).copy())).mean((2, 3)).detach().numpy()
-        return value[np.arange(len(images)), np.arange(len(images))]
+    def shift(self, x: Any) -> Any:
+        return self.torch.roll(x, tuple(self.shifts.integers(-SHIFT, SHIFT + 1, 2)), (2, 3))
 
-    def one_by_one() -> np.ndarray:
-        return np.concatenate([lucent(f"{layer}:{unit}", 1) for unit in range(units)])
+    def images(self, goal: Any, batch: int) -> np.ndarray:
+        from lucent.optvis import param, render
 
-    def batched() -> np.ndarray:
-        goals = [objectives.channel(layer, unit, batch=unit) for unit in range(units)]
-        return lucent(sum(goals[1:], goals[0]), units)
+        settings = {"transforms": [self.shift], "thresholds": (self.steps,), "preprocess": False, "progress": False}
+        self.torch.manual_seed(0)
+        start = lambda: param.image(SIZE, batch=batch, decorrelate=False)  # noqa: E731
+        return render.render_vis(self.net, goal, start, **settings, fixed_image_size=SIZE, show_image=False)[-1]
 
-    runs = {
-        "jaxplain, one call": lambda: jax.vmap(e, (None, 0))(KEY, jnp.arange(units)).image,
-        "Lucent, one by one": one_by_one,
-        "Lucent, batched by hand": batched,
-    }
-    first = {name: timed(run)[0] for name, run in runs.items()}
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    images: dict[str, np.ndarray] = {}
-    for _ in range(rounds):
-        for name, run in runs.items():
-            seconds, images[name] = timed(run)
-            times[name].append(seconds)
-    ours = statistics.median(times["jaxplain, one call"])
-    print(f"\n{units} units, {steps} steps{'':18s}{'first':>9s}{'a unit':>12s}{'against ours':>14s}{'activation':>12s}")
-    for name, values in times.items():
-        median, mean = statistics.median(values), reached(images[name]).mean()
-        line = f"{first[name]:7.2f} s{1e3 * median / units:9.1f} ms{median / ours:13.2f}x{mean:12.3f}"
-        print(f"{name:34s}{line}")
+    def one_by_one(self, units: int) -> np.ndarray:
+        return np.concatenate([self.images(f"{self.layer}:{unit}", 1) for unit in range(units)])
+
+    def batched(self, units: int) -> np.ndarray:
+        from lucent.optvis import objectives
+
+        goals = [objectives.channel(self.layer, unit, batch=unit) for unit in range(units)]
+        return self.images(sum(goals[1:], goals[0]), units)
+
+    def reached(self, images: Any) -> float:
+        """Mean activation of each unit by its image."""
+        values = self.net(self.torch.tensor(np.asarray(images).transpose(0, 3, 1, 2).copy())).mean((2, 3))
+        return float(values.detach().numpy()[np.arange(len(images)), np.arange(len(images))].mean())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Time activation maximization.")
-    parser.add_argument("--quick", action="store_true", help="fewer units, steps and rounds")
-    parser.add_argument("--units", type=int, help="units of the comparison with Lucent")
-    parser.add_argument("--steps", type=int, help="steps of each optimisation")
-    options = parser.parse_args()
-    steps, rounds = options.steps or (16 if options.quick else 64), 1 if options.quick else 3
-    kernels = weights()
+def against_lucent(e: Any, kernels: list[np.ndarray], units: int, steps: int) -> Case:
+    own = lambda: jax.vmap(e, (None, 0))(KEY, jnp.arange(units)).image  # noqa: E731
+    name, programs = f"{units} units, {steps} steps", [Program("one call", own, OURS, None)]
+    if not (installed("torch") and installed("lucent")):
+        return Case(name, programs, examples=units)
+    peer = Lucent(kernels, steps)
+    programs += [
+        Program("Lucent, one by one", functools.partial(peer.one_by_one, units), PEER, None, most=3),
+        Program("Lucent, batched by hand", functools.partial(peer.batched, units), OTHER, None, most=3),
+    ]
+
+    def prove() -> str:
+        peer.same_network()
+        found = {program.name: peer.reached(program.run()) for program in programs}
+        return "activation reached: " + ", ".join(f"{name} {value:.3f}" for name, value in found.items())
+
+    return Case(name, programs, examples=units, prove=prove, targets={PEER: 1 / 3})
+
+
+def cases(quick: bool) -> list[Case]:
+    steps, kernels = 16 if quick else 64, weights()
     f = jax.tree_util.Partial(network, kernels)
     e = activation_maximization(
         objective.channel(f, f"conv_{len(kernels) - 1}"),
@@ -151,9 +149,8 @@ def main() -> None:
         transforms=(transform.jitter(SHIFT),),
         steps=steps,
     )
-    together_and_alone(e, 100, 5 if options.quick else 20, rounds)
-    against_lucent(e, kernels, options.units or (8 if options.quick else 32), steps, rounds)
+    return [together_and_alone(e, 100, 5 if quick else 20), against_lucent(e, kernels, 8 if quick else 32, steps)]
 
 
 if __name__ == "__main__":
-    main()
+    script("activation", cases, __doc__ or "")
