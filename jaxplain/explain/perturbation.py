@@ -7,13 +7,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import as_baseline, is_background, resolve
 from jaxplain.features import Features, Groups, as_groups, features
 from jaxplain.program.differentiate import like
 from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import fold_range, map_range, wide_dtype
+from jaxplain.program.loop import map_range, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -194,21 +195,18 @@ class FeaturePermutation(Function):
         if self.samples is not None:
             chosen = jax.random.permutation(key, total)[: self.samples]
 
-        def with_row(number: Array, index: Array) -> Array:
-            row = jax.tree.map(lambda leaf: jnp.asarray(leaf)[chosen[index]], self.data)
-            return self._scored(replaced(x, row, of_feature(parts, number)), *args)
+        whole, slots = self._scored(x, *args), slots_of(parts, self.max_groups)
 
-        whole = self._scored(x, *args)
+        def with_row(sums: Array, index: Array) -> tuple[Array, None]:
+            row = jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], self.data)
 
-        def drop(number: Array) -> Array:
-            def fold(sum_: Array, index: Array, mask: Array) -> Array:
-                scores = jax.vmap(with_row, (None, 0))(number, index)
-                return sum_ + jnp.where(mask, whole - scores, 0).sum()
+            def score(number: Array) -> Array:
+                return self._scored(replaced(x, row, of_feature(parts, number)), *args)
 
-            return fold_range(fold, jnp.zeros((), whole.dtype), chosen.size, self.batch_size) / chosen.size
+            return sums + whole - map_range(score, slots, self.batch_size), None
 
-        at_once = max(1, self.batch_size // chosen.size)
-        drops = map_range(drop, slots_of(parts, self.max_groups), at_once)
+        # Rows outside, features inside: a row is looked up once, and not for every element that it replaces.
+        drops = lax.scan(with_row, jnp.zeros(slots, whole.dtype), chosen)[0] / chosen.size
         check.finite_scores(drops, self.name)
         return merged(spread(drops, parts), x)
 
