@@ -65,7 +65,7 @@ def score_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_size: int = 16,
+    batch_size: int = 4,
     batch_axis: int | str | None = "auto",
 ) -> MaskingMap:
     """Channels weighted by the score of the input seen through them; no gradients.
