@@ -82,7 +82,7 @@ def throughput(count: int, steps: int, most: int) -> Case:
 
 
 def cases(quick: bool) -> list[Case]:
-    return [throughput(1000 if quick else 10_000, 32, 3 if quick else 5)]
+    return [throughput(1000 if quick else 10_000, 32, 3)]
 
 
 class Synthetic:
