@@ -422,6 +422,14 @@ def test_gradient_methods_are_fast_under_a_plain_vmap(size):
     )
 
 
+def test_a_compiled_explanation_is_fast_whoever_traced_it_first():
+    """JAX keeps the program of an inner `jit`: what explain_batch leaves there is what a later call runs."""
+    f = jaxplain.logit(network, {"kernel": KERNEL, "bias": jnp.ones(5)})
+    e = jax.jit(jaxplain.integrated_gradients(f, steps=3))
+    jaxplain.explain_batch(e, IMAGE, jnp.array([0, 1]))
+    assert not slow(e, IMAGE[0], jnp.int32(0))
+
+
 def test_training_is_in_the_fast_layout():
     step = functools.partial(jaxplain.train.train_step, network)
     state = jaxplain.train.init(network, PARAMS, key=KEY)

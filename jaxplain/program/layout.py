@@ -8,7 +8,6 @@ gradient of max pooling has no fast kernel at all. Both are written out here as 
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import math
 import weakref
@@ -58,9 +57,6 @@ _POOLINGS: dict[str, tuple[Any, float]] = {
 }
 
 Rule = Callable[..., Any]
-
-_REWRITTEN: contextvars.ContextVar[bool] = contextvars.ContextVar("jaxplain_rewritten", default=False)
-"""Whether what is being traced will be rewritten."""
 
 
 class FastLayout(Function):
@@ -134,15 +130,10 @@ def fast_layout(f: Callable[..., Any], *, platform: str | None = None) -> FastLa
 
 
 def traced_fast(f: Callable[..., Any]) -> Callable[..., Any]:
-    """`fast_layout(f)` where a call is being traced, and `f` where it is not: nothing is compiled for one call.
-
-    Inside of another `fast_layout` it is `f` too: that one rewrites the whole program, after `vmap` has merged batches.
-    """
+    """`fast_layout(f)` where a call is being traced, and `f` where it is not: nothing is compiled for one call."""
     quick = fast_layout(f)
 
     def call(*args: Any) -> Any:
-        if _REWRITTEN.get():
-            return f(*args)
         traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((quick, args)))
         return quick(*args) if traced else f(*args)
 
@@ -187,11 +178,7 @@ def _evaluated(structure: Any, held: list[Any], inputs: Any, platform: str) -> A
 
     if platform != "cpu":
         return frozen(held, inputs)
-    around = _REWRITTEN.set(True)
-    try:
-        program, outputs = trace(frozen, held, inputs)
-    finally:
-        _REWRITTEN.reset(around)
+    program, outputs = trace(frozen, held, inputs)
     return jax.tree.unflatten(outputs, _run(program, jax.tree.leaves((held, inputs)), {}))
 
 
