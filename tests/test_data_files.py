@@ -41,21 +41,24 @@ def test_idx_files_come_back_as_written(tmp_path, dtype, shape, pack):
     read[...] = 0  # writable, no view of the file's bytes
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "is truncated: it has 0 bytes"),
-        (idx(IMAGES)[:10], "is truncated in its header of 16 bytes"),
-        (idx(IMAGES)[:-1], r"is truncated: its header announces shape \(7, 3, 5\) of uint8, 105 bytes, but 104 follow"),
-        (idx(IMAGES) + b"\0", "is too long: .* but 106 follow"),
-        (b"\x89PNG and more", "starts with the bytes 89 50 4e 47, which is no IDX magic number"),
-        (bytes([0, 0, 0x0A, 1, 0, 0, 0, 0]), "starts with the bytes 00 00 0a 01"),
-        (bytes([0, 0, 8, 0]), "starts with the bytes 00 00 08 00, which is no IDX magic number"),
-        (gzip.compress(idx(IMAGES))[:40], "is a corrupt or truncated gzip file"),
-        (gzip.compress(idx(IMAGES))[:-6] + b"\0" * 6, "is a corrupt or truncated gzip file"),
-        (b"\x1f\x8b\x08\x00" + b"\xff" * 30, "is a corrupt or truncated gzip file"),
-    ],
-)
+BROKEN = {  # named: a packed file holds the time, and a test's name must be the same in every process
+    "empty": (b"", "is truncated: it has 0 bytes"),
+    "short header": (idx(IMAGES)[:10], "is truncated in its header of 16 bytes"),
+    "short": (
+        idx(IMAGES)[:-1],
+        r"is truncated: its header announces shape \(7, 3, 5\) of uint8, 105 bytes, but 104 follow",
+    ),
+    "long": (idx(IMAGES) + b"\0", "is too long: .* but 106 follow"),
+    "png": (b"\x89PNG and more", "starts with the bytes 89 50 4e 47, which is no IDX magic number"),
+    "unknown type": (bytes([0, 0, 0x0A, 1, 0, 0, 0, 0]), "starts with the bytes 00 00 0a 01"),
+    "no dimensions": (bytes([0, 0, 8, 0]), "starts with the bytes 00 00 08 00, which is no IDX magic number"),
+    "short gzip": (gzip.compress(idx(IMAGES))[:40], "is a corrupt or truncated gzip file"),
+    "gzip's sum": (gzip.compress(idx(IMAGES))[:-6] + b"\0" * 6, "is a corrupt or truncated gzip file"),
+    "gzip's header": (b"\x1f\x8b\x08\x00" + b"\xff" * 30, "is a corrupt or truncated gzip file"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BROKEN.values(), ids=BROKEN)
 def test_broken_idx_files_are_named(tmp_path, content, message):
     path = tmp_path / "t10k-images-idx3-ubyte"
     path.write_bytes(content)
