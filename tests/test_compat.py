@@ -146,3 +146,25 @@ def test_calls_are_built_anew_as_they_were():
     saved = equations(jax.checkpoint(jnp.sin, policy=policy, prevent_cse=False), X)["remat2"]
     again = equations(compat.rematerialized_like(saved, jnp.sin), X)["remat2"]
     assert (again.params["policy"], again.params["prevent_cse"]) == (policy, False)
+
+
+def calls(f, *args):
+    lines = jax.jit(f).lower(*args).compile().as_text().splitlines()
+    return sum(" call(" in line and 'inlineable="false"' in line for line in lines)
+
+
+@pytest.mark.parametrize("around", [lambda f: f, jax.vmap, lambda f: lambda x: lax.map(f, x)])
+def test_a_call_apart_is_one_in_the_compiled_program(around):
+    def twice(x):
+        return jnp.sin(x) + jax.jit(jnp.cos)(x)
+
+    x = jnp.ones((3, 2))
+    assert calls(around(twice), x) == 0
+    apart = around(compat.apart(lambda x: jnp.sin(x) + jnp.cos(x)))
+    assert calls(apart, x) == 1
+    np.testing.assert_allclose(apart(x), twice(x), rtol=1e-6)
+
+
+def test_a_call_apart_has_the_derivative_of_what_it_calls():
+    f = compat.apart(lambda x: jnp.sin(x) ** 2)
+    np.testing.assert_allclose(jax.vmap(jax.grad(f))(X), jnp.sin(2 * X), rtol=1e-5)

@@ -442,3 +442,26 @@ def test_training_is_in_the_fast_layout():
     assert not slow(run, PARAMS)
     quick, plain = jax.jit(step)(state, data)[0].params, step(state, data)[0].params
     close(quick, plain)
+
+
+@pytest.mark.parametrize("around", ["batch", "vmap", "loop"])
+def test_what_a_pooling_reads_is_computed_once(around):
+    """A stencil, its pooling, the windows' winners and where they scatter to are calls that nothing is merged into."""
+    kernel = jnp.ones((3, 3, 1, 4))
+
+    def gradient(image):
+        def score(image):
+            found = jax.nn.relu(convolve(image, kernel))
+            return jnp.square(max_pool(found, (2, 2))).sum()
+
+        return jax.grad(score)(image)
+
+    f = {"batch": gradient, "vmap": jax.vmap(gradient), "loop": lambda x: lax.map(gradient, x)}[around]
+    image = jax.random.normal(jax.random.key(0), (2, 8, 8, 1) if around == "batch" else (3, 2, 8, 8, 1))
+    compiled = jax.jit(fast_layout(f)).lower(image).compile().as_text()
+    called = [line for line in compiled.splitlines() if " call(" in line and 'inlineable="false"' in line]
+    assert sorted({name for line in called for name in CALLED if name in line}) == sorted(CALLED)
+    assert len(called) == len(CALLED)
+
+
+CALLED = ("_products", "pool", "_winners", "_scattered", "_shifts")

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.ad_checkpoint
+from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
 Equation = Any
@@ -241,6 +242,21 @@ def inner_operands(equation: Equation, position: int) -> list[Any]:
         _, first, _, second, carry = while_parts(equation, operands)
         return [*(second if position == 0 else first), *carry]  # in the order of names, the body comes first
     return operands[1:] if equation.primitive.name == "cond" else operands
+
+
+def apart(f: Callable[..., Any]) -> Callable[..., Any]:
+    """`f` as a call that the compiler leaves one: what is computed before and after it is not merged into it.
+
+    A barrier does not do this: XLA's CPU backend drops barriers before it merges loops over elements. Write `f` without
+    jitted functions (`jnp.where` is one), since under `vmap` these would stay calls, too.
+    """
+    call = jax.jit(f)
+
+    def marked(*args: Any) -> Any:
+        with set_xla_metadata(inlineable="false"):
+            return call(*args)
+
+    return marked
 
 
 def jitted_like(equation: Equation, f: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxplain.program.compat import Equation, dtype_of, known_parameters, shape_of
+from jaxplain.program.compat import Equation, apart, dtype_of, known_parameters, shape_of
 from jaxplain.program.stand_in import stand_in
 from jaxplain.types import Array
 
@@ -87,7 +87,8 @@ def _channels_last(image: Array, kernel: Array, **parameters: Any) -> Array:
     form = _written_out(window, (inputs, outputs), image.shape[-1], parameters)
     if form is not None:
         plain = functools.partial(_library, **parameters)
-        return stand_in(functools.partial(form, **parameters), plain)(image, kernel)
+        # Apart: else XLA computes the sum again in everything that reads it, in a ReLU's derivative for one.
+        return stand_in(apart(functools.partial(form, **parameters)), plain)(image, kernel)
     if parameters["feature_group_count"] * parameters["batch_group_count"] > 1:
         return _by_groups(image, kernel, **parameters)
     if len(window) == 1:
@@ -125,7 +126,8 @@ def _products(image: Array, kernel: Array, **parameters: Any) -> Array:
         piece = lax.slice(padded, start, end, strides).astype(wide)
         weights = kernel[offset].astype(wide).reshape(inputs, *(1,) * (image.ndim - 1), outputs)
         if groups > 1:
-            total += jnp.repeat(piece, outputs // groups, axis=-1) * weights[0]
+            each = jnp.broadcast_to(piece[..., None], (*piece.shape, outputs // groups))
+            total += each.reshape(*piece.shape[:-1], outputs) * weights[0]
             continue
         for channel in range(inputs):
             total += lax.slice_in_dim(piece, channel, channel + 1, axis=-1) * weights[channel]
