@@ -112,6 +112,7 @@ LAYERS = {
     "dense": (lambda x: (x @ W + SHIFT) * SCALE, (3,)),
     "batch": (lambda x: (x @ W - SHIFT[None]) / SCALE[None] + 1, (2, 3)),
     "shift first": (lambda x: SHIFT[None] - x @ W * 2, (2, 3)),
+    "subtracted": (lambda x: SHIFT[None] - (x @ W + 1), (2, 3)),
     "weights on the left": (lambda x: jnp.einsum("io,bi->bo", W, x) * SCALE[None] + SHIFT[None], (2, 3)),
     "transposed": (lambda x: jnp.einsum("bi,io->ob", x, W) * SCALE[:, None] + SHIFT[:, None], (2, 3)),
     "heads": (

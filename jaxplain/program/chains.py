@@ -163,7 +163,7 @@ def layer_of(node: Any, fixed: Sequence[Any]) -> Layer:
                 (result,) = step.evaluate([result])
         return result
 
-    if any(step.name in _SCALES for step in node.steps[1:]):
+    if any(step.name in (*_SCALES, "sub") for step in node.steps[1:]):  # c - W x has the weights -W
         weight = weight * _scale(node, known)
     bias = _follow(node.steps[1:], jnp.zeros(first.results[0].shape, zeros.dtype), known)
     return Layer(linear, weight, bias)
