@@ -13,6 +13,7 @@ import pytest
 from networks import inputs, weights
 
 import jaxplain
+from jaxplain.explain.multipliers import Rescale
 from jaxplain.models import mlp, resnet, transformer
 
 RULES = ("rescale", "reveal_cancel")
@@ -143,6 +144,97 @@ def test_reveal_cancel_sees_both_sides_of_a_minimum():
     np.testing.assert_allclose(jaxplain.deep_lift(layer)(x), [0.0, 1.0], atol=1e-6)
 
 
+WRITTEN = {  # max(p - q, 0) with what comes between the sum and the nonlinearity
+    "product": lambda x: jax.nn.relu(x @ jnp.array([1.0, -1.0])),
+    "two products": lambda x: jax.nn.relu(x[:1] @ jnp.ones(1) - x[1:] @ jnp.ones(1)),
+    "difference": lambda x: jax.nn.relu(x[0] - x[1]),
+    "other sign": lambda x: jax.nn.relu(-(x[1] - x[0])),
+    "scaled": lambda x: jax.nn.relu((x @ jnp.array([1.0, -1.0])) * -2.0 / -2.0),
+    "added first": lambda x: jax.nn.relu(((x[1] - 3 * x[0]) + 2 * x[0]) / -1.0),
+    "shifted": lambda x: jax.nn.relu((3 - (x @ jnp.array([-1.0, 1.0]))) - 3),
+    "moved": lambda x: jax.nn.relu((x[None] @ jnp.array([[1.0, 0.0], [-1.0, 5.0]])).reshape(2, 1).T[0, 0]),
+    "halves": lambda x: (jax.nn.relu(jnp.broadcast_to((x @ jnp.array([0.5, -0.5]))[None], (2,))) * 1.0).sum(),
+    "summed": lambda x: jax.nn.relu((x * jnp.array([1.0, -1.0])).sum()),
+    "running sum": lambda x: jax.nn.relu(jnp.cumsum(x * jnp.array([1.0, -1.0]))[-1]),
+    "scattered": lambda x: jax.nn.relu(jnp.zeros(3).at[jnp.array([1, 1])].add(x * jnp.array([1.0, -1.0]))[1]),
+    "mean": lambda x: 2 * jax.nn.relu((x * jnp.array([1.0, -1.0])).mean()),
+    "split": lambda x: jax.nn.relu(jnp.split(x @ jnp.array([[1.0, 2.0], [-1.0, 1.0]]), 2)[0][0]),
+    "joined": lambda x: jax.nn.relu(jnp.concatenate([x[1:] - x[:1], x])[0] * -1.0),
+    "chosen": lambda x: jax.nn.relu(jnp.where(jnp.array([True, False]), (x[0] - x[1])[None], x)[0]),
+    "branch": lambda x: jax.nn.relu(jax.lax.cond(True, lambda x: x[0] - x[1], lambda x: x[1] - x[0], x)),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_parts_go_through_all_that_is_linear(name):
+    # As above: at (3, 1) from (0, 0) the rise 3 has the effect 5/2 and the fall -1 the effect -1/2.
+    e = jaxplain.deep_lift(WRITTEN[name], rule="reveal_cancel")
+    np.testing.assert_allclose(e(jnp.array([3.0, 1.0])), [2.5, -0.5], rtol=1e-6)
+
+
+def test_a_sum_of_layers_is_one_layer():
+    keys = jax.random.split(jax.random.key(1), 6)
+    w, u, b = (jax.random.normal(key, shape) for key, shape in zip(keys, [(4, 3), (3, 3), (3,)], strict=False))
+    x, start, out = (jax.random.normal(key, (n,)) for key, n in zip(keys[3:], (4, 4, 3), strict=True))
+    both = jnp.concatenate([w, u])
+
+    def hidden(x):  # with values of their own, which are the layer's second input
+        return jnp.tanh(x[:3] * 2)
+
+    forms = {
+        "one product": lambda x: jnp.tanh(jnp.concatenate([x, hidden(x)]) @ both + b) @ out,
+        "two products": lambda x: jnp.tanh(x @ w + hidden(x) @ u + b) @ out,
+        "biases apart": lambda x: jnp.tanh((x @ w + b / 2) + (hidden(x) @ u + b / 2)) @ out,
+        "a difference": lambda x: jnp.tanh(x @ w - (hidden(x) @ -u - b)) @ out,
+        "scaled": lambda x: jnp.tanh((x @ (w / s[None]) + hidden(x) @ (u / s[None])) * s + b) @ out,
+    }
+    s = jnp.array([0.5, -2.0, 3.0])
+    found = {k: jaxplain.deep_lift(f, baseline=start, rule="reveal_cancel")(x) for k, f in forms.items()}
+    for name, a in found.items():
+        np.testing.assert_allclose(a, found["one product"], atol=1e-5, err_msg=name)
+    rescaled = jaxplain.deep_lift(forms["one product"], baseline=start)(x)
+    assert float(jnp.abs(rescaled - found["one product"]).max()) > 0.01
+
+    # A residual sum is the layer with the identity beside the weights.
+    eye = jnp.eye(3)
+    residual = lambda x: jax.nn.relu(hidden(x) + x @ w) @ out  # noqa: E731
+    written = lambda x: jax.nn.relu(jnp.concatenate([hidden(x), x]) @ jnp.concatenate([eye, w])) @ out  # noqa: E731
+    one, two = (jaxplain.deep_lift(f, baseline=start, rule="reveal_cancel")(x) for f in (residual, written))
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_each_use_of_a_sum_has_its_multipliers():
+    w = jax.random.normal(jax.random.key(2), (4, 3))
+    uses = [lambda z: jax.nn.relu(z).sum(), lambda z: jnp.tanh(z).sum(), lambda z: 3 * z[1], lambda z: z[0] * z[2]]
+    x, start = jax.random.normal(jax.random.key(3), (2, 4))
+    each = [jaxplain.deep_lift(lambda x, u=u: u(x @ w), baseline=start, rule="reveal_cancel")(x) for u in uses]
+    together = jaxplain.deep_lift(lambda x: sum(u(x @ w) for u in uses), baseline=start, rule="reveal_cancel")
+    np.testing.assert_allclose(together(x), sum(each), atol=1e-5)
+
+
+def test_a_given_rule_stays():
+    f = WRITTEN["product"]
+    e = jaxplain.deep_lift(f, rule="reveal_cancel", rules={"relu": Rescale()})
+    np.testing.assert_allclose(e(jnp.array([3.0, 1.0])), [3.0, -1.0], rtol=1e-6)
+
+
+def test_gradients_through_revealed_parts():
+    def attribution(w, x, b):
+        return jaxplain.deep_lift(lambda x: jnp.tanh(x @ w), baseline=b, rule="reveal_cancel")(x)
+
+    def formula(w, x, b):  # w (x - b) is (+, -)
+        rise, fall = w * (x - b)
+        z0 = b @ w
+        up = 0.5 * (jnp.tanh(z0 + rise) - jnp.tanh(z0) + jnp.tanh(z0 + rise + fall) - jnp.tanh(z0 + fall))
+        down = 0.5 * (jnp.tanh(z0 + fall) - jnp.tanh(z0) + jnp.tanh(z0 + rise + fall) - jnp.tanh(z0 + rise))
+        return jnp.stack([up, down])
+
+    point = jnp.array([0.5, -0.7]), jnp.array([1.0, 1.5]), jnp.array([-0.5, 0.25])
+    for argument in range(3):
+        one, two = (jax.jacobian(g, argument)(*point) for g in (attribution, formula))
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
+
+
 def test_overlapping_windows_each_give_to_their_winner():
     # Windows of 3 at stride 2 over 5 values: the 3 in the middle wins both, and both rise from 0 (captum keeps one).
     def f(x):
@@ -267,7 +359,7 @@ def test_attributions_sum_to_the_difference(name):
     f, x = network(name)
     b = jax.random.normal(jax.random.key(8), x.shape[1:])
     score = jax.jit(jax.vmap(f, (0, None)))
-    for rule, baseline in (("rescale", 0.0), ("reveal_cancel" if name in ("pooled", "resnet") else "rescale", b)):
+    for rule, baseline in (("rescale", 0.0), ("reveal_cancel", b)):
         e = jaxplain.deep_lift(f, baseline=baseline, rule=rule)
         a = jaxplain.explain_batch(e, x, 1)
         difference = score(x, 1) - score(jnp.broadcast_to(baseline, x.shape), 1)
@@ -275,7 +367,8 @@ def test_attributions_sum_to_the_difference(name):
         assert float(jnp.abs(difference).max()) > 1e-3
 
 
-def test_a_loop_equals_its_unrolled_form():
+@pytest.mark.parametrize("rule", RULES)
+def test_a_loop_equals_its_unrolled_form(rule):
     f, x = network("recurrent")
     p = f.params["params"]
     cell = nn.OptimizedLSTMCell(5)
@@ -288,8 +381,36 @@ def test_a_loop_equals_its_unrolled_form():
 
     g = jaxplain.logit(unrolled, p)
     b = jax.random.normal(jax.random.key(8), x.shape[1:])
-    one, two = (jax.jit(jaxplain.deep_lift(h, baseline=b))(x[0], 2) for h in (f, g))
+    one, two = (jax.jit(jaxplain.deep_lift(h, baseline=b, rule=rule))(x[0], 2) for h in (f, g))
     np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_a_loop_carries_parts():
+    # h_t = h_{t-1} A + x_t B is summed over all turns before anything looks at it.
+    a, b = jnp.diag(jnp.array([0.5, -0.8])), jax.random.normal(jax.random.key(1), (3, 2))
+    x, start = jax.random.normal(jax.random.key(2), (2, 4, 3))
+
+    def looped(x):
+        last, each = jax.lax.scan(lambda h, row: (h * a.diagonal() + row @ b, h), jnp.zeros(2), x)
+        return jax.nn.relu(last).sum() + jnp.tanh(each).sum()
+
+    def unrolled(x):
+        h, each = jnp.zeros(2), []
+        for row in x:
+            each.append(h)
+            h = h * a.diagonal() + row @ b
+        return jax.nn.relu(h).sum() + jnp.tanh(jnp.stack(each)).sum()
+
+    def one_product(x):  # the last turn as one layer of all rows
+        powers = [jnp.linalg.matrix_power(a, 3 - t) for t in range(4)]
+        return jax.nn.relu(x.reshape(-1) @ jnp.concatenate([b @ p for p in powers])).sum()
+
+    def last(x):
+        return jax.nn.relu(jax.lax.scan(lambda h, row: (h * a.diagonal() + row @ b, 0), jnp.zeros(2), x)[0]).sum()
+
+    for one, two in ((looped, unrolled), (last, one_product)):
+        found = [jax.jit(jaxplain.deep_lift(f, baseline=start, rule="reveal_cancel"))(x) for f in (one, two)]
+        np.testing.assert_allclose(*found, atol=1e-5)
 
 
 def test_reveal_cancel_differs_from_rescale():

@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.baseline import as_baseline, is_background, resolve
 from jaxplain.explain.backward import Backward
 from jaxplain.explain.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
-from jaxplain.explain.reveal_cancel import revealed
+from jaxplain.explain.reveal_cancel import beside, revealed
 from jaxplain.program.flat import widened
 from jaxplain.program.function import as_function, needs_key, setting
 from jaxplain.program.loop import chunked_sum
@@ -41,7 +41,7 @@ class DeepLift(Backward):
     def rules(self, opened: Opened) -> dict[Node, Rule]:
         """The rule of every node that does not keep its own derivative."""
         missing: list[Node] = []
-        chosen = revealed(opened.graph) if self.rule == "reveal_cancel" else {}
+        chosen: dict[Node, Rule] = {}
         self._choose(opened.graph, chosen, missing)
         if missing:
             example = (
@@ -49,6 +49,8 @@ class DeepLift(Backward):
                 "jaxplain.program.rewrite.Rule, or 'linear' for an operation that is linear in what is explained."
             )
             raise without_rule(self.name, missing, example)
+        if self.rule == "reveal_cancel":
+            return revealed(opened.graph, chosen, self.operations)
         return chosen
 
     def _choose(self, graph: Graph, chosen: dict[Node, Rule], missing: list[Node]) -> None:
@@ -59,11 +61,11 @@ class DeepLift(Backward):
             for inner in node.inner:
                 self._choose(inner, chosen, missing)
             rule = given.get(node.name, given.get(node.kind))
-            if rule is None and node not in chosen:
+            if rule is None:
                 rule = _rule(node, any(value in graph.depends for value in node.fixed))
             if rule is not None:
                 chosen[node] = rule
-            elif node.kind in ("while", "other") and node not in chosen:
+            elif node.kind in ("while", "other"):
                 missing.append(node)
 
     def __call__(self, *inputs: Any) -> Pytree:
@@ -77,7 +79,8 @@ class DeepLift(Backward):
 
     def contributions(self, opened: Opened, rules: dict[Node, Rule], x: Pytree, start: Pytree) -> list[Array]:
         """Multipliers times differences from one baseline, for each floating-point leaf, in float32 or wider."""
-        multipliers = pull(opened, rules, self.seed(opened), [start])
+        further = beside if self.rule == "reveal_cancel" else None
+        multipliers = pull(opened, rules, self.seed(opened), [start], further)
         pairs = [
             (widened(a), widened(b))
             for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(start), strict=True)
@@ -165,9 +168,10 @@ def deep_lift(
         f: A score, `f(x, *args) -> scalar`; a logit, since a probability's differences shrink as it saturates.
         baseline: As in `integrated_gradients`.
         rule: "rescale", or "reveal_cancel", which gives the positive and negative parts of what a nonlinearity's input
-            sums multipliers of their own, so that what cancels is seen. It applies to a nonlinearity that stands right
-            behind a layer with weights (each input is a part) or an addition (each summand is one, so that a network
-            divides otherwise where a layer's sum is written as two); elsewhere it is the rescale rule.
+            sums multipliers of their own, so that what cancels is seen. The parts are the terms w_i (x_i - b_i) of the
+            layers with weights, and what sums add to them; shifts, scales (BatchNorm), changes of sign and moves of
+            data carry them on, so x W + h U divides as [x, h] [W; U] does. Where nothing is summed before a
+            nonlinearity it is the rescale rule.
         rules: For operations that have none, by name: a `Rule`, or "linear". An error names such operations.
 
     Returns:

@@ -1,138 +1,272 @@
-"""DeepLIFT's RevealCancel: a nonlinearity sees the positive and the negative part of what its input sums, apart."""
+"""DeepLIFT's RevealCancel: a nonlinearity sees the positive and the negative part of what its input sums, apart.
+
+Beside x and its reference two more runs go through the model: of each value the reference plus what rises, and the
+reference plus what falls. A layer with weights makes the parts anew, from each w_i (x_i - x0_i) by its sign; sums,
+shifts, scales and moves of data carry them on, so that xW + hU is the layer [x, h] [W; U]; of everything else the parts
+are the positive and the negative part of its own difference. The multipliers of the two parts are the cotangents of the
+two runs, so loops, branches and values that are used more than once are JAX's own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain.explain.multipliers import midpoint_slope, quotient
 from jaxplain.program.chains import layer_of
-from jaxplain.program.function import setting
+from jaxplain.program.compat import loop_parts
+from jaxplain.program.flat import Step, Value
 from jaxplain.program.nodes import Graph, Node
-from jaxplain.program.rewrite import Call, Rule
+from jaxplain.program.rewrite import Call, OwnDerivative, Rule
 from jaxplain.types import Array
 
 
-class PassedOn(Rule):
-    """The multiplier as it is: the sum before the nonlinearity applies the rule of both."""
+def parts(x: Array, x0: Array) -> tuple[Array, Array]:
+    """The reference plus the positive, and plus the negative part of the difference."""
+    return x0 + jnp.maximum(x - x0, 0), x0 + jnp.minimum(x - x0, 0)
 
-    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
-        """The output's multiplier."""
-        return list(relevance)
+
+beside = jax.custom_vjp(parts)
+"""The further runs of an input: the multiplier of a part is that of the input where its difference is that part."""
+
+beside.defvjp(lambda x, x0: (parts(x, x0), x - x0), lambda d, multipliers: (_of_sign(d, *multipliers), None))
+
+
+def _of_sign(difference: Array, risen: Array, fallen: Array) -> Array:
+    """The multiplier of a difference that is all of one sign; the mean of both where it vanishes."""
+    return jnp.where(difference > 0, risen, jnp.where(difference < 0, fallen, 0.5 * (risen + fallen)))
+
+
+def _with_parts(node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
+    """The outputs of a node in each run, of which the parts are those of their own differences."""
+    here, there = (node.evaluate(active[run], fixed[run]) for run in (0, 1))
+    pairs = [parts(y, y0) if _floating(y) else (y0, y0) for y, y0 in zip(here, there, strict=True)]
+    return [here, there, [rise for rise, _ in pairs], [fall for _, fall in pairs]]
+
+
+def _joined(calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[Array]:
+    """The multipliers of such outputs."""
+    here, there = calls[:2]
+    return [
+        m + _of_sign(y - y0, risen, fallen) if _floating(y) else m
+        for y, y0, m, _, risen, fallen in zip(here.outputs, there.outputs, *relevance, strict=True)
+    ]
+
+
+def _floating(value: Any) -> bool:
+    return bool(jnp.issubdtype(jnp.result_type(value), jnp.floating))
+
+
+class Netted(Rule):
+    """An operation whose outputs have parts of their own: its rule sees the two runs alone."""
+
+    rule: Rule
+
+    def forward(self, node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
+        """The outputs, and their parts."""
+        return _with_parts(node, active, fixed)
+
+    def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
+        """The rule's multipliers."""
+        return [self.rule(node, calls[:2], _joined(calls, relevance)), None, None, None]
 
     def __str__(self) -> str:
-        return "reveal_cancel"
+        return str(self.rule)
 
 
 class RevealCancel(Rule):
-    """A sum z (a layer, a residual addition) and the nonlinearity y = f(z) behind it.
+    """A nonlinearity y = f(z).
 
-    With the positive and negative contributions z+ and z- to z - z0, each part's effect on y is the mean of what it
-    does alone and what it does after the other:
-    y+ = 1/2 (f(z0 + z+) - f(z0)) + 1/2 (f(z) - f(z0 + z-)), y- likewise; m+ = y+ / z+ and m- = y- / z-.
+    With the parts z+ and z- of z - z0, each part's effect on y is the mean of what it does alone and what it does
+    after the other: y+ = 1/2 (f(z0 + z+) - f(z0)) + 1/2 (f(z) - f(z0 + z-)), y- likewise; m+ = y+ / z+, m- = y- / z-.
     """
 
-    nonlinearity: Node = setting()
-    constants: tuple[tuple[Node, ...], ...] = setting()
+    def forward(self, node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
+        """The outputs, and their parts."""
+        return _with_parts(node, active, fixed)
 
-    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
-        """The multipliers of what is summed, for the multiplier of y."""
-        here, there = calls
-        z0, z = there.outputs[0], here.outputs[0]
-        differences = [x - x0 for x, x0 in zip(here.inputs, there.inputs, strict=True)]
-        back, rise, fall = _layer(node, here, differences) if node.kind == "affine" else _sum(node, here, differences)
-
-        fixed = [_constant(nodes) for nodes in self.constants]
+    def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
+        """A multiplier for each part."""
+        (z,), (z0,), (rise,), (fall,) = (call.inputs for call in calls)
+        (y,), (y0,), (m,) = calls[0].outputs, calls[1].outputs, _joined(calls, relevance)
 
         def f(z: Array) -> Array:
-            return self.nonlinearity.evaluate([z], fixed)[0]
+            return jnp.asarray(node.evaluate([z], calls[0].fixed)[0])
 
-        slope = midpoint_slope(f, z, z0)
-        multipliers = []
-        for part, other in ((rise, fall), (fall, rise)):
-            alone = quotient(f(z0 + part), f(z0), z0 + part, z0, slope)
-            after = quotient(f(z0 + other + part), f(z0 + other), z0 + other + part, z0 + other, slope)
-            multipliers.append(relevance[0] * 0.5 * (alone + after))
-        return back(*multipliers)
+        slope, up, down = midpoint_slope(f, z, z0), f(rise), f(fall)
+        risen = quotient(up, y0, rise, z0, slope) + quotient(y, down, z, fall, slope)
+        fallen = quotient(down, y0, fall, z0, slope) + quotient(y, up, z, rise, slope)
+        return [None, None, [0.5 * m * risen], [0.5 * m * fallen]]
 
     def __str__(self) -> str:
         return "reveal_cancel"
 
 
-def _constant(nodes: Sequence[Node]) -> Array:
-    """What nodes without inputs compute, each from those before it."""
-    values: dict[object, Array] = {}
-    for node in nodes:
-        values.update(zip(node.outputs, node.evaluate([], [values[value] for value in node.fixed]), strict=True))
-    return values[nodes[-1].outputs[0]]
+class Layer(Rule):
+    """A layer with weights: what rises is sum_i (w_i d_i)+, what falls sum_i (w_i d_i)-."""
+
+    def forward(self, node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
+        """The outputs, and their parts."""
+        (z,), (z0,) = (node.evaluate(active[run], fixed[run]) for run in (0, 1))
+        layer, d = layer_of(node, fixed[0]), active[0][0] - active[1][0]
+        # (w d)+ = |d| w+ + d- w.
+        rise = layer.linear(jnp.abs(d), jnp.maximum(layer.weight, 0)) + layer.linear(jnp.minimum(d, 0), layer.weight)
+        return [[z], [z0], [z0 + rise], [z - rise]]
+
+    def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
+        """Of an input that rises: what positive weights bring back of m+ and negative ones of m-; else the reverse."""
+        layer, d = layer_of(node, calls[0].fixed), calls[0].inputs[0] - calls[1].inputs[0]
+        (m,), _, (risen,), (fallen,) = relevance
+
+        def transposed(weight: Array, m: Array) -> Array:
+            return jnp.asarray(jax.linear_transpose(lambda x: layer.linear(x, weight), d)(m)[0])
+
+        # m+ w+ + m- w- = m- w + (m+ - m-) w+.
+        apart = transposed(jnp.maximum(layer.weight, 0), risen - fallen)
+        rises, falls = transposed(layer.weight, m + fallen) + apart, transposed(layer.weight, m + risen) - apart
+        return [[_of_sign(d, rises, falls)], None, None, None]
+
+    def __str__(self) -> str:
+        return "reveal_cancel"
 
 
-def _layer(node: Node, call: Call, differences: list[Array]):  # type: ignore[no-untyped-def]
-    """A layer with weights: how multipliers of both parts go back, and the parts."""
-    layer, (d,) = layer_of(node, call.fixed), differences
-    up, down = jnp.maximum(layer.weight, 0), jnp.minimum(layer.weight, 0)
-    rising, falling = jnp.maximum(d, 0), jnp.minimum(d, 0)
-    rise = layer.linear(rising, up) + layer.linear(falling, down)
-    fall = layer.linear(rising, down) + layer.linear(falling, up)
+class Carried(Rule):
+    """A difference, a change of sign, a scale: parts go on as they are, and change places where the sign changes."""
 
-    def back(risen: Array, fallen: Array) -> list[Array]:
-        transposed = lambda weight, m: jax.linear_transpose(lambda x: layer.linear(x, weight), d)(m)[0]  # noqa: E731
-        positive = transposed(up, risen) + transposed(down, fallen)
-        negative = transposed(down, risen) + transposed(up, fallen)
-        return [jnp.where(d > 0, positive, jnp.where(d < 0, negative, 0.5 * (positive + negative)))]
+    def forward(self, node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
+        """The outputs, and their parts."""
+        here, there, one, two = (node.evaluate(a, b) for a, b in zip(active, fixed, strict=True))
+        if node.name in _SIGN_CHANGES:  # of the last operand
+            known = [dict(zip((*node.active, *node.fixed), (*active[run], *fixed[run]), strict=True)) for run in (2, 3)]
+            rise, fall = (_evaluate(node.steps[0], *order) for order in (known, known[::-1]))
+            return [here, there, rise, fall]
+        _, (scale,) = jax.jvp(lambda x: node.evaluate([x], fixed[0]), active[0], [jnp.ones_like(active[0][0])])
+        falls = scale < 0
+        return [here, there, [jnp.where(falls, two[0], one[0])], [jnp.where(falls, one[0], two[0])]]
 
-    return back, rise, fall
+    def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
+        """The transposed of what goes forward."""
+        fixed = [call.fixed for call in calls]
+        _, back = jax.vjp(lambda active: self.forward(node, active, fixed), [call.inputs for call in calls])
+        return list(back(list(relevance))[0])
 
-
-def _sum(node: Node, call: Call, differences: list[Array]):  # type: ignore[no-untyped-def]
-    """A sum of values: each is a contribution."""
-    _, forward = jax.linearize(lambda *active: node.evaluate(active, call.fixed)[0], *call.inputs)
-    zeros = [jnp.zeros_like(d) for d in differences]
-    alone = [forward(*zeros[:i], d, *zeros[i + 1 :]) for i, d in enumerate(differences)]
-    rise = sum(jnp.maximum(c, 0) for c in alone)
-    fall = sum(jnp.minimum(c, 0) for c in alone)
-
-    def back(risen: Array, fallen: Array) -> list[Array]:
-        found = []
-        for place, contribution in enumerate(alone):
-            m = jnp.where(contribution > 0, risen, jnp.where(contribution < 0, fallen, 0.5 * (risen + fallen)))
-            _, transposed = jax.vjp(lambda *active: node.evaluate(active, call.fixed)[0], *call.inputs)
-            found.append(transposed(m)[place])
-        return found
-
-    return back, rise, fall
+    def __str__(self) -> str:
+        return "derivative"
 
 
-def revealed(graph: Graph) -> dict[Node, Rule]:
-    """Rules for the nonlinearities of a graph (and of those inside it) that stand right behind a sum of their own."""
-    users: dict[object, list[Node | None]] = {}
-    for node in graph.nodes:
-        for value in (*node.active, *node.fixed):
-            users.setdefault(value, []).append(node)
-    for value in graph.flat.outputs:
-        users.setdefault(value, []).append(None)
-    constants: dict[object, tuple[Node, ...]] = {}
-    for node in graph.nodes:
-        if len(node.outputs) == 1 and not node.active and all(value in constants for value in node.fixed):
-            before = [earlier for value in node.fixed for earlier in constants[value]]
-            constants[node.outputs[0]] = (*dict.fromkeys(before), node)
-    rules: dict[Node, Rule] = {}
-    for node in graph.nodes:
-        for inner in node.inner:
-            rules.update(revealed(inner))
-        following = users.get(node.outputs[0], []) if node.outputs else []
-        if not _sums(node) or len(following) != 1 or following[0] is None:
-            continue
-        behind = following[0]
-        if behind.kind == "activation" and all(value in constants for value in behind.fixed):
-            known = tuple(constants[value] for value in behind.fixed)
-            rules[node], rules[behind] = RevealCancel(behind, known), PassedOn()
-    return rules
+def _evaluate(step: Step, run: dict[Value, Any], other: dict[Value, Any]) -> list[Any]:
+    """A step in one run, with the last operand of another."""
+    known = [*[run] * (len(step.operands) - 1), other]
+    pairs = zip(step.operands, known, strict=True)
+    return step.evaluate([v.number if v.number is not None else values[v] for v, values in pairs])
+
+
+def revealed(graph: Graph, own: Mapping[Node, Rule], given: Collection[str]) -> dict[Node, Rule]:
+    """The rules of a graph and of those inside it.
+
+    Args:
+        graph: All that relevance flows through.
+        own: The rule that each node has without RevealCancel; a node that has none is linear.
+        given: The names and kinds of nodes whose rule is the caller's choice.
+
+    Returns:
+        A rule for every node but those that carry parts by their own derivative.
+    """
+    flow = _Flow(own, given)
+    flow.find_apart(graph)
+    flow.find_wanted(graph)
+    return flow.rules(graph)
+
+
+_SIGN_CHANGES = ("sub", "neg")
+
+
+class _Flow:
+    """Which values have two parts (`apart`), and whose parts a nonlinearity sees (`wanted`)."""
+
+    def __init__(self, own: Mapping[Node, Rule], given: Collection[str]) -> None:
+        self.own, self.given = own, given
+        self.apart, self.wanted = set[Value](), set[Value]()
+
+    def find_apart(self, graph: Graph) -> None:
+        """Follow parts from the layers and sums that make them."""
+        apart = self.apart
+        for node in graph.nodes:
+            for inner, enters, leaves, again in _links(node):
+                before = -1
+                while before != len(apart):
+                    before = len(apart)
+                    apart.update(inside for outside, inside in (*enters, *again) if outside in apart)
+                    self.find_apart(inner)
+                apart.update(outside for inside, outside in leaves if inside in apart)
+            carried = self._carries(graph, node) and (_sums(node) or apart.intersection(node.active))
+            if self._divides(node) or carried:
+                apart.update(node.outputs)
+
+    def find_wanted(self, graph: Graph) -> None:
+        """Follow parts back from the nonlinearities that see them."""
+        wanted = self.wanted
+        for node in reversed(graph.nodes):
+            for inner, enters, leaves, again in _links(node):
+                before = -1
+                while before != len(wanted):
+                    before = len(wanted)
+                    wanted.update(inside for inside, outside in (*leaves, *again) if outside in wanted)
+                    self.find_wanted(inner)
+                wanted.update(outside for outside, inside in enters if inside in wanted)
+            carried = self._carries(graph, node) and wanted.intersection(node.outputs)
+            if self._reveals(graph, node) or carried:
+                wanted.update(node.active)
+
+    def rules(self, graph: Graph) -> dict[Node, Rule]:
+        """The rules of the nodes that do not carry parts by their own derivative."""
+        rules: dict[Node, Rule] = {}
+        for node in graph.nodes:
+            for inner in node.inner:
+                rules.update(self.rules(inner))
+            if node.kind == "plain" or node.inner:
+                continue
+            if self._reveals(graph, node):
+                rules[node] = RevealCancel()
+            elif self._divides(node) and self.wanted.intersection(node.outputs):
+                rules[node] = Layer()
+            elif not self._carries(graph, node):
+                rules[node] = Netted(self.own.get(node, OwnDerivative()))
+            elif node.name in _SIGN_CHANGES or node.kind in ("scale", "affine"):
+                rules[node] = Carried()
+        return rules
+
+    def _reveals(self, graph: Graph, node: Node) -> bool:
+        seen = node.kind == "activation" and node.active[0] in self.apart
+        chosen = node.name in self.given or node.kind in self.given
+        return seen and not chosen and graph.depends.isdisjoint(node.fixed)
+
+    def _divides(self, node: Node) -> bool:
+        return node.kind == "affine" and node.name != "scale_shift" and node not in self.own
+
+    def _carries(self, graph: Graph, node: Node) -> bool:
+        linear = node.kind in ("sum", "scale", "structure") or (node.kind == "affine" and node.name == "scale_shift")
+        return linear and node not in self.own and graph.depends.isdisjoint(node.fixed)
 
 
 def _sums(node: Node) -> bool:
-    if node.kind == "affine":
-        return node.name != "scale_shift"
-    return node.kind == "sum" and node.name in ("add", "sub")
+    """Whether a node sums several values, each a contribution."""
+    return node.kind == "sum" and not (node.name in ("add", *_SIGN_CHANGES) and len(node.active) == 1)
+
+
+Pairs = list[tuple[Value, Value]]
+
+
+def _links(node: Node) -> Iterator[tuple[Graph, Pairs, Pairs, Pairs]]:
+    """The graphs inside a node: what enters them (outside, inside), what leaves, and what a loop carries on."""
+    for graph in node.inner:
+        inputs, outputs, (step,) = graph.flat.inputs, graph.flat.outputs, node.steps
+        operands, again = step.operands[1:], list[tuple[Value, Value]]()
+        if node.kind == "scan":
+            constants, carry, items = loop_parts(step.equation, step.operands)[1:4]
+            operands = [*constants, *carry, *items]
+            again = list(zip(outputs, inputs[len(constants) : len(constants) + len(carry)], strict=False))
+        yield graph, list(zip(operands, inputs, strict=True)), list(zip(outputs, node.outputs, strict=True)), again

@@ -55,6 +55,14 @@ class Rule(Function):
         """From the relevance of the outputs to that of the active inputs."""
         raise NotImplementedError
 
+    def forward(self, node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
+        """The outputs of each run; of x and of the references they are the node's."""
+        return [node.evaluate(a, b) for a, b in zip(active, fixed, strict=True)]
+
+    def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
+        """As `__call__`, for each run; None for those that relevance does not come back through."""
+        return [self(node, calls, relevance[0]), *(None for _ in calls[1:])]
+
 
 class OwnDerivative(Rule):
     """The node's own derivative, which moves relevance where values were only moved."""
@@ -153,7 +161,12 @@ def open_score(
     return Opened(view, graph, arguments, moving, lookups)
 
 
-def pull(opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree] = ()) -> list[Array]:
+Beside = Callable[[Array, Array], Sequence[Array]]
+
+
+def pull(
+    opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree] = (), beside: Beside | None = None
+) -> list[Array]:
     """The relevance of each floating-point leaf of x, for a relevance of the score.
 
     Args:
@@ -161,12 +174,14 @@ def pull(opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree] =
         rules: A rule for each node; None, or no entry, keeps the node's own derivative.
         seed: The relevance of the score, a scalar.
         references: Inputs of x's structure that run through the program beside x.
+        beside: What further runs have of a floating-point leaf, for that of x and of the one reference; relevance that
+            these runs bring back goes through it to x.
 
     Returns:
         One array for each floating-point leaf, in float32 or wider. Cost: one forward pass for x and each reference,
         and one backward pass by the rules.
     """
-    return _pull(opened, rules, seed, references, {})[0]
+    return _pull(opened, rules, seed, references, {}, beside)[0]
 
 
 def pull_with_flow(opened: Opened, rules: Rules, seed: Any) -> tuple[list[Array], Flow]:
@@ -179,21 +194,30 @@ def pull_with_flow(opened: Opened, rules: Rules, seed: Any) -> tuple[list[Array]
 
 
 def _pull(
-    opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree], taps: Flow
+    opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree], taps: Flow, beside: Beside | None = None
 ) -> tuple[list[Array], Flow]:
     others = [_arguments(opened, jax.tree.leaves(reference)) for reference in references]
 
     def score(values: list[Array], taps: list[Any]) -> Any:
-        arguments = list(opened.arguments)
-        for place, value in zip(opened.moving, values, strict=True):
-            arguments[place] = value
-        runs = run(opened.graph, [arguments, *others], rules, dict(zip(nodes, taps, strict=True)))
+        runs = [_replaced(opened, opened.arguments, values), *others]
+        if beside is not None:
+            further = [beside(value, others[0][place]) for place, value in zip(opened.moving, values, strict=True)]
+            runs += [_replaced(opened, others[0], moved) for moved in zip(*further, strict=True)]
+        runs = run(opened.graph, runs, rules, dict(zip(nodes, taps, strict=True)))
         return runs[0][0]
 
     nodes = list(taps)
     output, back = jax.vjp(score, [opened.arguments[place] for place in opened.moving], list(taps.values()))
     relevance, flow = back(jnp.asarray(seed).astype(output.dtype))
     return relevance, dict(zip(nodes, flow, strict=True))
+
+
+def _replaced(opened: Opened, arguments: Sequence[Any], moving: Sequence[Array]) -> list[Any]:
+    """Arguments with other values of what relevance is wanted for."""
+    arguments = list(arguments)
+    for place, value in zip(opened.moving, moving, strict=True):
+        arguments[place] = value
+    return arguments
 
 
 def _arguments(opened: Opened, leaves: Sequence[Any]) -> list[Any]:
@@ -253,24 +277,26 @@ def _ruled(
 
     @jax.custom_vjp
     def call(rule: Rule, active: Any, fixed: Any, tap: Any) -> list[list[Any]]:
-        return [node.evaluate(a, b) for a, b in zip(active, fixed, strict=True)]
+        return rule.forward(node, active, fixed)
 
     def forward(rule: Rule, active: Any, fixed: Any, tap: Any) -> tuple[list[list[Any]], Any]:
-        outputs = [node.evaluate(a, b) for a, b in zip(active, fixed, strict=True)]
+        outputs = rule.forward(node, active, fixed)
         return outputs, (rule, active, fixed, outputs, tap)
 
     def backward(kept: Any, cotangents: list[list[Any]]) -> Any:
         rule, active, fixed, outputs, tap = kept
         calls = [Call(*parts) for parts in zip(active, fixed, outputs, strict=True)]
-        passed = _checked(node, rule(node, calls, cotangents[0]), calls[0].inputs)
-        sums = None if tap is None else jnp.stack([_sum(cotangents[0]), _sum(passed)])
-        return None, [passed, *([None] * len(node.active) for _ in calls[1:])], None, sums
+        passed = [_checked(node, run, calls[0].inputs) for run in rule.backward(node, calls, cotangents)]
+        sums = None if tap is None else jnp.stack([_sum(cotangents[0]), _sum(passed[0])])
+        return None, passed, None, sums
 
     call.defvjp(forward, backward)
     return call(rule, list(active), list(fixed), tap)
 
 
-def _checked(node: Node, passed: Sequence[Any], inputs: Sequence[Any]) -> list[Any]:
+def _checked(node: Node, passed: Sequence[Any] | None, inputs: Sequence[Any]) -> list[Any]:
+    if passed is None:
+        return [None] * len(inputs)
     if len(passed) != len(inputs) or any(jnp.shape(p) != jnp.shape(i) for p, i in zip(passed, inputs, strict=False)):
         raise ValueError(
             f"the rule at {node.describe()} returned shapes {[jnp.shape(p) for p in passed]}, but relevance goes to "
@@ -308,8 +334,17 @@ def _scan(node: Node, runs: Sequence[dict[Value, Any]], rules: Rules, taps: Flow
         return [outputs[:count] for outputs in results], [outputs[count:] for outputs in results]
 
     first, rows = [loop.carry for loop in loops], [loop.items for loop in loops]
-    carry, stacked = lax.scan(body, first, rows, **loops[0].settings)
+    carry, stacked = _together(lax.scan(body, first, rows, **loops[0].settings))
     return [[*c, *s] for c, s in zip(carry, stacked, strict=True)]
+
+
+@jax.custom_vjp
+def _together(values: Any) -> Any:
+    """Values of which all have a cotangent where one has: JAX 0.10 transposes no scan with stacked outputs without."""
+    return values
+
+
+_together.defvjp(lambda values: (values, None), lambda kept, cotangents: (cotangents,))
 
 
 def _cond(node: Node, runs: Sequence[dict[Value, Any]], rules: Rules, taps: Flow) -> list[list[Any]]:
