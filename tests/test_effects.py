@@ -70,6 +70,48 @@ def test_curves_equal_numpy():
     np.testing.assert_allclose(local.score, curve, atol=1e-5)
 
 
+def test_curves_equal_scikit_learns():
+    pytest.importorskip("sklearn")
+    from sklearn.inspection import partial_dependence
+    from sklearn.kernel_ridge import KernelRidge
+
+    rows = DATA.astype(np.float64)
+    model = KernelRidge(kernel="rbf", gamma=0.3).fit(rows, np.sin(rows[:, 0]) * rows[:, 1] + rows[:, 2])
+
+    def score(x):
+        return jnp.exp(-0.3 * ((x[None] - DATA) ** 2).sum(axis=1)) @ jnp.asarray(model.dual_coef_, jnp.float32)
+
+    for feature in (0, 2):
+        right = partial_dependence(model, rows, [feature], kind="both", method="brute", grid_resolution=7)
+        (grid,), (mean,), (each,) = right["grid_values"], right["average"], right["individual"]
+        effect = jaxplain.partial_dependence(score, feature, grid=grid, batch_size=20)(DATA)
+        np.testing.assert_allclose(effect.score, mean, atol=1e-5)
+        curves = jaxplain.individual_conditional_expectation(score, feature, grid=grid)(DATA)
+        np.testing.assert_allclose(curves.score, each, atol=1e-5)
+
+
+def test_local_effects_by_hand():
+    # f = x_1 x_2 over (0, 1), (1, 3), (2, 5), (3, -1), intervals (0, 1.5] and (1.5, 3], the first value in the first:
+    # mean x_2 is (1 + 3) / 2 = 2 and (5 - 1) / 2 = 2, so the curve is 0, 3, 6; the data lie on it at 0, 2, 4, 6.
+    rows = np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 5.0], [3.0, -1.0]], np.float32)
+    e = jaxplain.accumulated_local_effects(lambda x: x[0] * x[1], 0, grid=[0.0, 1.5, 3.0])
+    effect = e(rows)
+    np.testing.assert_allclose(effect.score, [-3.0, 0.0, 3.0], atol=1e-6)
+    assert np.asarray(effect.counts).tolist() == [0, 2, 2]
+    # With another row in the second interval, (3, 8): the slope there is (5 - 1 + 8) / 3 = 4, the curve 0, 3, 9, the
+    # data on it at 0, 2, 5, 9, 9 with the mean 5.
+    effect = e(np.concatenate([rows, np.array([[3.0, 8.0]], np.float32)]))
+    np.testing.assert_allclose(effect.score, [-5.0, -2.0, 4.0], atol=1e-6)
+    # Ends at data: a value that is an end lies in the interval below it.
+    effect = jaxplain.accumulated_local_effects(lambda x: x[0] * x[1], 0)(rows)
+    np.testing.assert_allclose(np.diff(effect.score), [(1 + 3) / 2, 5, -1], atol=1e-6)
+    # Repeated values, more than `points`: 5 of 0 and one each of 1, 2, 3; quantiles that coincide are one end.
+    many = np.stack([[0, 0, 0, 0, 0, 1, 2, 3], np.arange(8)], axis=1).astype(np.float32)
+    effect = jaxplain.accumulated_local_effects(lambda x: x[0] * x[1], 0, points=3)(many)
+    np.testing.assert_allclose(effect.grid, [0, 3])
+    np.testing.assert_allclose(effect.score, 10.5 * (np.array([0, 3]) / 3 - 0.25), atol=1e-5)
+
+
 def test_dependent_features_mislead_partial_dependence_and_not_local_effects():
     one = np.random.default_rng(1).uniform(0, 1, 2000)
     rows = np.stack([one, one], axis=1).astype(np.float32)  # the source's example: x_1 = x_2, f = x_1 x_2 off the line
