@@ -253,20 +253,29 @@ def finite_score(score: Callable[..., Any], x: Any, args: tuple[Any, ...], name:
         finite_scores(jnp.asarray(scalar(score(x, *args), name)), name)
 
 
-def unequal(x: Any, baseline: Any, name: str, argument: str = "baseline") -> None:
-    """Warn where a concrete baseline equals the input in every floating-point value."""
+def equal(x: Any, baseline: Any) -> bool:
+    """Whether a baseline equals the input in every floating-point value; False where either is traced."""
     pairs = [(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(baseline), strict=True) if is_floating(a)]
     if not all(is_concrete(leaf) for pair in pairs for leaf in pair):
-        return
+        return False
     with jax.ensure_compile_time_eval():
-        equal = all(bool(jnp.all(jnp.asarray(a) == jnp.asarray(b))) for a, b in pairs)
-    if equal:
-        warnings.warn(
-            f"{name}: `{argument}` equals `x` in every value, so the explanation is zero by construction. Pass the "
-            "baseline that means 'absent' for this input, such as the mean of the training set.",
-            UserWarning,
-            stacklevel=3,
-        )
+        return all(bool(jnp.all(jnp.asarray(a) == jnp.asarray(b))) for a, b in pairs)
+
+
+def unequal(x: Any, baseline: Any, name: str, argument: str = "baseline") -> None:
+    """Warn where a concrete baseline equals the input in every floating-point value."""
+    if equal(x, baseline):
+        nothing_changes(name, argument=argument)
+
+
+def nothing_changes(name: str, where: str = "", argument: str = "baseline") -> None:
+    """Warn that a baseline equals the input, in all of a batch or `where` it does."""
+    warnings.warn(
+        f"{name}: `{argument}` equals `x` in every value{where}, so the explanation is zero by construction. Pass the "
+        "baseline that means 'absent' for this input, such as the mean of the training set.",
+        UserWarning,
+        stacklevel=4,
+    )
 
 
 def background(data: Any, x: Any, name: str) -> None:

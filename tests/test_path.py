@@ -1,5 +1,7 @@
 """Integrated and expected gradients: a slow reference, closed forms, captum's numbers, tolerances and errors."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -223,3 +225,52 @@ def test_integers_and_missing_numbers_are_refused():
         jaxplain.explain_batch(jaxplain.integrated_gradients(network), jnp.zeros((0, 4)))
     with pytest.raises(ValueError, match="NaN"):
         jaxplain.explain_batch(jaxplain.integrated_gradients(network), jnp.full((2, 4), jnp.inf))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        jaxplain.integrated_gradients,
+        functools.partial(jaxplain.integrated_gradients, tolerance=1e-2, steps=4, max_steps=16),
+        jaxplain.integrated_gradients_with_gap,
+        jaxplain.deep_lift,
+        functools.partial(jaxplain.guided_integrated_gradients, steps=3),
+    ],
+)
+def test_a_baseline_that_is_the_input_is_a_warning(make):
+    rows, f = jnp.array([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]]), lambda x: (x**2).sum()
+    with pytest.warns(UserWarning, match="`baseline` equals `x` in every value, so the explanation is zero") as caught:
+        make(f)(rows[0])
+    with pytest.warns(UserWarning, match="in every value for 2 of 3 examples") as counted:
+        jaxplain.explain_batch(make(f), rows)
+    with pytest.warns(UserWarning, match="for 3 of 3 examples"):
+        jaxplain.explain_batch(make(f, baseline=lambda x: x), rows)
+    assert len(caught) == len(counted) == 1
+    jaxplain.explain_batch(make(f, baseline=-1.0), rows)  # no warning, which would be an error
+    jax.jit(make(f))(rows[0])
+
+
+def test_methods_inside_of_wrappers_see_other_inputs():
+    # Noise is added before the method sees x, and the hidden values of a layer have a baseline of their own shape.
+    rows = jnp.zeros((2, 2))
+    e = jaxplain.smoothgrad(jaxplain.integrated_gradients(jnp.sum, steps=2), sigma=0.1, samples=2)
+    jaxplain.explain_batch(e, rows, key=jax.random.key(0))
+
+
+def test_a_background_that_is_the_input_is_a_warning():
+    x, f = jnp.array([1.0, 2.0]), lambda x: (x**2).sum()
+    same, key = jnp.stack([x, x]), jax.random.key(0)
+    other = jnp.stack([x, x + 1])
+    for rows in (same, other):
+        for call in (
+            lambda rows: jaxplain.deep_shap(f, rows)(x),
+            lambda rows: jaxplain.explain_batch(jaxplain.deep_shap(f, rows), other),
+            lambda rows: jaxplain.expected_gradients(f, rows, samples=2)(key, x),
+            lambda rows: jaxplain.explain_batch(jaxplain.expected_gradients(f, rows, samples=2), other, key=key),
+        ):
+            if rows is other:
+                call(rows)
+                continue
+            with pytest.warns(UserWarning, match="`baselines` equals `x` in every value.*, so") as caught:
+                call(rows)
+            assert len(caught) == 1

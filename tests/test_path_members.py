@@ -126,6 +126,17 @@ def test_regions_are_taken_by_density():
         jaxplain.xrai(lambda x: x.sum(), regions=regions)(jnp.ones(4))
 
 
+def test_an_image_that_is_every_baseline_of_xrai_is_a_warning():
+    regions = jnp.ones((1, 2, 2), bool)
+    black, e = jnp.zeros((2, 2)), jaxplain.xrai(jnp.sum, regions=regions, baselines=(0.0,), steps=2)
+    with pytest.warns(UserWarning, match="xrai: `baselines` equals `x` in every value, so") as caught:
+        assert not e(black).any()
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="for 1 of 2 examples"):
+        jaxplain.explain_batch(e, jnp.stack([black, black + 1]))
+    jaxplain.xrai(jnp.sum, regions=regions, steps=2)(black)  # white is another baseline
+
+
 def test_regions_come_from_scikit_image():
     pytest.importorskip("skimage")
     square = np.zeros((32, 32), bool)

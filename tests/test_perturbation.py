@@ -291,6 +291,8 @@ def test_a_baseline_that_is_the_input_is_a_warning():
             assert not e(jnp.zeros(3)).any()
         with pytest.warns(UserWarning, match="zero by construction"):
             jaxplain.explain_batch(e, jnp.zeros((2, 3)))
+        with pytest.warns(UserWarning, match="for 1 of 2 examples"):
+            jaxplain.explain_batch(e, jnp.array([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]]))
     masked = jaxplain.rise(jnp.sum, samples=3)
     with pytest.warns(UserWarning, match="zero by construction"):
         masked(jax.random.key(0), jnp.zeros(3))

@@ -57,6 +57,8 @@ def explain_batch(
     if values:
         check.finite(x, "explain_batch")
         check_calls(function, x, args)
+        if hasattr(function, "check_baseline"):  # of this method alone: inside a wrapper x may be a layer's, or noisy
+            function.check_baseline(x)
     return explain_rows(function, example_keys(function, key, index, size, "explain_batch"), x, args)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve
+from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
 from jaxplain.features import Features, Groups, as_groups, features
 from jaxplain.program.differentiate import like
 from jaxplain.program.function import Function, as_function, needs_key, setting
@@ -163,16 +162,7 @@ def warn_if_nothing_changes(absent: Pytree, x: Pytree, name: str) -> None:
     if all(check.is_concrete(leaf) for pair in pairs for leaf in pair) and all(
         bool(np.all(np.asarray(b) == np.asarray(a)[(None,) * (np.ndim(b) - np.ndim(a))])) for a, b in pairs
     ):
-        _warn(name, "")
-
-
-def _warn(name: str, where: str) -> None:
-    warnings.warn(
-        f"{name}: `baseline` equals `x` in every value{where}, so the explanation is zero by construction. Pass the "
-        "baseline that means 'absent' for this input, such as the mean of the training set.",
-        UserWarning,
-        stacklevel=2,
-    )
+        check.nothing_changes(name)
 
 
 class Coalitional(Function):
@@ -195,28 +185,9 @@ class Coalitional(Function):
         """The game of one example."""
         return Game(self, x, args, key)
 
-    def check_call(self, x: Pytree, *args: Any) -> None:
+    def check_baseline(self, x: Pytree) -> None:
         """Warn, once for a concrete batch, of examples that equal their baseline."""
-        first = jax.tree.map(lambda leaf: leaf[0], x)
-        value = self.baseline
-        if needs_key(value) or not all(check.is_concrete(leaf) for leaf in jax.tree.leaves((x, value))):
-            return
-        if is_background(value, first):
-            background = jax.tree.leaves(value)
-            if any(check.is_floating(leaf) and bool(jnp.any(leaf != leaf[:1])) for leaf in background):
-                return
-            value = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], value)
-        if callable(value):
-            absent = jax.vmap(lambda one: resolve(value, one, name=self.name))(x)
-        else:
-            one = resolve(value, first, name=self.name)
-            absent = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], one)
-        same: Any = True
-        for leaf, other in zip(jax.tree.leaves(x), jax.tree.leaves(absent), strict=True):
-            if check.is_floating(leaf):
-                same = same & jnp.all(leaf == other, axis=tuple(range(1, jnp.ndim(leaf))))
-        if bool(jnp.any(same)):
-            _warn(self.name, f" for {int(jnp.sum(same))} of {same.size} examples")
+        warn_where_equal((self.baseline,), x, self.name)
 
 
 def checked(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve
+from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
 from jaxplain.explain.backward import Backward
 from jaxplain.explain.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
 from jaxplain.explain.reveal_cancel import beside, revealed
@@ -75,7 +75,12 @@ class DeepLift(Backward):
         check.finite(x, self.name)
         opened = self.open(x, args)
         start = resolve(self.baseline, x, key, name=self.name)
+        check.unequal(x, start, self.name)
         return opened.restored(self.contributions(opened, self.rules(opened), x, start), x)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal their baseline."""
+        warn_where_equal((self.baseline,), x, self.name)
 
     def contributions(self, opened: Opened, rules: dict[Node, Rule], x: Pytree, start: Pytree) -> list[Array]:
         """Multipliers times differences from one baseline, for each floating-point leaf, in float32 or wider."""
@@ -127,6 +132,7 @@ class DeepShap(DeepLift):
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         self._check_background(x)
+        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, self.name, "baselines")
         opened = self.open(x, args)
         rules = self.rules(opened)
 
@@ -136,6 +142,10 @@ class DeepShap(DeepLift):
         sums = chunked_sum(term, self.baseline, self.batch_size)
         count = check.batch_length(self.baseline, self.name)
         return opened.restored([part / count for part in sums], x)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal every baseline."""
+        warn_where_equal((self.baseline,), x, self.name, "baselines")
 
     def _check_background(self, x: Pytree) -> None:
         if not is_background(self.baseline, x):
@@ -161,8 +171,8 @@ def deep_lift(
     integrated gradients, two passes do.
 
     Completeness holds up to rounding, except for what a model computes behind `stop_gradient`, in integers or by
-    sorting. The scale of a normalisation is held where it can be: with a constant baseline (before a LayerNorm) it is
-    that of `x`.
+    sorting. A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`). The scale of a
+    normalisation is held where it can be: with a constant baseline (before a LayerNorm) it is that of `x`.
 
     Args:
         f: A score, `f(x, *args) -> scalar`; a logit, since a probability's differences shrink as it saturates.

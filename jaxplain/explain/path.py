@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve
+from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
 from jaxplain.program.differentiate import like, map_floating, total, value_and_gradient
 from jaxplain.program.function import Function, as_function, needs_key, setting
 from jaxplain.program.loop import chunked_sum
@@ -62,6 +62,15 @@ class IntegratedGradients(Function):
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         start = self.start(key, x)
+        check.unequal(x, start, self.name)
+        return self.between(start, x, args)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal their baseline."""
+        warn_where_equal((self.baseline,), x, self.name)
+
+    def between(self, start: Pytree, x: Pytree, args: tuple[Any, ...]) -> Any:
+        """Explain one example from a baseline of its structure."""
         if not (self.adaptive or self.with_gap):
             return like(self.integral(x, start, *args, steps=self.steps), x)
         change = self.score(x, *args) - self.score(start, *args)
@@ -152,6 +161,8 @@ def integrated_gradients(
     path then tell how many each example needs, and where. A plain call climbs a ladder of rules with steps, 4 steps, 16
     steps, ... up to `max_steps`, one after the other; under `vmap` all rungs are computed. A small gap does not bound
     the error of single attributions.
+
+    A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`): the attribution is zero.
 
     Args:
         f: A score, `f(x, *args) -> scalar`.
@@ -281,6 +292,8 @@ class ExpectedGradients(Function):
         name = "expected_gradients"
         check.differentiable(x, name)
         check.finite(x, name)
+        if is_background(self.baselines, x):
+            check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baselines, name, "baselines")
 
         def term(index: Array) -> Pytree:
             draw = jax.random.fold_in(key, index)
@@ -291,6 +304,10 @@ class ExpectedGradients(Function):
 
         sums = chunked_sum(term, jnp.arange(self.samples), self.batch_size)
         return like(jax.tree.map(lambda s: s / self.samples, sums), x)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal every baseline."""
+        warn_where_equal((self.baselines,), x, "expected_gradients", "baselines")
 
     def _draw(self, key: Array, x: Pytree) -> Pytree:
         """One baseline: a row of the background set, or whatever the baseline is."""

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve
+from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
 from jaxplain.features import Features, Groups, as_groups, features
 from jaxplain.program.differentiate import like
 from jaxplain.program.function import Function, as_function, needs_key, setting
@@ -47,11 +47,9 @@ class Perturbing(Function):
         check.unequal(x, absent, self.name)
         return absent
 
-    def check_call(self, x: Pytree, *args: Any) -> None:
-        """Warn of a concrete batch of which every example is its own baseline."""
-        if needs_key(self.baseline) or not all(check.is_concrete(leaf) for leaf in jax.tree.leaves(self.baseline)):
-            return
-        check.unequal(x, jax.vmap(lambda one: resolve(self.baseline, one, name=self.name))(x), self.name)
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal their baseline."""
+        warn_where_equal((self.baseline,), x, self.name)
 
 
 def replaced(x: Pytree, other: Pytree, where: list[Any]) -> Pytree:

@@ -11,18 +11,18 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline
-from jaxplain.explain.path import integrated_gradients
+from jaxplain.baseline import as_baseline, warn_where_equal
+from jaxplain.explain.path import IntegratedGradients, integrated_gradients
 from jaxplain.program.differentiate import like
 from jaxplain.program.function import Function, as_function, needs_key, setting
 from jaxplain.program.loop import wide_dtype
-from jaxplain.types import Array
+from jaxplain.types import Array, Pytree
 
 
 class Xrai(Function):
     """Attribution of regions. Made by `xrai`."""
 
-    explain: Any
+    explain: _Mean
     regions: Any
     name: str = setting(default="xrai")
 
@@ -42,6 +42,10 @@ class Xrai(Function):
         summed = attribution.astype(wide_dtype(attribution.dtype)).reshape(*x.shape[:2], -1).sum(axis=-1)
         gains = _covered(summed, regions)
         return like(jnp.broadcast_to(gains.reshape(*gains.shape, *(1,) * (x.ndim - 2)), x.shape), x)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of images that equal every baseline."""
+        self.explain.check_baseline(x)
 
     def _masks(self, x: Any) -> Array:
         """The regions as masks `[R, H, W]`."""
@@ -135,19 +139,26 @@ def xrai(
 class _Mean(Function):
     """The mean of explanations."""
 
-    parts: tuple[Any, ...]
+    parts: tuple[IntegratedGradients, ...]
 
     @property
     def needs_key(self) -> bool:
         return any(needs_key(part) for part in self.parts)
 
+    def check_baseline(self, x: Pytree) -> None:
+        warn_where_equal([part.baseline for part in self.parts], x, "xrai", "baselines")
+
     def __call__(self, *inputs: Any) -> Any:
         key: Any = inputs[0] if self.needs_key else None
-        rest = inputs[1:] if self.needs_key else inputs
-        found = [
-            part(jax.random.fold_in(key, index), *rest) if needs_key(part) else part(*rest)
+        x, *args = inputs[1:] if self.needs_key else inputs
+        check.finite(x, "xrai")
+        starts = [
+            part.start(jax.random.fold_in(key, index) if needs_key(part) else None, x)
             for index, part in enumerate(self.parts)
         ]
+        if all(check.equal(x, start) for start in starts):
+            check.nothing_changes("xrai", argument="baselines")
+        found = [part.between(start, x, tuple(args)) for part, start in zip(self.parts, starts, strict=True)]
         return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *found)
 
 
