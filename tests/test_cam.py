@@ -376,6 +376,8 @@ def test_layers_without_places_are_refused():
 
 def test_settings_are_checked():
     f, x = score(), cams.image()
+    with pytest.raises(ValueError, match="`channel_axis` is 3, but 'features' holds values of shape "):
+        jaxplain.grad_cam(f, "features", channel_axis=3)(x, CLASS)
     with pytest.raises(TypeError, match="`relu` has to be True or False"):
         jaxplain.grad_cam(f, "features", relu="yes")
     with pytest.raises(TypeError, match="`resize` has to be a tuple"):

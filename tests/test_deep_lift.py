@@ -498,6 +498,10 @@ def test_operations_without_a_rule_are_named():
         jaxplain.deep_lift(loop)(x)
     with pytest.raises(TypeError, match="the rule for 'fft' has to be a Rule"):
         jaxplain.deep_lift(f, rules={"fft": 3})
+    with pytest.raises(TypeError, match="`rules` has to be a mapping"):
+        jaxplain.deep_lift(f, rules="linear")
+    with pytest.raises(ValueError, match=r"`rules` names 'cumprodd', but .*'cumprod'"):
+        jaxplain.deep_lift(f, rules={"cumprodd": "linear"})(x)
 
 
 def test_an_operation_may_be_given_a_rule():

@@ -156,10 +156,15 @@ def test_settings_are_checked():
 
 
 def test_a_box_that_does_not_hold_the_input_is_refused():
-    e = jaxplain.lrp(score, {"first": relevance.z_box(0.0, 1.0)})
-    with pytest.raises(ValueError, match="lies outside of its bounds"):
+    def f(x, k):
+        with jax.named_scope("net"):
+            return score(x, k)
+
+    e = jaxplain.lrp(f, {"first": relevance.z_box(0.0, 1.0)})
+    outside = r"the input of 'dense' \(affine\) in 'net', whose rule is z_box, lies outside of its bounds"
+    with pytest.raises(ValueError, match=outside):
         e(X32, 1)
-    with pytest.raises(ValueError, match="lies outside of its bounds"):
+    with pytest.raises(ValueError, match=outside):
         jaxplain.explain_batch(e, X32[None], 1)
     assert bool(jnp.isnan(jax.jit(e)(X32, 1)).all())
     wide = jaxplain.lrp(score, {"first": relevance.z_box(jnp.full(5, -9.0), 9.0)})

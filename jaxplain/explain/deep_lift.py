@@ -40,6 +40,13 @@ class DeepLift(Backward):
 
     def rules(self, opened: Opened) -> dict[Node, Rule]:
         """The rule of every node that does not keep its own derivative."""
+        present = dict.fromkeys(word for node in opened.graph.walk() for word in (node.name, node.kind))
+        for operation in self.operations:
+            if operation not in present:
+                raise ValueError(
+                    f"{self.name}: `rules` names {operation!r}, but the difference of `x` flows through no such "
+                    f"operation here. There are {', '.join(map(repr, present))}."
+                )
         missing: list[Node] = []
         chosen: dict[Node, Rule] = {}
         self._choose(opened.graph, chosen, missing)
@@ -191,7 +198,7 @@ def deep_lift(
 
     Raises:
         ValueError: An operation without a rule, a branch of `lax.cond` that depends on `x`, a baseline that does not
-            fit `x`, an unknown `rule`, NaN in a concrete `x`.
+            fit `x`, an unknown `rule`, `rules` for operations that there are not, NaN in a concrete `x`.
         TypeError: `x` has no floating-point leaf; a rule of another kind.
 
     Example:
@@ -254,6 +261,8 @@ def deep_shap(
 
 
 def _given(rules: Mapping[str, Any] | None, name: str) -> tuple[tuple[str, ...], tuple[Rule, ...]]:
+    if rules is not None and not isinstance(rules, Mapping):
+        raise TypeError(f"{name}: `rules` has to be a mapping from names of operations to rules, not {rules!r}.")
     found = {operation: OwnDerivative() if rule == "linear" else rule for operation, rule in (rules or {}).items()}
     for operation, rule in found.items():
         if not isinstance(rule, Rule):

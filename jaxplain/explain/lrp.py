@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
@@ -59,20 +58,25 @@ class Propagation(Backward):
         """Whether a rule has bounds that the input has to keep."""
         return any(isinstance(rule, ZBox) for rule in self.chosen)
 
-    def within_bounds(self, x: Pytree, *args: Any) -> Array:
-        """Whether the inputs of layers with bounds keep them."""
+    def within_bounds(self, x: Pytree, *args: Any) -> dict[str, Array]:
+        """For each layer with bounds, as errors name it, whether its input keeps them."""
         opened = self.open(x, args)
         rules = {node: rule for node, rule in self.rules(opened).items() if isinstance(rule, ZBox)}
-        inputs = inputs_of(opened, list(rules))
-        kept = [rules[node].holds(values[0]) for node, values in inputs.items()]
-        return jnp.all(jnp.stack(kept)) if kept else jnp.asarray(True)
+        kept: dict[str, Array] = {}
+        for node, values in inputs_of(opened, list(rules)).items():
+            inside, layer = rules[node].holds(values[0]), node.describe()
+            kept[layer] = kept[layer] & inside if layer in kept else inside
+        return kept
 
-    def require_bounds(self, kept: Any) -> None:
+    def require_bounds(self, kept: dict[str, Array]) -> None:
         """Raise where the input is outside the bounds of a rule."""
-        if check.is_concrete(kept) and not np.all(np.asarray(kept)):
+        concrete = all(check.is_concrete(inside) for inside in kept.values())
+        outside = [layer for layer, inside in kept.items() if concrete and not np.all(np.asarray(inside))]
+        if outside:
             raise ValueError(
-                f"{self.name}: the input of the layer that z_box is for lies outside of its bounds. `low` and `high` "
-                "are the smallest and the largest value that an input can have, in the units that the layer sees."
+                f"{self.name}: the input of {' and '.join(outside)}, whose rule is z_box, lies outside of its bounds. "
+                "`low` and `high` are the smallest and the largest value that an input can have, in the units that the "
+                "layer sees (after any normalisation inside the model)."
             )
 
     def check_call(self, x: Pytree, *args: Any) -> None:

@@ -57,7 +57,11 @@ def places(
     """
     if not is_array(h):
         raise ValueError(f"{name}: {path!r} holds {len(jax.tree.leaves(h))} arrays; pick one, as in '{path}[0]'.")
-    if h.ndim < 2 or not -h.ndim <= channel_axis < h.ndim:
+    if h.ndim >= 2 and not -h.ndim <= channel_axis < h.ndim:
+        raise ValueError(
+            f"{name}: `channel_axis` is {channel_axis}, but {path!r} holds values of shape {h.shape} for one example."
+        )
+    if h.ndim < 2:
         raise ValueError(
             f"{name}: {path!r} holds values of shape {h.shape} for one example, which have no spatial axes beside the "
             "channels. Choose a layer before the pooling or flattening, [H, W, C] or tokens [T, D]; "
