@@ -1,6 +1,7 @@
 """Explanations in a folder: read back, resumed after any kill, refused when anything differs, never half-written."""
 
 import errno
+import functools
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 import jaxplain
 from jaxplain import explain_dataset, open_explanations
+from jaxplain.aggregate import moments
 from jaxplain.dataset import channel_sum, store
 from jaxplain.dataset.ledger import Finished, Ledger, finished_chunks
 from jaxplain.dataset.lock import locked
@@ -92,6 +94,21 @@ def test_chunked_by_example_compressed_and_checked(whole):
     assert metadata["chunk_grid"]["configuration"]["chunk_shape"] == [BATCH, 4, 3]
     assert [codec["name"] for codec in metadata["codecs"]] == ["bytes", "blosc", "crc32c"]
     assert len(chunks_written(whole)) == -(-cases.COUNT // BATCH)
+
+
+def test_a_chunk_of_a_large_dataset_is_several_small_batches(tmp_path):
+    x, y = np.tile(X, (20, 1, 1))[:600], np.tile(Y, 20)[:600]
+    e = cases.deterministic(PARAMS)
+    run = functools.partial(explain_dataset, e, (x, y), batch_size=2, out=tmp_path, aggregate=moments(), progress=False)
+    first = run()
+    assert first.explanations.settings["chunk"] == 8  # of 600 / 64, whole batches
+    assert len(chunks_written(tmp_path)) == 75
+    np.testing.assert_allclose(first.explanations["attribution"][:], jaxplain.explain_batch(e, x, y), atol=1e-6)
+    log = tmp_path / ".jaxplain" / "finished-0.log"
+    log.write_bytes(b"\n".join(log.read_bytes().split(b"\n")[:40]))  # as if it had been killed
+    again = run()
+    np.testing.assert_array_equal(again.explanations["attribution"][:], first.explanations["attribution"][:])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), again.aggregate, first.aggregate)
 
 
 def test_a_finished_run_is_not_computed_again(whole, tmp_path):

@@ -94,9 +94,8 @@ def _word(value: Any) -> Any:
     return f"{getattr(value, '__module__', '')}.{named}" if named else _ADDRESS.sub("", f"{type(value).__qualname__}")
 
 
-def program_digest(f: Any, *args: Any) -> str:
-    """What a function computes, by its traced program: every operation, setting and constant, whatever it is called."""
-    closed = jax.make_jaxpr(f)(*args)
+def program_digest(closed: Any) -> str:
+    """What a traced program computes: every operation, setting and constant, whatever it is called."""
     text = _ADDRESS.sub("", str(closed))
     values = [array_digest(value) for value in _constants(open_program(closed))]
     return digest(text.encode(), *(value.encode() for value in values))

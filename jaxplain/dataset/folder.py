@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,28 +77,12 @@ def _key_data(key: Any) -> list[int]:
 
 
 def _program(plan: Plan) -> str:
-    record = dataclasses.replace(plan.record, whole=False)
-    key = jax.random.key(0) if record.needs_key else None
-    one = jax.tree.map(lambda a: a[0], (plan.sample.x, *plan.sample.args))
-    arguments = (one if key is None else (key, *one), record)
-    abstract = jax.tree.map(
-        lambda a: (
-            jax.ShapeDtypeStruct(np.shape(a), jax.dtypes.canonicalize_dtype(a.dtype))
-            if hasattr(a, "dtype") and not jax.numpy.issubdtype(a.dtype, jax.dtypes.prng_key)
-            else a
-        ),
-        arguments,
-    )
-
-    def explain(inputs: Any, e: Any) -> Any:
-        return e(*inputs)
-
     try:
         with jax.set_mesh(None):
-            return program_digest(explain, *abstract)
+            return program_digest(plan.program())
     except (ValueError, TypeError, RuntimeError):  # a model that names the axes of a mesh is traced under it alone
         with plan.devices.context():
-            return program_digest(explain, *abstract)
+            return program_digest(plan.program())
 
 
 def open_run(
@@ -115,7 +99,7 @@ def open_run(
         folder: It is there, and locked.
         manifest: From `describe`.
         specs: Of the arrays to make.
-        share: Rows of a batch in each process: the length of a new run's chunks.
+        share: Rows of a batch in each process, of which a new run's chunks are made.
         source: The data, to compare the finished chunks with, where they can be read again.
         resume: Whether to finish a run that is there.
 
@@ -132,12 +116,28 @@ def open_run(
             raise _foreign(folder)
         for path in [*(folder / OWN).glob("finished-*.log"), *(folder / OWN).glob("aggregate-*.npz")]:
             path.unlink()  # left by a run whose arrays have been deleted
-        attributes = {**manifest, "chunk": share, "names": list(specs)}
-        create(folder, specs, share if source.count is None else source.count, share, attributes)
-        return {"chunk": share, "names": list(specs), "finished": []}
+        chunk = _chunk(specs, share, source.count)
+        attributes = {**manifest, "chunk": chunk, "names": list(specs)}
+        create(folder, specs, chunk if source.count is None else source.count, chunk, attributes)
+        return {"chunk": chunk, "names": list(specs), "finished": []}
     if not resume:
         raise FileExistsError(f"{NAME}: {folder} holds a run. Pass `resume=True` to finish it, or another folder.")
     return _continued(folder, known, manifest, source)
+
+
+LONGEST, LARGEST, PARTS = 256, 2**23, 64
+"""A chunk of several batches has at most so many examples and bytes, and the dataset at least so many such chunks."""
+
+
+def _chunk(specs: Mapping[str, Spec], share: int, count: int | None) -> int:
+    """How many examples a new run's chunks hold: a batch, or several small ones of a large dataset.
+
+    A chunk is a file of every array, each of which waits for the disk; a run that is killed loses the one it was at.
+    """
+    if count is None or jax.process_count() > 1:
+        return share
+    size = sum(spec.dtype.itemsize * math.prod(spec.shape) for spec in specs.values())
+    return share * max(1, min(LONGEST, LARGEST // max(1, size), count // PARTS) // share)
 
 
 def make_folder(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -40,9 +41,17 @@ class Plan:
 
     def shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the records of one example, by tracing; errors of the method show here."""
-        one = jax.tree.map(_shape, self.arguments())
-        record = jax.tree.map(_shape, self.record)
-        return jax.eval_shape(lambda e, inputs: e(*inputs), record, one)
+        return self._one.eval_shape(*jax.tree.map(_shape, (self.record, self.arguments())))
+
+    def program(self) -> Any:
+        """The traced program of one example, as it is without an aggregate."""
+        record = dataclasses.replace(self.record, whole=False)
+        return self._one.trace(*jax.tree.map(_shape, (record, self.arguments()))).jaxpr
+
+    @functools.cached_property
+    def _one(self) -> Any:
+        """The explanation of one example, which is traced once for all that is asked of it."""
+        return jax.jit(lambda record, inputs: record(*inputs))
 
     def arguments(self) -> tuple[Any, ...]:
         """What the explanation is called with for one example, as arrays."""
