@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import jaxplain
-from jaxplain import image, models, objective, transform
+from jaxplain import image, models, objective, regulariser, transform
 from jaxplain.explain.activation import NonFiniteObjective
 from jaxplain.explain.receptive import cut
 from jaxplain.program.lanes import _at_once
@@ -338,10 +338,29 @@ def test_cut_keeps_border_patches_on_their_side():
         cut(x, np.array([[[0, 9], [0, 2]]]))
 
 
-def test_lanes_leave_no_rest_where_they_can_and_none_alone():
-    assert [_at_once(size, 8) for size in (10, 16, 20, 100)] == [5, 8, 5, 5]
+def test_lanes_fill_few_places_up_and_are_never_few():
+    assert [_at_once(size, 8) for size in (1, 3, 7, 9, 10, 16, 20, 100)] == [4, 4, 7, 5, 5, 8, 5, 5]
     for size in range(9, 200):
         count = _at_once(size, 8)
-        assert 2 <= count <= 8
-        assert size % count != 1
-    assert _at_once(7, 1) == 2
+        assert 4 <= count <= 8
+        assert -size % count <= 3
+    assert _at_once(7, 4) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["cnn", "resnet", "transformer"])
+def test_any_number_together_gives_the_bits_of_one_at_a_time(kind):
+    optimizer = optax.chain(regulariser.normalize_gradient(), optax.sgd(0.1, momentum=0.9))
+    data = np.random.default_rng(0).uniform(size=(20, *SHAPE))
+    e = jaxplain.activation_maximization(
+        network(kind),
+        image=image.maco(data),
+        transforms=(transform.jitter(1), transform.scale(0.9, 1.1)),
+        optimizer=optimizer,
+        steps=100,
+        samples=2,
+    )
+    run = jax.jit(jax.vmap(e, (None, 0)))
+    alone = e(KEY, 1).image
+    for size in (1, 2, 3, 5, 9, 10):
+        np.testing.assert_allclose(run(KEY, jnp.arange(1, size + 1) % 4).image[0], alone, atol=1e-4)

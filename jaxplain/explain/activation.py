@@ -272,8 +272,8 @@ def activation_maximization(
     """Find an input that maximises a score: argmax over theta of E[f(t(render(theta)))] - sum of penalties.
 
     The whole optimisation is one compiled loop. `jax.vmap(e, (None, 0))(key, jnp.arange(10))` maximises ten classes at
-    once. The same key gives the same bits; one alone is computed as two equal ones, since a backend's sums for one row
-    differ from those for several in the last bit, which hundreds of steps through ReLUs would magnify.
+    once. The same key gives the same bits; one alone is computed as four equal ones, since a backend's sums for a few
+    rows differ from those for many in the last bit, which hundreds of steps would magnify.
 
     An objective that is NaN or infinite stops it: a call raises `NonFiniteObjective`, which says the step and the terms
     and holds the last finite image; under `jit` and `vmap`, where nothing can be raised, the last finite image is
@@ -293,8 +293,7 @@ def activation_maximization(
         redirect: For how many first steps a ReLU through which no gradient flows (a unit that is dead at the start)
             passes on what would wake it; 0 for never.
         batch_size: Under `vmap`, how many units (classes, keys) are optimised at once: memory grows with it and not
-        with
-            their number. None takes 8 on a CPU, whose caches hold no more, and all elsewhere.
+            with their number; four at least. None takes 8 on a CPU, whose caches hold no more, and all elsewhere.
 
     Returns:
         `e(key, *args) -> Visualization(image, value, values)`; `e.record(key, *args)` adds the terms of the objective.
