@@ -136,6 +136,10 @@ def maco(data: Any, *, low: Any = 0.0, high: Any = 1.0, colour: Any = None, marg
     every step, and its mean and variance are those of the data. Phases of coefficients that stand for a conjugate pair
     are tied to each other, and real coefficients (the mean) keep the data's sign.
 
+    Optimise with steps along the gradient, such as `optax.chain(regulariser.normalize_gradient(), optax.sgd(0.1,
+    momentum=0.9))` with a length that decays. On digits that ended at a logit of 14.8 after 256 steps; Adam, giving
+    faint frequencies' phases the step of strong ones', at 13.5 to 14.6 depending on its step.
+
     Args:
         data: Examples `[N, H, W, C]` or `[N, T, C]`, the more the better.
         low: As in `pixels`; the range of the data.
