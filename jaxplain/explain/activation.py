@@ -293,7 +293,7 @@ def activation_maximization(
         redirect: For how many first steps a ReLU through which no gradient flows (a unit that is dead at the start)
             passes on what would wake it; 0 for never.
         batch_size: Under `vmap`, how many units (classes, keys) are optimised at once: memory grows with it and not
-            with their number; four at least. None takes 8 on a CPU, whose caches hold no more, and all elsewhere.
+            with their number; four at least. None takes four on a CPU, and all elsewhere. Numbers may differ with it.
 
     Returns:
         `e(key, *args) -> Visualization(image, value, values)`; `e.record(key, *args)` adds the terms of the objective.
