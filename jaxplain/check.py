@@ -106,10 +106,18 @@ def count(value: Any, name: str, argument: str, least: int = 1) -> int:
     return int(value)
 
 
+def numbers(value: Any, name: str, argument: str) -> Any:
+    """Require a number or an array of numbers, and return it unchanged."""
+    kind = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    if not (jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, jnp.bool_)):
+        raise TypeError(f"{name}: `{argument}` has to be a number, not {value!r}.")
+    return value
+
+
 def positive(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
     """Require that a concrete number is positive (or zero, where allowed), and return it unchanged."""
     if is_concrete(value):
-        number = np.asarray(value)
+        number = np.asarray(numbers(value, name, argument))
         if not (np.isfinite(number).all() and ((number >= 0).all() if zero else (number > 0).all())):
             least = "zero or more" if zero else "positive"
             raise ValueError(f"{name}: `{argument}` has to be finite and {least}, not {value}.")

@@ -13,6 +13,7 @@ import pytest
 from methods import METHODS, OTHERS, Row, compiled, network, rectified, smooth
 
 import jaxplain
+from jaxplain.explain import relevance
 from jaxplain.program.function import as_function
 
 every = pytest.mark.parametrize("row", METHODS, ids=[f"{row.name}-{i}" for i, row in enumerate(METHODS)])
@@ -207,3 +208,18 @@ def test_the_table_catches_a_wrong_method():
     wrong = Row("wrong", lambda f: lambda x, *args: 1.1 * jaxplain.integrated_gradients(f)(x, *args), complete=True)
     with pytest.raises(AssertionError):
         test_completeness(wrong)
+
+
+SCORED = {  # by name, the arguments behind the score
+    **dict.fromkeys(("gradient", "saliency", "input_x_gradient", "integrated_gradients", "full_grad"), ()),
+    **dict.fromkeys(("guided_backprop", "deconvnet", "excitation_backprop", "deep_lift", "kernel_shap"), ()),
+    **dict.fromkeys(("grad_cam", "score_cam", "class_activation_map"), ("layer",)),
+    "lrp": (relevance.epsilon(),),
+}
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_a_score_that_is_no_function_is_refused_by_the_method(name):
+    message = rf"{name}: the score `f` has to be a function f\(x, \*args\) -> scalar, not dict"
+    with pytest.raises(TypeError, match=message):
+        getattr(jaxplain, name)({"params": 1.0}, *SCORED[name])

@@ -153,6 +153,13 @@ def test_settings_are_checked():
         relevance.gamma(-1.0)
     with pytest.raises(ValueError, match="`low` has to be at most `high`"):
         relevance.z_box(1.0, 0.0)
+    with pytest.raises(TypeError, match="alpha_beta: `alpha` has to be a number, not '2'"):
+        relevance.alpha_beta("2", 1.0)
+    with pytest.raises(TypeError, match="z_box: `high` has to be a number"):
+        relevance.z_box(0.0, "1")
+    narrow = jaxplain.lrp(score, {"first": relevance.z_box(jnp.full(3, -9.0), 9.0)})
+    with pytest.raises(ValueError, match=r"z_box: `low` has shape \(3,\), which does not fit the layer's input"):
+        narrow(X32, 1)
 
 
 def test_a_box_that_does_not_hold_the_input_is_refused():

@@ -194,11 +194,9 @@ def checked(
     name: str, f: Callable[..., Any], baseline: Any, groups: Any, max_groups: int | None, batch_size: int
 ) -> tuple[Any, Any, Any, int | None, int | None, int, str]:
     """The fields of a `Coalitional` from what a caller passes, in their order."""
-    if not callable(f):
-        raise TypeError(f"{name}: the score `f` has to be a function f(x, *args) -> scalar, not {type(f).__name__}.")
     given = as_groups(groups, name)
     return (
-        as_function(f),
+        as_function(check.callable_score(f, name)),
         as_baseline(baseline),
         given.numbers,
         given.total,

@@ -214,7 +214,8 @@ def deep_lift(
     """
     check.choice(rule, RULES, "deep_lift", "rule")
     operations, given = _given(rules, "deep_lift")
-    return DeepLift(as_function(f), "deep_lift", as_baseline(baseline), given, operations, rule)
+    score = as_function(check.callable_score(f, "deep_lift"))
+    return DeepLift(score, "deep_lift", as_baseline(baseline), given, operations, rule)
 
 
 def deep_shap(
@@ -257,7 +258,8 @@ def deep_shap(
     check.finite(baselines, "deep_shap", "baselines")
     operations, given = _given(rules, "deep_shap")
     size = check.count(batch_size, "deep_shap", "batch_size")
-    return DeepShap(as_function(f), "deep_shap", baselines, given, operations, rule, size)
+    score = as_function(check.callable_score(f, "deep_shap"))
+    return DeepShap(score, "deep_shap", baselines, given, operations, rule, size)
 
 
 def _given(rules: Mapping[str, Any] | None, name: str) -> tuple[tuple[str, ...], tuple[Rule, ...]]:

@@ -177,7 +177,7 @@ def full_grad_terms(f: Callable[..., Any]) -> FullGradDecomposition:
 
     Source: Srinivas and Fleuret 2019, "Full-gradient representation for neural network visualization", Proposition 1.
     """
-    return FullGradDecomposition(as_function(f), "full_grad_terms")
+    return FullGradDecomposition(as_function(check.callable_score(f, "full_grad_terms")), "full_grad_terms")
 
 
 def full_grad(
@@ -219,4 +219,4 @@ def full_grad(
             raise TypeError(f"full_grad: `{argument}` has to be True or False, not {value!r}.")
     if channel_axis is not None and (isinstance(channel_axis, bool) or not isinstance(channel_axis, int)):
         raise TypeError(f"full_grad: `channel_axis` has to be an integer or None, not {channel_axis!r}.")
-    return FullGrad(as_function(f), "full_grad", absolute, normalize, channel_axis)
+    return FullGrad(as_function(check.callable_score(f, "full_grad")), "full_grad", absolute, normalize, channel_axis)

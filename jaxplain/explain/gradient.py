@@ -53,7 +53,7 @@ def gradient(f: Callable[..., Any]) -> Gradient:
 
     Source: Baehrens et al. 2010, "How to explain individual classification decisions", Definition 1.
     """
-    return Gradient(as_function(f), "gradient")
+    return Gradient(as_function(check.callable_score(f, "gradient")), "gradient")
 
 
 def saliency(f: Callable[..., Any]) -> Gradient:
@@ -79,7 +79,7 @@ def saliency(f: Callable[..., Any]) -> Gradient:
 
     Source: Simonyan, Vedaldi and Zisserman 2014, "Deep inside convolutional networks", section 3.1.
     """
-    return Gradient(as_function(f), "saliency")
+    return Gradient(as_function(check.callable_score(f, "saliency")), "saliency")
 
 
 def input_x_gradient(f: Callable[..., Any]) -> Gradient:
@@ -103,4 +103,4 @@ def input_x_gradient(f: Callable[..., Any]) -> Gradient:
 
     Source: Shrikumar et al. 2016, "Not just a black box", section 3.
     """
-    return Gradient(as_function(f), "input_x_gradient")
+    return Gradient(as_function(check.callable_score(f, "input_x_gradient")), "input_x_gradient")

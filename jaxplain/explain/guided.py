@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxplain import check
 from jaxplain.explain.backward import Backward
 from jaxplain.program.compat import Equation, subprograms
 from jaxplain.program.flat import flatten
@@ -103,7 +104,7 @@ def guided_backprop(f: Callable[..., Any]) -> RectifiedBackward:
 
     Source: Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", section 3.4.
     """
-    return RectifiedBackward(as_function(f), "guided_backprop", Guided())
+    return RectifiedBackward(as_function(check.callable_score(f, "guided_backprop")), "guided_backprop", Guided())
 
 
 def deconvnet(f: Callable[..., Any]) -> RectifiedBackward:
@@ -131,4 +132,4 @@ def deconvnet(f: Callable[..., Any]) -> RectifiedBackward:
 
     Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1.
     """
-    return RectifiedBackward(as_function(f), "deconvnet", Deconvolution())
+    return RectifiedBackward(as_function(check.callable_score(f, "deconvnet")), "deconvnet", Deconvolution())

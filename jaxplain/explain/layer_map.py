@@ -101,7 +101,7 @@ def layer_map(
         grid = _lengths(grid, name, "grid")
     if isinstance(channel_axis, bool) or not isinstance(channel_axis, int):
         raise TypeError(f"{name}: `channel_axis` has to be an integer, not {channel_axis!r}.")
-    body, head = split(f, layer, batch_axis=batch_axis)
+    body, head = split(check.callable_score(f, name), layer, batch_axis=batch_axis)
     return kind(body, head, relu, resize, normalize, grid, channel_axis, name, **settings)
 
 

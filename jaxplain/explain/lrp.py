@@ -136,7 +136,7 @@ def lrp(f: Callable[..., Any], rule: Any) -> Propagation:
     an overview".
     """
     composite = as_composite(rule, "lrp")
-    return Propagation(as_function(f), "lrp", tuple(composite), tuple(composite.values()))
+    return Propagation(as_function(check.callable_score(f, "lrp")), "lrp", tuple(composite), tuple(composite.values()))
 
 
 def excitation_backprop(f: Callable[..., Any]) -> Propagation:
@@ -167,4 +167,5 @@ def excitation_backprop(f: Callable[..., Any]) -> Propagation:
     """
     rule = AlphaBeta(1.0, 0.0, False, STABILISER)
     patterns = (*WEIGHTS, "scale_shift")
-    return Propagation(as_function(f), "excitation_backprop", patterns, (rule,) * len(patterns), False)
+    score = as_function(check.callable_score(f, "excitation_backprop"))
+    return Propagation(score, "excitation_backprop", patterns, (rule,) * len(patterns), False)

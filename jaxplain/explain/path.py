@@ -261,7 +261,7 @@ def _integrated(
         check.count(max_steps, name, "max_steps", least=steps)
     check.positive(floor, name, "floor", zero=True)
     return IntegratedGradients(
-        as_function(f),
+        as_function(check.callable_score(f, name)),
         as_baseline(baseline),
         tolerance,
         floor,
@@ -361,4 +361,5 @@ def expected_gradients(
     """
     samples = check.count(samples, "expected_gradients", "samples")
     batch_size = check.count(batch_size, "expected_gradients", "batch_size")
-    return ExpectedGradients(as_function(f), as_baseline(baselines), samples, batch_size)
+    score = as_function(check.callable_score(f, "expected_gradients"))
+    return ExpectedGradients(score, as_baseline(baselines), samples, batch_size)

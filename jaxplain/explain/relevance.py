@@ -125,6 +125,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: Any = STABI
 
     Raises:
         ValueError: alpha - beta is not 1, or beta is negative.
+        TypeError: One of them is no number.
 
     Example:
         >>> import jax.numpy as jnp
@@ -135,6 +136,8 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: Any = STABI
 
     Source: Bach et al. 2015, equation 60.
     """
+    for argument, value in (("alpha", alpha), ("beta", beta)):
+        check.numbers(value, "alpha_beta", argument)
     if not (np.isclose(alpha - beta, 1.0) and beta >= 0):
         raise ValueError(
             f"alpha_beta: alpha - beta has to be 1 and beta 0 or more, or relevance is not conserved; alpha={alpha} "
@@ -174,10 +177,13 @@ def z_box(low: Any, high: Any, *, stabiliser: Any = STABILISER) -> ZBox:
         those that are only traced give NaN.
 
     Raises:
-        ValueError: A lower bound above the upper one.
+        ValueError: A lower bound above the upper one; when applied, bounds that do not broadcast to the layer's input.
+        TypeError: A bound that is no number or array of numbers.
 
     Source: Montavon et al. 2017, equation 19.
     """
+    for argument, value in (("low", low), ("high", high)):
+        check.numbers(value, "z_box", argument)
     if check.is_concrete(low) and check.is_concrete(high) and not np.all(np.asarray(low) <= np.asarray(high)):
         raise ValueError(f"z_box: `low` has to be at most `high`, not {low} and {high}.")
     return ZBox(low, high, check.positive(stabiliser, "z_box", "stabiliser"))

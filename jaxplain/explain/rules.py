@@ -165,6 +165,10 @@ class ZBox(LayerRule):
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
         """The bounds in the shape of x."""
+        for name, value in (("low", self.low), ("high", self.high)):
+            shape = jnp.shape(value)
+            if len(shape) > x.ndim or any(n not in (1, m) for n, m in zip(shape[::-1], x.shape[::-1], strict=False)):
+                raise ValueError(f"z_box: `{name}` has shape {shape}, which does not fit the layer's input {x.shape}.")
         return tuple(jnp.broadcast_to(jnp.asarray(v, x.dtype), x.shape) for v in (self.low, self.high))  # type: ignore
 
     def holds(self, x: Array) -> Array:
