@@ -111,6 +111,13 @@ def test_a_chunk_of_a_large_dataset_is_several_small_batches(tmp_path):
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), again.aggregate, first.aggregate)
 
 
+def test_the_same_key_in_its_old_form_is_the_same_run(tmp_path):
+    e = cases.random(PARAMS)
+    first = explain(tmp_path, e, key=KEY)
+    again = explain(tmp_path, e, key=jax.random.PRNGKey(3))
+    np.testing.assert_array_equal(again.explanations["attribution"][:], first.explanations["attribution"][:])
+
+
 def test_a_finished_run_is_not_computed_again(whole, tmp_path):
     folder = copied(whole, tmp_path / "again")
     before = {path: path.stat().st_mtime_ns for path in (folder / "attribution" / "c").rglob("*") if path.is_file()}

@@ -45,8 +45,11 @@ class Plan:
 
     def program(self) -> Any:
         """The traced program of one example, as it is without an aggregate."""
-        record = dataclasses.replace(self.record, whole=False)
-        return self._one.trace(*jax.tree.map(_shape, (record, self.arguments()))).jaxpr
+        record, key = dataclasses.replace(self.record, whole=False), self.key
+        if key is not None and not jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
+            key = jax.random.wrap_key_data(key)  # the same key in its old form is no other run
+        inputs = dataclasses.replace(self, key=key).arguments()
+        return self._one.trace(*jax.tree.map(_shape, (record, inputs))).jaxpr
 
     @functools.cached_property
     def _one(self) -> Any:
