@@ -9,7 +9,8 @@ two runs, so loops, branches and values that are used more than once are JAX's o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -196,11 +197,7 @@ class _Flow:
         apart = self.apart
         for node in graph.nodes:
             for inner, enters, leaves, again in _links(node):
-                before = -1
-                while before != len(apart):
-                    before = len(apart)
-                    apart.update(inside for outside, inside in (*enters, *again) if outside in apart)
-                    self.find_apart(inner)
+                _spread(apart, [*enters, *again], functools.partial(self.find_apart, inner))
                 apart.update(outside for inside, outside in leaves if inside in apart)
             carried = self._carries(graph, node) and (_sums(node) or apart.intersection(node.active))
             if self._divides(node) or carried:
@@ -211,11 +208,8 @@ class _Flow:
         wanted = self.wanted
         for node in reversed(graph.nodes):
             for inner, enters, leaves, again in _links(node):
-                before = -1
-                while before != len(wanted):
-                    before = len(wanted)
-                    wanted.update(inside for inside, outside in (*leaves, *again) if outside in wanted)
-                    self.find_wanted(inner)
+                back = [(outside, inside) for inside, outside in (*leaves, *again)]
+                _spread(wanted, back, functools.partial(self.find_wanted, inner))
                 wanted.update(outside for outside, inside in enters if inside in wanted)
             carried = self._carries(graph, node) and wanted.intersection(node.outputs)
             if self._reveals(graph, node) or carried:
@@ -250,6 +244,15 @@ class _Flow:
     def _carries(self, graph: Graph, node: Node) -> bool:
         linear = node.kind in ("sum", "scale", "structure") or (node.kind == "affine" and node.name == "scale_shift")
         return linear and node not in self.own and graph.depends.isdisjoint(node.fixed)
+
+
+def _spread(found: set[Value], pairs: Sequence[tuple[Value, Value]], within: Callable[[], None]) -> None:
+    """Follow pairs into a program, and on within it, until a loop's carry brings nothing new."""
+    before = -1
+    while before != len(found):
+        before = len(found)
+        found.update(end for start, end in pairs if start in found)
+        within()
 
 
 def _sums(node: Node) -> bool:
