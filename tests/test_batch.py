@@ -84,7 +84,7 @@ def test_foreign_closures_are_compiled_once_to_a_tolerance_too(monkeypatch):
 
     make = functools.partial(jaxplain.integrated_gradients_with_gap, steps=4, tolerance=1e-4)
     with monkeypatch.context() as patched:
-        for part in ("_tried", "_scores", "_add"):
+        for part in ("_along", "_add"):
             patched.setattr(getattr(adaptive, part), "plain", refused)
         first = jaxplain.explain_batch(make(f), X, TARGETS)
         count = len(traces)

@@ -115,7 +115,8 @@ class IntegratedGradients(Function):
         attribution = self.integral(x, start, *args, steps=steps)
         gap = total(attribution) - change
         bound = (1e-3 if self.tolerance is None else self.tolerance) * (jnp.abs(change) + self.floor)
-        return Convergence(like(attribution, x), jnp.asarray(steps, jnp.int32), gap, jnp.abs(gap) <= bound)
+        reached = jnp.isfinite(gap) & (jnp.abs(gap) <= bound)  # where a score is infinite, so is the bound
+        return Convergence(like(attribution, x), jnp.asarray(steps, jnp.int32), gap, reached)
 
     def _climb(
         self, result: Convergence, x: Pytree, start: Pytree, args: Any, change: Array, steps: int
@@ -157,10 +158,11 @@ def integrated_gradients(
     pooling) the gradient jumps and every rule's error falls as 1/steps.
 
     With `tolerance` each example is refined until |sum(a) - (f(x) - f(b))| <= tolerance * (|f(x) - f(b)| + floor), or
-    until `max_steps` gradients are used. `explain_batch` tries `steps` gradients with `rule` first; scores along the
-    path then tell how many each example needs, and where. A plain call climbs a ladder of rules with steps, 4 steps, 16
-    steps, ... up to `max_steps`, one after the other; under `vmap` all rungs are computed. A small gap does not bound
-    the error of single attributions.
+    until `max_steps` gradients are used. In `explain_batch` the scores at 33 points of the path tell how many gradients
+    each example needs, and where: `steps` with `rule` where that is enough or the path is smooth, otherwise points
+    that lie closest where the path bends most. A plain call climbs a ladder of rules with steps, 4 steps, 16 steps, ...
+    up to `max_steps`, one after the other; under `vmap` all rungs are computed. A small gap does not bound the error of
+    single attributions.
 
     A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`): the attribution is zero.
 
@@ -168,7 +170,7 @@ def integrated_gradients(
         f: A score, `f(x, *args) -> scalar`.
         baseline: What "absent" means: a scalar, an array or pytree of x's shape, or a function of `x` or of `(key, x)`
             (then calls take a key first).
-        steps: Number of gradients (of the first try, with `tolerance`).
+        steps: Number of gradients (the least, with `tolerance`).
         rule: 'gauss_legendre', 'midpoint', 'trapezoid', 'left' or 'right'.
         tolerance: None for a fixed number of steps, or the relative completeness gap to reach, e.g. 1e-3.
         floor: Absolute part of the tolerance's scale, in units of the score: it matters where f(x) is close to f(b).
