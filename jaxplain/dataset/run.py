@@ -51,10 +51,10 @@ class Plan:
         inputs = dataclasses.replace(self, key=key).arguments()
         return self._one.trace(*jax.tree.map(_shape, (record, inputs))).jaxpr
 
-    @functools.cached_property
+    @property
     def _one(self) -> Any:
         """The explanation of one example, which is traced once for all that is asked of it."""
-        return jax.jit(lambda record, inputs: record(*inputs))
+        return _traced_once(jax.tree.structure(self.record))
 
     def arguments(self) -> tuple[Any, ...]:
         """What the explanation is called with for one example, as arrays."""
@@ -94,6 +94,12 @@ class Plan:
         if asked != "auto":
             return int(asked)
         return largest_batch(self.compiled, self.fits, self.devices, count)
+
+
+@functools.lru_cache(maxsize=4)
+def _traced_once(_: Any) -> Any:
+    """One example's explanation for records of a structure; traces are kept for few: they hold foreign constants."""
+    return jax.jit(lambda record, inputs: record(*inputs))
 
 
 def _shape(leaf: Any) -> Any:
