@@ -183,12 +183,13 @@ class Body(_Inside):
 
     path: str = setting()
     batch_axis: int | str | None = setting(default=AUTO)
+    name: str = setting(default="split")
 
     def __call__(self, x: Pytree, *args: Any) -> Any:
         """The value at the cut."""
         view, selected, how = _cut(self, (x, *args))
         tap = Tap(selected.site, selected.call, keep=True)
-        refuse_hidden(tap, "split")
+        refuse_hidden(tap, self.name)
         _, found = run(view.program, view.leaves, [(tap.site.route, tap)], {}, outputs=False)
         return _picked(how.show(found[tap.key], len(selected.site.loops)), selected)
 
@@ -216,13 +217,14 @@ class Head(_Inside):
 
     path: str = setting()
     batch_axis: int | str | None = setting(default=AUTO)
+    name: str = setting(default="split")
 
     def __call__(self, h: Any, x: Pytree, *args: Any) -> Any:
         """The output, with `h` as the value at the cut and `x` as what other values before it come from."""
         view, selected, how = _cut(self, (x, *args))
         feeds: Found = {}
-        tap = _changing(selected.call, selected, how, h, feeds, "split")
-        refuse_hidden(tap, "split")
+        tap = _changing(selected.call, selected, how, h, feeds, self.name)
+        refuse_hidden(tap, self.name)
         outputs, _ = run(view.program, view.leaves, [(tap.site.route, tap)], feeds)
         return jax.tree.unflatten(view.structure, outputs)
 
@@ -262,20 +264,25 @@ def split(f: Callable[..., Any], path: str, *, batch_axis: int | str | None = AU
         >>> float(head(body(x), x)), float(head(jnp.zeros(2), x))
         (6.0, 1.0)
     """
-    if is_pattern(*_paths((path,), "split")):
-        raise ValueError(f"split: {path!r} is a pattern; a function is cut at one layer, so pass one path.")
+    return cut(f, path, batch_axis, "split")
+
+
+def cut(f: Callable[..., Any], path: str, batch_axis: int | str | None, name: str) -> tuple[Body, Head]:
+    """`split`, whose errors speak in the name of the method that cuts."""
+    if is_pattern(*_paths((path,), name)):
+        raise ValueError(f"{name}: {path!r} is a pattern; a function is cut at one layer, so pass one path.")
     function = as_function(f)
-    return Body(function, path, batch_axis), Head(function, path, batch_axis)
+    return Body(function, path, batch_axis, name), Head(function, path, batch_axis, name)
 
 
 def _cut(part: Body | Head, args: tuple[Any, ...]) -> tuple[View, Selected, Shown]:
-    view = look(part.f, args, "split")
+    view = look(part.f, args, part.name)
     (selected,) = view.select([part.path]).values()
     dtypes = _only(selected.site.dtypes, selected)
     if not all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes):
         raise TypeError(
-            f"split: {selected.key!r} holds {contents(selected.site)}, which has no gradient: a function is cut where "
-            "its values are floating-point. Cut after it (at the embedding, for token ids), or use `capture` or "
+            f"{part.name}: {selected.key!r} holds {contents(selected.site)}, which has no gradient: a function is cut "
+            "where its values are floating-point. Cut after it (at the embedding, for token ids), or use `capture` or "
             "`intervene`, which take integers."
         )
     (how,) = shown(view, [selected], part.batch_axis)

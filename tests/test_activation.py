@@ -199,7 +199,7 @@ def test_samples_and_several_together():
     ("build", "error", "match"),
     [
         (lambda: objective.channel(network(), "conv_1", 99), ValueError, "unit 99 is outside of 'conv_1'"),
-        (lambda: objective.channel(network(), "conv_7", 0), ValueError, "no layer 'conv_7'"),
+        (lambda: objective.channel(network(), "conv_7", 0), ValueError, "channel: there is no layer 'conv_7'"),
         (lambda: objective.channel(network(), "conv_1", 0.5), TypeError, "integer"),
         (lambda: objective.neuron(network(), "conv_1", (0, 0)), ValueError, "does not name one number"),
         (lambda: objective.position(network(), "conv_1", (9, 0)), ValueError, "unit 9 is outside"),

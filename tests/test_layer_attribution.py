@@ -118,7 +118,7 @@ def test_wrong_settings_of_layer_methods():
         conductance(f, "hidden", rule="simpson")
     with pytest.raises(ValueError, match="internal_influence: `steps` has to be at least 1"):
         internal_influence(f, "hidden", steps=0)
-    with pytest.raises(ValueError, match="there is no layer 'hiden'"):
+    with pytest.raises(ValueError, match=r"^conductance: there is no layer 'hiden'"):
         conductance(f, "hiden")(X)
     with pytest.raises(TypeError, match="conductance: `x` has dtype int32"):
         conductance(f, "hidden")(jnp.array([1, 2]))

@@ -93,7 +93,7 @@ def activation_atlas(
     name = "activation_atlas"
     check.count(grid, name, "grid")
     check.count(least, name, "least")
-    read, template = reading(f, path), _Settings(_template(image, settings))
+    read, template = reading(f, path, name), _Settings(_template(image, settings))
     found = [
         [np.asarray(part)[np.asarray(batch.mask)] for part in _sampled(read, batch, shared, key)]
         for batch, shared in _batches(inputs, args, batch_size, name)

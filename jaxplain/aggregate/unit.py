@@ -176,7 +176,7 @@ def top_activations(
     Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 3.1.
     """
     name = "top_activations"
-    read, aggregator = reading(f, path), top_units(k)
+    read, aggregator = reading(f, path, name), top_units(k)
     state: Any = None
     chosen = np.zeros(0, int)
     for batch, shared in _batches(inputs, args, batch_size, name):
@@ -302,7 +302,7 @@ def unit_activity(
     for argument, value in (("margin", margin), ("limit", limit)):
         check.positive(value, "unit_activity", argument)
         check.positive(1 - value, "unit_activity", f"1 - {argument}", zero=True)
-    read = reading(f, path)
+    read = reading(f, path, "unit_activity")
     parts = [
         [np.asarray(part, np.float64) for part in _span(read, batch, shared, jnp.asarray(threshold, jnp.float32))]
         for batch, shared in _batches(inputs, args, batch_size, "unit_activity")

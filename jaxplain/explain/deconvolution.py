@@ -81,4 +81,5 @@ def deconv_view(f: Callable[..., Any], path: str, *, rule: str = "deconvnet") ->
     Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1; guided:
     Springenberg et al. 2015, "Striving for simplicity", section 3.4.
     """
-    return DeconvView(Peak(reading(f, path), "deconv_view"), check.choice(rule, RULES, "deconv_view", "rule"))
+    name = "deconv_view"
+    return DeconvView(Peak(reading(f, path, name), name), check.choice(rule, RULES, name, "rule"))

@@ -70,7 +70,7 @@ def feature_inversion(f: Callable[..., Any], path: str, *, image: Any = None, **
 
     Source: Mahendran and Vedaldi 2015, "Understanding deep image representations by inverting them", equation 2.
     """
-    return FeatureInversion(reading(f, path), image, _Settings(_template(image, settings)))
+    return FeatureInversion(reading(f, path, "feature_inversion"), image, _Settings(_template(image, settings)))
 
 
 class _Settings(Function):
@@ -198,7 +198,7 @@ def accentuate(
     Source: Hamblin et al. 2024, "Feature accentuation: revealing 'what' features respond to in natural images",
     equation 4 (a regulariser that penalises the distance from the seed image).
     """
-    read = None if path is None else reading(f if model is None else model, path)
+    read = None if path is None else reading(f if model is None else model, path, "accentuate")
     drift = check.positive(drift, "accentuate", "drift", zero=True)
     return Accentuation(as_function(f), drift, image, read, _Settings(_template(image, settings)), low, high)
 
@@ -272,4 +272,4 @@ def activation_grid(
     Source: Olah et al. 2018, "The building blocks of interpretability", "What does the network see?".
     """
     check.positive(power, "activation_grid", "power", zero=True)
-    return ActivationGrid(reading(f, path), image, _Settings(_template(image, settings)), power)
+    return ActivationGrid(reading(f, path, "activation_grid"), image, _Settings(_template(image, settings)), power)

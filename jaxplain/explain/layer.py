@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import as_baseline, resolve
-from jaxplain.capture import split
+from jaxplain.capture import cut
 from jaxplain.explain.path import interpolate
 from jaxplain.program.differentiate import like, value_and_gradient
 from jaxplain.program.function import Function, needs_key, setting
@@ -171,7 +171,7 @@ def _layer_path(
     batch_axis: int | str | None,
 ) -> LayerPath:
     check.choice(rule, RULES, name, "rule")
-    body, head = split(f, path, batch_axis=batch_axis)
+    body, head = cut(f, path, batch_axis, name)
     steps = check.count(steps, name, "steps", least=2 if rule == "trapezoid" else 1)
     batch_size = check.count(batch_size, name, "batch_size")
     return LayerPath(body, head, as_baseline(baseline), steps, rule, batch_size, name)

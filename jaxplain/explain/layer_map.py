@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.capture import split
+from jaxplain.capture import cut
 from jaxplain.explain.spatial import Places, places, resized
 from jaxplain.program.differentiate import value_and_gradient
 from jaxplain.program.function import Function, setting
@@ -101,7 +101,7 @@ def layer_map(
         grid = _lengths(grid, name, "grid")
     if isinstance(channel_axis, bool) or not isinstance(channel_axis, int):
         raise TypeError(f"{name}: `channel_axis` has to be an integer, not {channel_axis!r}.")
-    body, head = split(check.callable_score(f, name), layer, batch_axis=batch_axis)
+    body, head = cut(check.callable_score(f, name), layer, batch_axis, name)
     return kind(body, head, relu, resize, normalize, grid, channel_axis, name, **settings)
 
 

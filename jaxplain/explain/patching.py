@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.capture import split
+from jaxplain.capture import cut
 from jaxplain.program.differentiate import value_and_gradient
 from jaxplain.program.function import Function, setting
 from jaxplain.program.loop import widen
@@ -136,7 +136,7 @@ def activation_patching(
     places = _places("activation_patching", axes)
     if batch_size is not None:
         check.count(batch_size, "activation_patching", "batch_size")
-    return ActivationPatching(*split(f, path, batch_axis=batch_axis), places, batch_size)
+    return ActivationPatching(*cut(f, path, batch_axis, "activation_patching"), places, batch_size)
 
 
 def attribution_patching(
@@ -171,7 +171,8 @@ def attribution_patching(
 
     Source: Syed, Rager and Conmy 2023, "Attribution patching outperforms automated circuit discovery", equation 2.
     """
-    return AttributionPatching(*split(f, path, batch_axis=batch_axis), _places("attribution_patching", axes))
+    name = "attribution_patching"
+    return AttributionPatching(*cut(f, path, batch_axis, name), _places(name, axes))
 
 
 def _places(name: str, axes: Axes) -> tuple[int, ...]:

@@ -91,7 +91,7 @@ def receptive_field(f: Callable[..., Any], path: str, *, batch_size: int = 32) -
     After Araujo, Norris and Sim 2019, "Computing receptive fields of convolutional neural networks", who derive the
     boxes from each layer's geometry.
     """
-    return ReceptiveField(reading(f, path), check.count(batch_size, "receptive_field", "batch_size"))
+    return ReceptiveField(reading(f, path, "receptive_field"), check.count(batch_size, "receptive_field", "batch_size"))
 
 
 def cut(x: Any, boxes: Any, *, fill: float = 0.0) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.capture import split
+from jaxplain.capture import cut
 from jaxplain.criterion import wide
 from jaxplain.explain.objective.algebra import Objective
 from jaxplain.program.function import Function, as_function, is_array, setting
@@ -31,10 +31,13 @@ class Reading(Function):
         return wide(h)
 
 
-def reading(f: Callable[..., Any], path: str) -> Reading:
-    """Read a layer of a score or any other function; of a model's score without arguments, whatever its target."""
-    outputs = split(f.outputs, path)[0] if isinstance(f, ModelScore) else None
-    return Reading(split(as_function(f), path)[0], outputs, path)
+def reading(f: Callable[..., Any], path: str, name: str) -> Reading:
+    """Read a layer of a score or any other function, for the method of a name; of a model's score without arguments,
+
+    whatever its target.
+    """
+    outputs = cut(f.outputs, path, "auto", name)[0] if isinstance(f, ModelScore) else None
+    return Reading(cut(as_function(f), path, "auto", name)[0], outputs, path)
 
 
 class OnLayer(Objective):
@@ -87,7 +90,7 @@ def channel(f: Callable[..., Any], path: str, index: Any = None) -> Channel:
 
     Source: Olah, Mordvintsev and Schubert 2017, "Feature Visualization", "Optimization objectives".
     """
-    return Channel(reading(f, path), "channel", _checked_index(index, "channel"))
+    return Channel(reading(f, path, "channel"), "channel", _checked_index(index, "channel"))
 
 
 class Neuron(OnLayer):
@@ -135,7 +138,7 @@ def neuron(f: Callable[..., Any], path: str, index: Any = None) -> Neuron:
 
     Source: Erhan et al. 2009, "Visualizing higher-layer features of a deep network", section 3.
     """
-    return Neuron(reading(f, path), "neuron", _checked_index(index, "neuron"))
+    return Neuron(reading(f, path, "neuron"), "neuron", _checked_index(index, "neuron"))
 
 
 class Direction(OnLayer):
@@ -197,7 +200,7 @@ def direction(f: Callable[..., Any], path: str, vector: Any, *, power: Any = 0.0
     """
     check.finite(vector, "direction", "vector")
     check.positive(power, "direction", "power", zero=True)
-    return Direction(reading(f, path), "direction", jnp.asarray(vector), power, bool(cosine))
+    return Direction(reading(f, path, "direction"), "direction", jnp.asarray(vector), power, bool(cosine))
 
 
 class Position(OnLayer):
@@ -241,7 +244,8 @@ def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Any
         7.0
     """
     place = tuple(place) if isinstance(place, tuple | list) else (place,)
-    return Position(reading(f, path), "position", tuple(_checked_index(index, "position") for index in place), vector)
+    name = "position"
+    return Position(reading(f, path, name), name, tuple(_checked_index(index, name) for index in place), vector)
 
 
 class DeepDream(OnLayer):
@@ -276,7 +280,7 @@ def deep_dream(f: Callable[..., Any], path: str) -> DeepDream:
 
     Source: Mordvintsev, Olah and Tyka 2015, "Inceptionism".
     """
-    return DeepDream(reading(f, path), "deep_dream")
+    return DeepDream(reading(f, path, "deep_dream"), "deep_dream")
 
 
 def picked(h: Array, axis: int, index: Any, objective: OnLayer) -> Array:

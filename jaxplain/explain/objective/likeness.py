@@ -147,5 +147,5 @@ def gram(h: Array) -> Array:
 
 def _target(f: Callable[..., Any], path: str, x: Pytree, args: tuple[Any, ...], kind: str) -> tuple[Any, str, Array]:
     check.finite(x, kind)
-    read = reading(f, path)
+    read = reading(f, path, kind)
     return read, kind, lax.stop_gradient(read(x, *args))

@@ -92,4 +92,4 @@ def diversity(f: Callable[..., Any], path: str) -> Diversity:
 
     Source: Olah, Mordvintsev and Schubert 2017, "Feature Visualization", "Diversity".
     """
-    return Diversity(reading(f, path), "diversity")
+    return Diversity(reading(f, path, "diversity"), "diversity")
