@@ -43,9 +43,8 @@ def network(module, seed, examples, copies, epochs):
     """Train on the digits and on shaken copies of them: under noise, what counts is whole strokes (of many pixels)."""
     key, (size, side) = jax.random.key(seed), examples.inputs.shape[:2]
     keys = [jax.random.split(jax.random.fold_in(key, copy), size) for copy in range(copies)]
-    noise = transform.noise(0.19 if side < 20 else 0.5)
-    shakes = (transform.rotate(15.0), transform.scale(0.85, 1.15), noise, *shifts(side))
-    shaken = jax.jit(jax.vmap(functools.partial(moved, shakes)))
+    shakes = transform.rotate(15.0), transform.scale(0.85, 1.15), transform.noise(0.19 if side < 20 else 0.5)
+    shaken = jax.jit(jax.vmap(functools.partial(moved, (*shakes, *shifts(side)))))
     inputs = np.concatenate([examples.inputs, *(shaken(part, examples.inputs) for part in keys)])
     steps = epochs * len(inputs) // 64
     optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0.0, 3e-3, steps // 10, steps))
@@ -56,8 +55,7 @@ def network(module, seed, examples, copies, epochs):
 
 def ascent(kind, side):
     """Steps of a length along the gradient: Adam turns faint frequencies as far as strong ones, away from the best."""
-    drawn = (0.03, 128, 4) if side < 20 else (0.05, 256, 4)
-    length, steps, samples = (0.1, 256, 8) if kind == "maco" else drawn
+    length, steps, samples = (0.1, 256, 8) if kind == "maco" else (0.03, 128, 4) if side < 20 else (0.05, 256, 4)
     descent = optax.sgd(optax.cosine_decay_schedule(length, steps), momentum=0.9)
     return {"optimizer": optax.chain(regulariser.normalize_gradient(), descent), "steps": steps, "samples": samples}
 
@@ -129,10 +127,9 @@ def main() -> None:
     for kind in list(kinds)[: 2 if options.quick else 3]:
         penalties = () if kind == "maco" else (regulariser.l1(8.0), regulariser.total_variation(1.0))
         how = {"image": kinds[kind], "regularisers": penalties, **settings, **ascent(kind, shape[0])}
-        e = jaxplain.activation_maximization(f, **how)
-        distance[kind], images = shown(kind, e, f, judges, real, keys)
-        path = options.output / f"{options.model}_{kind}.png"
-        plot.unit_gallery(*images, top.patches, top.values).savefig(path, dpi=110)
+        distance[kind], images = shown(kind, jaxplain.activation_maximization(f, **how), f, judges, real, keys)
+        file = options.output / f"{options.model}_{kind}.png"
+        plot.unit_gallery(*images, top.patches, top.values).savefig(file, dpi=110)
     print("nearest to the real digits first:", ", ".join(sorted(distance, key=distance.get)))
     if options.model == "cnn" and not options.quick:
         for name, figure in channels(f, real, {"image": kinds["fourier"], **settings, **ascent("fourier", shape[0])}):
