@@ -114,7 +114,7 @@ def main() -> None:
     test = None if options.data and any(options.data.glob("*train-images*")) else 0.2  # MNIST's test file alone
     splits = data.load_idx_folder(options.data, test=test) if options.data else data.digits()
     shape = (real := splits.train).inputs.shape[1:]
-    keys, copies, epochs = (8, 4, 10) if options.quick else (64, 6, 12) if shape[0] < 20 else (64, 3, 4)
+    keys, (copies, epochs) = 8 if options.quick else 64, (6, 12) if shape[0] < 20 else (3, 4)
     nets = {"cnn": models.cnn(10, widths=(16, 32), dense=48), "resnet": models.resnet(10, widths=(8, 16, 32), depth=1)}
     nets["transformer"] = models.transformer(10, patch=shape[0] // 4, width=48)
     f, *judges = (network(nets[n], seed, real, copies, epochs) for seed, n in enumerate((options.model, "cnn", "cnn")))
