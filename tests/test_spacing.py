@@ -66,6 +66,13 @@ def test_a_score_that_is_not_finite_needs_no_more_than_the_rule():
     assert not e(jnp.ones(3)).reached
 
 
+def test_a_score_that_is_not_finite_on_the_way_takes_no_more_either():
+    f = lambda x: jnp.where((x > 0.4) & (x < 0.6), jnp.nan, x).sum()  # noqa: E731
+    e = jaxplain.integrated_gradients_with_gap(f, steps=4, tolerance=1e-3)
+    found = jaxplain.explain_batch(e, jnp.ones((2, 1)))
+    np.testing.assert_array_equal(found.steps, 4)
+
+
 def relu_network(width=64):
     keys = jax.random.split(jax.random.key(3), 3)
     first, second = jax.random.normal(keys[0], (6, width)), jax.random.normal(keys[1], (width, width)) / 8

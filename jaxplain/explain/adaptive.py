@@ -62,6 +62,7 @@ class _Attempts:
         self.order = np.where(plan.smooth | ~(plan.needed > e.steps), e.steps, 0)  # also where a score is not finite
         half = (e.max_steps - 1) // 2  # so that the ends can follow
         most = half if half > e.steps else e.max_steps
+        # Where a score is not finite, so that the number is none, the rule serves.
         self.cells = np.where(self.order, 0, np.minimum(np.nan_to_num(plan.needed), most)).astype(int)
         self.round = np.zeros(len(self.order), int)
         self.spent = np.zeros(len(self.order), int)

@@ -158,11 +158,11 @@ def integrated_gradients(
     pooling) the gradient jumps and every rule's error falls as 1/steps.
 
     With `tolerance` each example is refined until |sum(a) - (f(x) - f(b))| <= tolerance * (|f(x) - f(b)| + floor), or
-    until `max_steps` gradients are used. In `explain_batch` the scores at 33 points of the path tell how many gradients
-    each example needs, and where: `steps` with `rule` where that is enough or the path is smooth, otherwise points
-    that lie closest where the path bends most. A plain call climbs a ladder of rules with steps, 4 steps, 16 steps, ...
-    up to `max_steps`, one after the other; under `vmap` all rungs are computed. A small gap does not bound the error of
-    single attributions.
+    until `max_steps` gradients are used. In `explain_batch` the scores at 33 points of the path (forward passes) tell
+    how many gradients each example needs, and where: `steps` with `rule` where that is enough or the path is smooth
+    (there up to 32, doubling, while they miss), otherwise points that lie closest where the path bends most. A plain
+    call climbs a ladder of rules with steps, 4 steps, 16 steps, ... up to `max_steps`, one after the other; under
+    `vmap` all rungs are computed. A small gap does not bound the error of single attributions.
 
     A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`): the attribution is zero.
 

@@ -50,11 +50,10 @@ class Points(NamedTuple):
 
 def spacing(scores: np.ndarray, bound: np.ndarray) -> Spacing:
     """Read scores `[B, GRID + 1]`, float64, on the grid; the integral's error is to be within `bound`, `[B]`."""
-    scores = np.where(np.isfinite(scores), scores, 0.0)
-    second, fourth = np.diff(scores, n=2, axis=1), np.diff(scores, n=4, axis=1)
-    smooth = (fourth**2).mean(axis=1) <= SMOOTH**2 * (second**2).mean(axis=1)
+    second, fourth = _squares(scores, 2), _squares(scores, 4)
+    smooth = fourth.mean(axis=1) <= SMOOTH**2 * second.mean(axis=1)
     counts = np.convolve(np.ones(GRID - 1), np.ones(WINDOW), "same")
-    mean = np.stack([np.convolve(row, np.ones(WINDOW), "same") for row in second**2]) / counts
+    mean = np.stack([np.convolve(row, np.ones(WINDOW), "same") for row in second]) / counts
     padded = np.concatenate([mean[:, :1], mean, mean[:, -1:]], axis=1)
     energy = (padded[:, 1:] + padded[:, :-1]) / 2
     shape = np.cbrt(energy)
@@ -62,6 +61,13 @@ def spacing(scores: np.ndarray, bound: np.ndarray) -> Spacing:
     density = shape / shape.mean(axis=1, keepdims=True)
     error = GRID * np.sqrt((energy / density**2).sum(axis=1) / 8)  # of a single point
     return Spacing(density, np.ceil(SAFETY * error / np.maximum(bound, np.finfo(float).tiny)), smooth)
+
+
+def _squares(scores: np.ndarray, order: int) -> np.ndarray:
+    """Squared differences; zero where a score is not finite: no number of gradients helps there."""
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
+        square = np.diff(scores, n=order, axis=1) ** 2
+    return np.where(np.isfinite(square), square, 0.0)
 
 
 def ruled(row: int, nodes: np.ndarray, weights: np.ndarray) -> Points:
