@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxplain.explain.rules import STABILISER, ConstantScale, Epsilon, Numerator, PassThrough, Softmax, Stop
+from jaxplain.explain.rules import STABILISER, ConstantScale, Epsilon, Numerator, PassThrough, SignRule, Softmax, Stop
 from jaxplain.program.flat import Value
 from jaxplain.program.nodes import KINDS, Graph, Node
 from jaxplain.program.rewrite import OwnDerivative, Rule, without_rule
+from jaxplain.program.signs import never_negative
 
 WEIGHTS = ("dense", "convolution")
 """The layers with weights, which a single rule is for."""
@@ -103,7 +105,15 @@ def choose(composite: Mapping[str, Rule], graph: Graph, name: str) -> dict[Node,
             "relevance.epsilon()}): epsilon shares by gradient times input, pass_through passes on, stop ends it."
         )
         raise without_rule(name, missing, example)
-    return {node: rule for node, rule in chosen.items() if rule is not None}
+    above_zero = never_negative(graph)
+    return {node: _for_input(rule, node, above_zero) for node, rule in chosen.items() if rule is not None}
+
+
+def _for_input(rule: Rule, node: Node, above_zero: Collection[Value]) -> Rule:
+    """The rule, told where the input of its layer is never negative."""
+    if isinstance(rule, SignRule) and node.active[0] in above_zero:
+        return dataclasses.replace(rule, never_negative=True)
+    return rule
 
 
 def _best(composite: Mapping[str, Rule], node: Node, first: bool, wholesale: frozenset[str]) -> Rule | None:

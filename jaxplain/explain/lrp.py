@@ -116,7 +116,8 @@ def lrp(f: Callable[..., Any], rule: Any) -> Propagation:
     Returns:
         `e(x, *args) -> relevance` of x's structure, signed, in units of the score. Where x has floating-point leaves,
         the others get zeros. Cost: one forward pass, and a backward pass that takes up to four times a gradient's
-        (gamma, alpha-beta) with as many passes through each layer.
+        (gamma, alpha-beta) with as many passes through each layer; half of that for layers whose input cannot be
+        negative, such as those behind a ReLU, which are found in the traced model.
 
     Raises:
         ValueError: An operation without a rule (the error lists it with its path), a pattern that matches nothing, a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -80,16 +81,11 @@ def _negative(x: Array) -> Array:
     return jnp.minimum(x, 0)
 
 
-def _excitation(layer: Layer) -> Callable[[Array], Array]:
-    """The sum of positive contributions x_i w_ik, as a function of x."""
-    w = layer.weight
-    return lambda x: layer.linear(_positive(x), _positive(w)) + layer.linear(_negative(x), _negative(w))
-
-
-def _inhibition(layer: Layer) -> Callable[[Array], Array]:
-    """The sum of negative contributions x_i w_ik, as a function of x."""
-    w = layer.weight
-    return lambda x: layer.linear(_positive(x), _negative(w)) + layer.linear(_negative(x), _positive(w))
+def _by_sign(layer: Layer, above: Array, below: Array, known: bool) -> Callable[[Array], Array]:
+    """x+ times the weights `above` plus x- times `below`, as a function of x; x- is nothing where that is `known`."""
+    if known:
+        return lambda x: layer.linear(x, above)
+    return lambda x: layer.linear(_positive(x), above) + layer.linear(_negative(x), below)
 
 
 def _share(contributions: Callable[[Array], Array], x: Array, offset: Any, relevance: Array, stabiliser: Any) -> Array:
@@ -98,7 +94,14 @@ def _share(contributions: Callable[[Array], Array], x: Array, offset: Any, relev
     return x * back(relevance / stabilised(z + offset, stabiliser))[0]
 
 
-class Gamma(LayerRule):
+class SignRule(LayerRule):
+    """Base of rules that tell positive from negative contributions x_i w_ik."""
+
+    never_negative: bool = dataclasses.field(default=False, kw_only=True, metadata={"static": True})
+    """Whether the layer's input is known to be zero or more, as behind a ReLU: half of the products are then none."""
+
+
+class Gamma(SignRule):
     """Contributions of the output's sign count 1 + gamma times."""
 
     value: Any
@@ -106,10 +109,10 @@ class Gamma(LayerRule):
 
     def layer(self, x: Array, layer: Layer, z: Array, relevance: Array) -> Array:
         """The relevance of x."""
-        plain, total = lambda v: layer.linear(v, layer.weight), jnp.zeros_like(x)
-        for part, sign, open_ in ((_excitation, _positive, z >= 0), (_inhibition, _negative, z < 0)):
-            favoured = part(layer)
-            function = lambda v, favoured=favoured: plain(v) + self.value * favoured(v)  # noqa: E731
+        w, total = layer.weight, jnp.zeros_like(x)
+        favoured = w + self.value * _positive(w), w + self.value * _negative(w)
+        for (above, below), sign, open_ in ((favoured, _positive, z >= 0), (favoured[::-1], _negative, z < 0)):
+            function = _by_sign(layer, above, below, self.never_negative)
             offset = layer.bias + self.value * sign(layer.bias)
             total += _share(function, x, offset, jnp.where(open_, relevance, 0), self.stabiliser)
         return total
@@ -118,7 +121,7 @@ class Gamma(LayerRule):
         return f"gamma({self.value})"
 
 
-class AlphaBeta(LayerRule):
+class AlphaBeta(SignRule):
     """R_i = sum_k (alpha (x_i w_ik)+ / z_k+ - beta (x_i w_ik)- / z_k-) R_k."""
 
     alpha: float = setting()
@@ -129,10 +132,12 @@ class AlphaBeta(LayerRule):
     def layer(self, x: Array, layer: Layer, z: Array, relevance: Array) -> Array:
         """The relevance of x."""
         result = jnp.zeros_like(x)
-        for weight, part, sign in ((self.alpha, _excitation, _positive), (-self.beta, _inhibition, _negative)):
-            if weight != 0:
+        signed = _positive(layer.weight), _negative(layer.weight)
+        for factor, (above, below), sign in ((self.alpha, signed, _positive), (-self.beta, signed[::-1], _negative)):
+            if factor != 0:
                 offset = sign(layer.bias) if self.bias else jnp.zeros_like(layer.bias)
-                result += weight * _share(part(layer), x, offset, relevance, self.stabiliser)
+                function = _by_sign(layer, above, below, self.never_negative)
+                result += factor * _share(function, x, offset, relevance, self.stabiliser)
         return result
 
     def __str__(self) -> str:
