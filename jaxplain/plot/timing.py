@@ -12,6 +12,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
 from jaxplain.plot.values import plain
 
+MANY_DECADES, MANY_ROWS = 100, 40
+"""From where on an axis has only powers of ten, and numbers at both ends of the figure."""
+
 
 def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Figure:
     """Draw how long programs take as points on a logarithmic axis, with the range over runs as a line.
@@ -62,11 +65,13 @@ def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = 
         text.set_fontweight("bold" if row[1] is None else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    shortest, longest = axes.get_xlim()
+    steps = (1.0, 2.0, 5.0) if longest < MANY_DECADES * shortest else (1.0,)  # more numbers than that run together
+    axes.xaxis.set_major_locator(LogLocator(subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1000 else f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("milliseconds (median, and range over runs)", fontsize=9)
     axes.set_title(plain(title), fontsize=10)
     axes.grid(axis="x", which="both", alpha=0.25, linewidth=0.6)
-    open_sides(axes, "top", "right").tick_params(axis="x", labelsize=8)
+    open_sides(axes, "top", "right").tick_params(axis="x", labelsize=8, labeltop=len(rows) > MANY_ROWS)
     return figure
