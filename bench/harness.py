@@ -264,7 +264,7 @@ def save(results: dict[str, Any], folder: Path) -> None:
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     times: dict[str, dict[str, tuple[float, float, float]]] = {}
     for row in results["rows"]:
-        times.setdefault(row["case"], {})[row["program"]] = (row["median"], row["low"], row["high"])
+        times.setdefault(f"{row['area']}: {row['case']}", {})[row["program"]] = (row["median"], row["low"], row["high"])
     where = results["machine"]
     title = f"{where['processor']}, {where['cores']} cores, jax {where['versions']['jax']}"
     plot.timings(times, title=title).savefig(folder / "results.png", dpi=150)

@@ -73,12 +73,22 @@ def passes(w: Work, forward: int = 0, gradients: int = 0, most: int = 100) -> Pr
 
     They run as fast as this network can be run here (in the fast layout); of many, the time of `most` is multiplied.
     """
-    run, count = (_scores, forward) if forward else (_gradients, gradients)
-    timed = min(count, most)
-    name = f"{count} {'forward passes' if forward else 'gradients'} of the batch"
+    counts = ((_gradients, gradients, "gradient"), (_scores, forward, "forward pass"))
+    share = min(1, most / (forward + gradients))
+    calls = [run for run, count, _ in counts for _ in range(round(share * count))]
+    named = [_counted(count, word) for _, count, word in counts if count]
     return Program(
-        name, lambda: [run(w.f, w.x, w.labels) for _ in range(timed)], BOUND, result=None, scale=count / timed
+        f"{' and '.join(named)} of the batch",
+        lambda: [run(w.f, w.x, w.labels) for run in calls],
+        BOUND,
+        result=None,
+        scale=(forward + gradients) / len(calls),
     )
+
+
+def _counted(count: int, word: str) -> str:
+    plural = word + ("es" if word.endswith("s") else "s")
+    return f"{count} {word if count == 1 else plural}"
 
 
 def torch_network(variables: Any) -> Any:

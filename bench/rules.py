@@ -146,9 +146,9 @@ def cases(quick: bool) -> list[Case]:
     w = work()
     peers = [captum_programs(w), zennit_programs(w)]
 
-    def case(name: str, short: str, e: Any, *plain: Program) -> Case:
+    def case(name: str, short: str, e: Any, *plain: Program, forward: int = 0) -> Case:
         programs = [explained(e, w), *plain, *(found[short] for found in peers if short in found)]
-        programs.append(passes(w, gradients=1))
+        programs.append(passes(w, forward=forward, gradients=1))
         return Case(name, programs, 1e-3, len(w.x), targets={PEER: 1.0, PLAIN: 1.0})
 
     epsilon = jaxplain.lrp(w.f, relevance.epsilon(EPSILON))
@@ -160,7 +160,7 @@ def cases(quick: bool) -> list[Case]:
     return [
         case("guided backpropagation", "guided", jaxplain.guided_backprop(w.f), written["guided"]),
         case("LRP epsilon", "epsilon", epsilon, written["epsilon"]),
-        case("LRP epsilon-plus", "epsilon-plus", plus),
+        case("LRP epsilon-plus", "epsilon-plus", plus, forward=1),  # the sums of positive contributions
     ]
 
 
