@@ -7,7 +7,7 @@ and boolean leaves of `x` (token ids, masks) are never replaced.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -122,36 +122,6 @@ def resolve(baseline: Any, x: Pytree, key: Array | None = None, *, name: str) ->
     leaves, values = jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(value)
     fitted = [_checked(v, leaf, path, name) for (path, leaf), v in zip(leaves, values, strict=True)]
     return jax.tree.unflatten(jax.tree.structure(x), fitted)
-
-
-def warn_where_equal(baselines: Sequence[Any], x: Pytree, name: str, argument: str = "baseline") -> None:
-    """Warn, once for a concrete batch, of examples that equal their baseline: all of `baselines`, where there are more.
-
-    Args:
-        baselines: Baselines as `resolve` takes them, or background sets; random and traced ones are not looked at.
-        x: The examples, `[B, ...]` on every leaf.
-        name: The method, for the warning.
-        argument: What the method calls its baselines.
-    """
-    if not any(check.is_floating(leaf) for leaf in jax.tree.leaves(x)):
-        return
-    first, same = jax.tree.map(lambda leaf: leaf[0], x), jnp.ones(check.batch_length(x, name), bool)
-    for value in baselines:
-        if needs_key(value) or not all(check.is_concrete(leaf) for leaf in jax.tree.leaves((x, value))):
-            return
-        if is_background(value, first):
-            if any(check.is_floating(leaf) and bool(jnp.any(leaf != leaf[:1])) for leaf in jax.tree.leaves(value)):
-                return
-            value = jax.tree.map(lambda leaf: jnp.asarray(leaf)[0], value)
-        if callable(value):
-            absent = jax.vmap(lambda one, value=value: resolve(value, one, name=name))(x)
-        else:
-            absent = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], resolve(value, first, name=name))
-        for leaf, other in zip(jax.tree.leaves(x), jax.tree.leaves(absent), strict=True):
-            if check.is_floating(leaf):
-                same &= jnp.all(leaf == other, axis=tuple(range(1, jnp.ndim(leaf))))
-    if count := int(same.sum()):
-        check.nothing_changes(name, f" for {count} of {same.size} examples", argument)
 
 
 def _drawn(function: Any, x: Pytree, key: Array | None, name: str) -> Pytree:

@@ -79,7 +79,12 @@ def _all_finite(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray | float):
         return np.isfinite(leaf).all()
     with jax.ensure_compile_time_eval():
-        return jnp.isfinite(leaf).all()
+        return _finite_everywhere(leaf)
+
+
+@jax.jit  # one program, and no array of booleans in memory
+def _finite_everywhere(leaf: Any) -> Any:
+    return jnp.isfinite(leaf).all()
 
 
 def batch_length(x: Any, name: str) -> int:

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
+from jaxplain.baseline import as_baseline, is_background, resolve
 from jaxplain.explain.backward import Backward
 from jaxplain.explain.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
 from jaxplain.explain.reveal_cancel import beside, revealed
+from jaxplain.explain.unchanged import warn_where_equal
 from jaxplain.program.flat import widened
 from jaxplain.program.function import as_function, needs_key, setting
 from jaxplain.program.loop import chunked_sum

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
+from jaxplain.baseline import as_baseline, is_background, resolve
+from jaxplain.explain.unchanged import warn_where_equal
 from jaxplain.program.differentiate import like, map_floating, total, value_and_gradient
 from jaxplain.program.function import Function, as_function, needs_key, setting
 from jaxplain.program.loop import chunked_sum

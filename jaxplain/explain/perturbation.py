@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
+from jaxplain.baseline import as_baseline, is_background, resolve
+from jaxplain.explain.unchanged import warn_where_equal
 from jaxplain.features import Features, Groups, as_groups, features
 from jaxplain.program.differentiate import like
 from jaxplain.program.function import Function, as_function, needs_key, setting
