@@ -122,7 +122,7 @@ def equal_steps(f: Any, x: Any, y: Any, worst: Callable[[Any], float], reached: 
 
 def tolerance_case(name: str, params: Any, x: Any, y: Any, exact: Any) -> Case:
     f = logit(functools.partial(network, name), params)
-    e = integrated_gradients_with_gap(f, steps=8, tolerance=TOLERANCE, max_steps=2048)
+    e = integrated_gradients_with_gap(f, tolerance=TOLERANCE, max_steps=2048)
     found = explain_batch(e, x, y)
     spent, told, needed = float(found.steps.mean()), [], []
     for what, measure in {"gap": gaps, "L1 distance": distances}.items():

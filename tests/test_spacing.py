@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.explain.spacing import GRID, SAFETY, joined, ruled, spaced, spacing
+from jaxplain.explain.spacing import GRID, SAFETY, enough_steps, joined, ruled, spaced, spacing
+from jaxplain.program.quadrature import RULES, quadrature
 
 PLACES = np.linspace(0.0, 1.0, GRID + 1)
 
@@ -102,12 +103,52 @@ def test_no_example_stops_for_a_gap_that_is_small_by_chance():
     assert np.percentile(error[np.asarray(found.reached)], 99) < 0.1
 
 
+def waves(count=40):
+    """Smooth functions, and their slopes: rows of `count` waves of up to two lengths a path."""
+    speed, phase = np.linspace(0.5, 12, count)[:, None], np.arange(count)[:, None]
+    return lambda t: np.sin(speed * t + phase), lambda t: speed * np.cos(speed * t + phase)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_steps_foretold_for_a_smooth_path_are_the_fewest_from_which_on_the_rule_is_within_the_bound(rule):
+    value, slope = waves()
+    change = (value(np.ones(1)) - value(np.zeros(1)))[:, 0]
+    first = 2 if rule == "trapezoid" else 1
+    rules = [quadrature(rule, n) for n in range(first, GRID + 1)]
+    gaps = np.abs([slope(nodes) @ weights - change for nodes, weights in rules])
+    for bound in (0.5, 1e-2, 1e-4):
+        steps = enough_steps(value(PLACES), np.full(len(change), bound), rule)
+        for row, least in enumerate(steps):
+            later, before = gaps[least - first :, row], gaps[max(least - first, 1) - 1, row]
+            assert (later <= 1.02 * bound + 1e-6).all() or least == GRID
+            assert least <= first or before > 0.98 * bound - 1e-6
+
+
+def test_steps_are_as_many_as_there_are_where_no_number_will_do_and_one_where_none_can():
+    noise = np.random.default_rng(4).normal(size=(4, GRID + 1))
+    noise[2, 5], noise[3, 0] = np.nan, np.inf
+    steps = enough_steps(noise, np.full(4, 1e-6), "gauss_legendre")
+    np.testing.assert_array_equal(steps, [GRID, GRID, 1, 1])
+
+
 def test_a_smooth_path_takes_the_rule_and_few_gradients():
     weight = jax.random.normal(jax.random.key(7), (6, 32))
     f = lambda x: jnp.tanh(x @ weight).sum()  # noqa: E731
     x = 0.5 * jax.random.normal(jax.random.key(8), (64, 6))
-    e = jaxplain.integrated_gradients_with_gap(f, steps=4, tolerance=1e-3)
-    found = jaxplain.explain_batch(e, x)
-    assert found.reached.mean() > 0.95
-    assert set(np.asarray(found.steps).tolist()) <= {4, 12, 28, 60}  # each attempt takes twice the steps of the last
-    assert found.steps.mean() < 20
+
+    def found(**settings):
+        return jaxplain.explain_batch(jaxplain.integrated_gradients_with_gap(f, **settings), x)
+
+    few = found(tolerance=1e-2)
+    assert few.reached.mean() > 0.95
+    assert few.steps.min() == 4
+    assert few.steps.mean() < 9
+    assert worst_gap(few) <= 1e-2
+    assert worst_gap(found(steps=int(few.steps.mean()))) > 2 * worst_gap(few)  # as many gradients, shared out evenly
+    assert found(tolerance=1e-2, steps=11).steps.min() == 11
+
+
+def test_steps_are_32_where_nothing_says_how_many():
+    x = jnp.ones((1, 2))
+    e = jaxplain.integrated_gradients_with_gap(lambda x: (x**2).sum())
+    assert jaxplain.explain_batch(e, x).steps.tolist() == [32]

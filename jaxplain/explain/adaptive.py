@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from jaxplain.explain.path import Convergence, IntegratedGradients, interpolate
-from jaxplain.explain.spacing import GRID, Points, Spacing, joined, ruled, spaced, spacing
+from jaxplain.explain.spacing import GRID, Points, Spacing, enough_steps, joined, ruled, spaced, spacing
 from jaxplain.program.differentiate import like, total
 from jaxplain.program.hoist import Compiled
 from jaxplain.program.layout import fast_layout
@@ -52,14 +52,18 @@ class _Work(NamedTuple):
 class _Attempts:
     """What each example gets next: the method's rule with `order` steps, or, where that is 0, `cells` spaced points.
 
+    `enough` steps of the rule will do on a smooth path, by its scores.
+
     After the middles of the intervals come their ends, then the middles of intervals of half the size, and so on: each
     round's points and those that are there make, half and half, the trapezoid rule of half the spacing, so that no
     gradient of a path with kinks is taken in vain.
     """
 
-    def __init__(self, e: IntegratedGradients, plan: Spacing) -> None:
+    def __init__(self, e: IntegratedGradients, plan: Spacing, enough: np.ndarray) -> None:
         self.e, self.plan = e, plan
-        self.order = np.where(plan.smooth | ~(plan.needed > e.steps), e.steps, 0)  # also where a score is not finite
+        ruled = plan.smooth | ~(plan.needed > e.steps)  # also where a score is not finite
+        self.order = np.where(ruled, e.steps, 0)
+        self.order[plan.smooth] = np.clip(enough[plan.smooth], e.steps, e.max_steps)
         half = (e.max_steps - 1) // 2  # so that the ends can follow
         most = half if half > e.steps else e.max_steps
         # Where a score is not finite, so that the number is none, the rule serves.
@@ -109,7 +113,8 @@ def refine(e: IntegratedGradients, x: Pytree, args: tuple[Any, ...], keys: Array
     work, scores = _Work(e, start, x, args), _on_host(along)
     change = scores[:, -1] - scores[:, 0]
     bound = float(e.tolerance) * (np.abs(change) + float(e.floor))
-    attempts, left = _Attempts(e, spacing(scores, bound)), np.arange(len(change))
+    attempts = _Attempts(e, spacing(scores, bound), enough_steps(scores, bound, e.rule))
+    left = np.arange(len(change))
     while len(left):
         sums = work.integrate(_scaled(sums, attempts.kept(left)), attempts.points(left))
         gap = np.abs(_on_host(_totals(sums)) - change)

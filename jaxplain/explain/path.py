@@ -33,6 +33,10 @@ class Convergence(NamedTuple):
     reached: Array
 
 
+FIXED, FEWEST = 32, 4
+"""How many gradients are taken where nobody says, and how many at least where a tolerance decides."""
+
+
 class IntegratedGradients(Function):
     """Integrated gradients of a score. Made by `integrated_gradients` and `integrated_gradients_with_gap`."""
 
@@ -40,7 +44,7 @@ class IntegratedGradients(Function):
     baseline: Any
     tolerance: Any
     floor: Any
-    steps: int = setting(default=32)
+    steps: int = setting(default=FIXED)
     rule: str = setting(default="gauss_legendre")
     max_steps: int = setting(default=1024)
     batch_size: int = setting(default=1)
@@ -144,7 +148,7 @@ def integrated_gradients(
     f: Callable[..., Any],
     *,
     baseline: Any = 0.0,
-    steps: int = 32,
+    steps: int | None = None,
     rule: str = "gauss_legendre",
     tolerance: Any = None,
     floor: Any = 1e-3,
@@ -160,10 +164,11 @@ def integrated_gradients(
 
     With `tolerance` each example is refined until |sum(a) - (f(x) - f(b))| <= tolerance * (|f(x) - f(b)| + floor), or
     until `max_steps` gradients are used. In `explain_batch` the scores at 33 points of the path (forward passes) tell
-    how many gradients each example needs, and where: `steps` with `rule` where that is enough or the path is smooth
-    (there up to 32, doubling, while they miss), otherwise points that lie closest where the path bends most. A plain
-    call climbs a ladder of rules with steps, 4 steps, 16 steps, ... up to `max_steps`, one after the other; under
-    `vmap` all rungs are computed. A small gap does not bound the error of single attributions.
+    how many gradients each example needs, and where: on a smooth path `rule` with the fewest steps from where on its
+    gap will stay small (at most 32; twice as many while it misses), otherwise points that lie closest where the path
+    bends most, or `rule` with `steps` where that is enough. A plain call climbs a ladder of rules with steps, 4 steps,
+    16 steps, ... up to `max_steps`, one after the other; under `vmap` all rungs are computed. A small gap does not
+    bound the error of single attributions.
 
     A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`): the attribution is zero.
 
@@ -171,7 +176,7 @@ def integrated_gradients(
         f: A score, `f(x, *args) -> scalar`.
         baseline: What "absent" means: a scalar, an array or pytree of x's shape, or a function of `x` or of `(key, x)`
             (then calls take a key first).
-        steps: Number of gradients (the least, with `tolerance`).
+        steps: Number of gradients, 32 if None; with `tolerance` the least of each example, 4 if None.
         rule: 'gauss_legendre', 'midpoint', 'trapezoid', 'left' or 'right'.
         tolerance: None for a fixed number of steps, or the relative completeness gap to reach, e.g. 1e-3.
         floor: Absolute part of the tolerance's scale, in units of the score: it matters where f(x) is close to f(b).
@@ -205,7 +210,7 @@ def integrated_gradients_with_gap(
     f: Callable[..., Any],
     *,
     baseline: Any = 0.0,
-    steps: int = 32,
+    steps: int | None = None,
     rule: str = "gauss_legendre",
     tolerance: Any = None,
     floor: Any = 1e-3,
@@ -248,7 +253,7 @@ def _integrated(
     name: str,
     f: Callable[..., Any],
     baseline: Any,
-    steps: int,
+    steps: int | None,
     rule: str,
     tolerance: Any,
     floor: Any,
@@ -258,6 +263,8 @@ def _integrated(
     with_gap: bool,
 ) -> IntegratedGradients:
     check.choice(rule, RULES, name, "rule")
+    if steps is None:
+        steps = FIXED if tolerance is None else FEWEST
     steps = check.count(steps, name, "steps", least=2 if rule == "trapezoid" else 1)
     if tolerance is not None:
         check.positive(tolerance, name, "tolerance")

@@ -6,14 +6,18 @@ the integral of r J^2 H^2 / 12. So with q_j the mean square at grid point j, the
 for a given number of points it is least where H is proportional to q^(-1/3).
 
 Fourth differences tell a smooth path from one with kinks: of a kink that lies anywhere they are twice the second
-differences (mean squares 8/3 and 2/3 of (J h)^2), of a smooth function on a fine grid much smaller.
+differences (mean squares 8/3 and 2/3 of (J h)^2), of a smooth function on a fine grid much smaller. On a smooth path
+the scores tell its slope anywhere, by polynomials through the points around, and so what a rule will miss.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
+
+from jaxplain.program.quadrature import quadrature
 
 GRID = 32
 """Intervals of the grid of scores."""
@@ -29,6 +33,10 @@ LEAST = 0.25
 
 SMOOTH = 0.5
 """Fourth differences below this part of the second: eight grid points or more to a wave."""
+
+
+AROUND = 9
+"""Through how many grid points the polynomials go that tell a smooth path's slope."""
 
 
 class Spacing(NamedTuple):
@@ -61,6 +69,43 @@ def spacing(scores: np.ndarray, bound: np.ndarray) -> Spacing:
     density = shape / shape.mean(axis=1, keepdims=True)
     error = GRID * np.sqrt((energy / density**2).sum(axis=1) / 8)  # of a single point
     return Spacing(density, np.ceil(SAFETY * error / np.maximum(bound, np.finfo(float).tiny)), smooth)
+
+
+def enough_steps(scores: np.ndarray, bound: np.ndarray, rule: str) -> np.ndarray:
+    """With how many steps, up to `GRID`, a rule's gap on smooth paths falls within `bound` and stays there, `[B]`.
+
+    A gap that is small by chance is none: all rules with more steps are within the bound, too. Where a score is not
+    finite, no number helps, and 1 is said.
+    """
+    with np.errstate(invalid="ignore"):  # scores that are not finite
+        gaps = np.abs(scores @ _gaps(rule))
+        largest = np.maximum.accumulate(gaps[:, ::-1], axis=1)[:, ::-1]  # with so many steps or more
+        within = largest <= bound[:, None]
+    steps = np.where(within.any(axis=1), within.argmax(axis=1) + 1, GRID)
+    return np.where(np.isfinite(scores).all(axis=1), steps, 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _gaps(rule: str) -> np.ndarray:
+    """What a rule with 1, 2, ... GRID steps misses, as a linear function of the scores: `[GRID + 1, GRID]`."""
+    rows = []
+    for steps in range(1, GRID + 1):
+        nodes, weights = quadrature(rule, max(steps, 2) if rule == "trapezoid" else steps)
+        row = weights @ np.stack([_slope(node) for node in nodes])
+        row[[0, -1]] += 1.0, -1.0
+        rows.append(row)
+    return np.stack(rows, axis=1)
+
+
+def _slope(place: float) -> np.ndarray:
+    """The slope at a place of the path, as a linear function of the scores on the grid: `[GRID + 1]`."""
+    first = int(np.clip(round(place * GRID) - AROUND // 2, 0, GRID + 1 - AROUND))
+    middle = first + AROUND // 2
+    offset, power = np.arange(AROUND) - AROUND // 2, np.arange(AROUND)
+    derivative = power * (place * GRID - middle) ** np.maximum(power - 1, 0)
+    slope = np.zeros(GRID + 1)
+    slope[first : first + AROUND] = GRID * np.linalg.solve(offset[None, :] ** power[:, None], derivative)
+    return slope
 
 
 def _squares(scores: np.ndarray, order: int) -> np.ndarray:
