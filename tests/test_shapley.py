@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -91,16 +92,16 @@ def test_ten_features():
     x, b = jax.random.normal(KEY, (10,)), jnp.full((10,), 0.1)
     values, _ = game(x, b, 10, lambda x: score(x, 1))
     phi = by_coalitions(values, 10)
-    exact = jaxplain.shapley_values(score, baseline=b, batch_size=64)(x, 1)
+    exact = compiled(jaxplain.shapley_values(score, baseline=b, batch_size=64), x, 1)
     np.testing.assert_allclose(exact, phi, atol=5e-6)
     np.testing.assert_allclose(exact.sum(), values[-1] - values[0], atol=5e-6)
     for samples in (101, 1000):  # size 1 enumerated, or sizes 1 to 4
-        estimate = jaxplain.kernel_shap(score, baseline=b, samples=samples, batch_size=32)(KEY, x, 1)
+        estimate = compiled(jaxplain.kernel_shap(score, baseline=b, samples=samples, batch_size=32), x, 1)
         np.testing.assert_allclose(estimate.sum(), values[-1] - values[0], atol=5e-6)
         assert np.abs(estimate - phi).max() < {101: 0.3, 1000: 0.06}[samples] * np.abs(phi).max()
-    all_of_them = jaxplain.kernel_shap(score, baseline=b, samples=1022, batch_size=64)(KEY, x, 1)
+    all_of_them = compiled(jaxplain.kernel_shap(score, baseline=b, samples=1022, batch_size=64), x, 1)
     np.testing.assert_allclose(all_of_them, exact, atol=1e-6)
-    sampled = jaxplain.shapley_sampling(score, baseline=b, samples=3, batch_size=5)(KEY, x, 1)
+    sampled = compiled(jaxplain.shapley_sampling(score, baseline=b, samples=3, batch_size=5), x, 1)
     np.testing.assert_allclose(sampled.sum(), values[-1] - values[0], atol=5e-6)
 
 
@@ -157,16 +158,21 @@ def call(e, x, *args):
     return e(KEY, x, *args) if e.needs_key else e(x, *args)
 
 
+def compiled(e, x, *args):
+    """As `call`, as one program: operation by operation, hundreds would be compiled."""
+    return jax.jit(functools.partial(call, e))(x, *args)
+
+
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("baseline", [0.5, jnp.arange(18.0).reshape(3, 6) / 7], ids=["number", "set"])
 def test_linear_and_additive_closed_forms(name, baseline):
     start = jnp.broadcast_to(jnp.asarray(baseline), (6,)) if jnp.ndim(baseline) < 2 else baseline
     e = METHODS[name](lambda x: LINEAR @ x + 2.0, baseline=baseline)
     mean = start if start.ndim == 1 else start.mean(axis=0)
-    np.testing.assert_allclose(call(e, POINT), LINEAR * (POINT - mean), atol=1e-5)
+    np.testing.assert_allclose(compiled(e, POINT), LINEAR * (POINT - mean), atol=1e-5)
     additive = METHODS[name](lambda x: (jnp.sin(x) * LINEAR).sum(), baseline=baseline)
     absent = (jnp.sin(start) * LINEAR) if start.ndim == 1 else (jnp.sin(start) * LINEAR[None]).mean(axis=0)
-    np.testing.assert_allclose(call(additive, POINT), jnp.sin(POINT) * LINEAR - absent, atol=1e-5)
+    np.testing.assert_allclose(compiled(additive, POINT), jnp.sin(POINT) * LINEAR - absent, atol=1e-5)
 
 
 def test_owen_equals_all_orders_that_keep_unions_together():
@@ -297,16 +303,18 @@ def test_groups_may_differ_by_example():
         lambda g, m: jaxplain.shapley_values(score, groups=g, max_groups=m),
         lambda g, m: jaxplain.kernel_shap(score, groups=g, max_groups=m, samples=2**4),
     ):
-        mapped = jax.vmap(lambda g, make=make: call(make(g, 4), x, 1))(groups)
+        mapped = jax.jit(jax.vmap(lambda g, make=make: call(make(g, 4), x, 1)))(groups)
         for row, g in zip(mapped, groups, strict=True):
-            np.testing.assert_allclose(row, call(make(g, None), x, 1), atol=1e-6)
-        assert bool(jnp.isnan(jax.vmap(lambda g, make=make: call(make(g, 2), x, 1))(groups)[0]).all())
+            np.testing.assert_allclose(row, compiled(make(g, None), x, 1), atol=1e-6)
+        fewer = jax.jit(jax.vmap(lambda g, make=make: call(make(g, 2), x, 1)))(groups)
+        assert bool(jnp.isnan(fewer[0]).all())
     total = score(x, 1) - score(0 * x, 1)
-    sampled = jax.vmap(lambda g: jaxplain.kernel_shap(score, groups=g, max_groups=5, samples=12)(KEY, x, 1))(groups)
+    fit = lambda g: jaxplain.kernel_shap(score, groups=g, max_groups=5, samples=12)(KEY, x, 1)  # noqa: E731
+    walk = lambda g: jaxplain.shapley_sampling(score, groups=g, max_groups=5, samples=6)(KEY, x, 1)  # noqa: E731
+    sampled, walked = jax.jit(jax.vmap(fit))(groups), jax.jit(jax.vmap(walk))(groups)
     np.testing.assert_allclose(sampled.sum(axis=1), jnp.stack([total, total]), atol=1e-5)
-    walked = jax.vmap(lambda g: jaxplain.shapley_sampling(score, groups=g, max_groups=5, samples=6)(KEY, x, 1))(groups)
     np.testing.assert_allclose(walked.sum(axis=1), jnp.stack([total, total]), atol=1e-5)
-    np.testing.assert_allclose(walked[1], jaxplain.shapley_values(score, groups=groups[1])(x, 1), atol=1e-5)
+    np.testing.assert_allclose(walked[1], compiled(jaxplain.shapley_values(score, groups=groups[1]), x, 1), atol=1e-5)
 
 
 def test_random_baselines_take_one_draw():
