@@ -133,11 +133,14 @@ def cases(quick: bool) -> list[Case]:
         return Program(ours.name, ours.run, ours.role, result)
 
     once, twice = passes(w, gradients=1), passes(w, gradients=1, forward=1)
+    apart = passes(w, gradients=3, forward=1)  # what rises and what falls go through the layers, too
     grad_cam = jaxplain.grad_cam(w.f, LAYER, relu=False, resize=False)
     shap = jaxplain.deep_shap(w.f, rows, batch_size=100)
+    revealed = jaxplain.deep_lift(w.f, rule="reveal_cancel")
     return [
         case("Grad-CAM", "grad_cam", compared(grad_cam), once, 1e-4, 1),
         case("DeepLIFT", "deep_lift", compared(jaxplain.deep_lift(w.f), summed), twice, 1e-3, 1),  # and the baseline
+        Case("DeepLIFT, RevealCancel", [compared(revealed), apart], examples=len(w.x)),
         case(
             "Score-CAM", "score_cam", compared(jaxplain.score_cam(w.f, LAYER), stretched), passes(w, channels), 1e-3, 5
         ),
