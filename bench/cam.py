@@ -11,6 +11,7 @@ shap.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import pathlib
 import sys
@@ -48,6 +49,16 @@ def stretched(maps: Any) -> np.ndarray:
 
 def summed(values: Any) -> np.ndarray:
     return np.asarray(values).reshape(len(values), -1).sum(1)
+
+
+def complete(e: Any, w: Work) -> str:
+    """Prove that attributions sum to the score's change from zeros, where no peer has the method."""
+    scores = jax.jit(jax.vmap(w.f))
+    change = np.asarray(scores(w.x, w.labels) - scores(0 * w.x, w.labels))
+    gap = np.abs(summed(jaxplain.explain_batch(e, w.x, w.labels)) - change).max() / np.abs(change).max()
+    if not gap < 1e-4:
+        raise AssertionError(f"attributions miss the change of score by {gap:.1e} of the largest")
+    return f"attributions sum to the change of score to {gap:.0e}"
 
 
 def quietly(run: Callable[[], Any]) -> Any:
@@ -137,10 +148,11 @@ def cases(quick: bool) -> list[Case]:
     grad_cam = jaxplain.grad_cam(w.f, LAYER, relu=False, resize=False)
     shap = jaxplain.deep_shap(w.f, rows, batch_size=100)
     revealed = jaxplain.deep_lift(w.f, rule="reveal_cancel")
+    sums = functools.partial(complete, revealed, w)
     return [
         case("Grad-CAM", "grad_cam", compared(grad_cam), once, 1e-4, 1),
         case("DeepLIFT", "deep_lift", compared(jaxplain.deep_lift(w.f), summed), twice, 1e-3, 1),  # and the baseline
-        Case("DeepLIFT, RevealCancel", [compared(revealed), apart], examples=len(w.x)),
+        Case("DeepLIFT, RevealCancel", [compared(revealed), apart], examples=len(w.x), prove=sums),
         case(
             "Score-CAM", "score_cam", compared(jaxplain.score_cam(w.f, LAYER), stretched), passes(w, channels), 1e-3, 5
         ),
