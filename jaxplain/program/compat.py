@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.ad_checkpoint
+import jaxlib.version
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
@@ -36,6 +37,9 @@ CUSTOM_DERIVATIVES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jax
 """Calls with a derivative of their own."""
 
 REMATERIALIZED = ("remat2", "remat", "checkpoint")
+
+CONVOLVES_ON_ONE_CORE = jaxlib.version.__version_info__ < (0, 12)
+"""Whether XLA's CPU backend computes convolutions with few output features on one core."""
 
 
 class Program(NamedTuple):

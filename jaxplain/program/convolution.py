@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain.program.compat import Equation, apart, dtype_of, known_parameters, shape_of
+from jaxplain.program.cores import on_all_cores, on_one_core
 from jaxplain.program.stand_in import stand_in
 from jaxplain.types import Array
 
@@ -65,20 +66,26 @@ def fast_convolution(equation: Equation) -> Rule | None:
     grouped = parameters["feature_group_count"] * parameters["batch_group_count"] > 1
     written = _written_out(window, channels, shape_of(operand)[image_axes[1]], parameters) is not None
     if not (written or grouped or rank == 1 or (rank == 2 and dimensions != FAST)):
-        return None
-    return functools.partial(_convolution, **parameters)
+        sizes = [shape_of(operand)[axis] for axis in (image_axes[0], *image_axes[2:], image_axes[1])]
+        if not on_one_core(sizes, (*window, *channels), dtype_of(operand), parameters):
+            return None
+    rest = {name: value for name, value in parameters.items() if name != "dimension_numbers"}
+    return _between_transposes(functools.partial(_channels_last, **rest), dimensions)
 
 
-def _convolution(image: Array, kernel: Array, *, dimension_numbers: Any, **parameters: Any) -> Array:
-    """A convolution with the channels last, between transposes."""
-    image_axes, kernel_axes, result_axes = dimension_numbers
-    result = _channels_last(
-        transposed(image, (image_axes[0], *image_axes[2:], image_axes[1])),
-        transposed(kernel, (*kernel_axes[2:], kernel_axes[1], kernel_axes[0])),
-        **parameters,
-    )
+def _between_transposes(compute: Rule, dimensions: Any) -> Rule:
+    """A convolution by one of inputs and kernels with the channels last."""
+    image_axes, kernel_axes, result_axes = dimensions
     order = (result_axes[0], *result_axes[2:], result_axes[1])  # where each axis of the result goes
-    return transposed(result, tuple(order.index(axis) for axis in range(result.ndim)))
+
+    def convolution(image: Array, kernel: Array) -> Array:
+        result = compute(
+            transposed(image, (image_axes[0], *image_axes[2:], image_axes[1])),
+            transposed(kernel, (*kernel_axes[2:], kernel_axes[1], kernel_axes[0])),
+        )
+        return transposed(result, tuple(order.index(axis) for axis in range(result.ndim)))
+
+    return convolution
 
 
 def _channels_last(image: Array, kernel: Array, **parameters: Any) -> Array:
@@ -97,7 +104,14 @@ def _channels_last(image: Array, kernel: Array, **parameters: Any) -> Array:
 
 
 def _library(image: Array, kernel: Array, **parameters: Any) -> Array:
-    return lax.conv_general_dilated(image, kernel, dimension_numbers=_CHANNELS_LAST[image.ndim - 2], **parameters)
+    settings = {"dimension_numbers": _CHANNELS_LAST[image.ndim - 2], **parameters}
+
+    def plain(image: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(image, kernel, **settings)
+
+    if on_one_core(image.shape, kernel.shape, image.dtype, parameters):
+        return stand_in(functools.partial(on_all_cores, **settings), plain)(image, kernel)
+    return plain(image, kernel)
 
 
 def _written_out(window: Sequence[int], channels: tuple[int, int], features: int, parameters: Any) -> Rule | None:
