@@ -464,4 +464,4 @@ def test_what_a_pooling_reads_is_computed_once(around):
     assert len(called) == len(CALLED)
 
 
-CALLED = ("_products", "pool", "_winners", "_scattered", "_shifts")
+CALLED = ("_products", "pooled_by_slices", "_winners", "_scattered", "_shifts")

@@ -73,6 +73,22 @@ def fast_convolution(equation: Equation) -> Rule | None:
     return _between_transposes(functools.partial(_channels_last, **rest), dimensions)
 
 
+def stencil(equation: Equation) -> Rule | None:
+    """A convolution over few channels as the sum of products that it is computed by; None for others.
+
+    `fast_convolution` keeps that sum apart from what reads it. This one is for where that is read once.
+    """
+    if fast_convolution(equation) is None:
+        return None
+    image, kernel = (shape_of(atom) for atom in equation.invars)
+    image_axes, kernel_axes, _ = dimensions = tuple(equation.params["dimension_numbers"])
+    window, channels = [kernel[axis] for axis in kernel_axes[2:]], (kernel[kernel_axes[1]], kernel[kernel_axes[0]])
+    rest = {name: value for name, value in equation.params.items() if name != "dimension_numbers"}
+    if _written_out(window, channels, image[image_axes[1]], rest) is not _products:
+        return None
+    return _between_transposes(functools.partial(_products, **rest), dimensions)
+
+
 def _between_transposes(compute: Rule, dimensions: Any) -> Rule:
     """A convolution by one of inputs and kernels with the channels last."""
     image_axes, kernel_axes, result_axes = dimensions

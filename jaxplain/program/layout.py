@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import math
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,7 +42,9 @@ from jaxplain.program.compat import (
 )
 from jaxplain.program.convolution import fast_convolution
 from jaxplain.program.function import Function, Static, as_function, freeze, is_array, needs_key, setting, thaw
-from jaxplain.program.pool import LONGEST, pooled_by_slices, scatter_to_winners, unrolled
+from jaxplain.program.marks import state
+from jaxplain.program.pool import LONGEST, pool, scatter_to_winners, unrolled
+from jaxplain.program.pooled import chain, reading
 from jaxplain.program.stand_in import stand_in
 
 DESCENDED = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
@@ -87,8 +89,10 @@ def fast_layout(f: Callable[..., Any], *, platform: str | None = None) -> FastLa
     `f` is traced; in its program, and in the programs of `jit`, `scan`, `while`, `cond` and `remat` inside it, every
     ungrouped 2-D convolution that is laid out otherwise is computed with input `b01f` and kernel `01io` between
     explicit transposes, and every gradient of max pooling (overlapping windows and padding too) as comparisons with
-    the winner of each window, the first of equal ones as before. Everything else is kept as it is: other convolutions,
-    calls with a derivative of their own that is not taken yet, effects, scopes. Values agree to float rounding.
+    the winner of each window, the first of equal ones as before. In a forward pass max pooling comes before the bias
+    and the ReLU that only it reads, and what jaxlib before 0.12 convolves on one core runs on all of them. Everything
+    else is kept as it is: other convolutions, calls with a derivative of their own that is not taken yet, effects,
+    scopes. Values agree to float rounding.
 
     Apply it to what runs inside a loop, after differentiation and, where you own it, after `vmap`: to a training step,
     to `jax.vmap(jax.grad(f))`, or to the whole function that holds the loop. The result can be transformed again, but
@@ -182,37 +186,68 @@ def _evaluated(structure: Any, held: list[Any], inputs: Any, platform: str) -> A
     return jax.tree.unflatten(outputs, _run(program, jax.tree.leaves((held, inputs)), {}))
 
 
+class _Rewriting(NamedTuple):
+    """How an equation, and those `absorbed` with it, are computed where it stands."""
+
+    compute: Rule
+    operands: Sequence[Any]
+    absorbed: frozenset[int] = frozenset()
+
+
+def _rewritings(program: Program) -> dict[int, _Rewriting]:
+    """What is computed in another way, by the index of the equation."""
+    rules = {index: rule for index, e in enumerate(program.equations) if (rule := _rule(e)) is not None}
+    found = {index: _Rewriting(rule, program.equations[index].invars) for index, rule in rules.items()}
+    # Who looks for layers finds each where its scope says. And what goes backwards through a pooling may run forwards
+    # twice as written, which the compiler sees to be the same as long as both are written alike.
+    backwards = any(e.primitive.name == "select_and_scatter_add" for e in program.equations)
+    if state.tagging or backwards:
+        return found
+    read = reading(program)
+    for index in rules:
+        equation = program.equations[index]
+        if equation.primitive.name == "reduce_window_max" and (first := chain(read, index, _windows(equation))):
+            found[index] = _Rewriting(first.compute, first.inputs, first.absorbed)
+    absorbed = frozenset[int]().union(*(rewriting.absorbed for rewriting in found.values()))
+    return {index: rewriting for index, rewriting in found.items() if index not in absorbed}
+
+
 def _run(program: Program, arguments: list[Any], done: dict[int, Any]) -> list[Any]:
     """Evaluate a program in the fast layout; `done` holds the inner programs that are rewritten already."""
-    rules = {index: rule for index, e in enumerate(program.equations) if (rule := _rule(e)) is not None}
-    needed = _needed(program, rules)
+    rewritings = _rewritings(program)
+    absorbed = frozenset[int]().union(*(rewriting.absorbed for rewriting in rewritings.values()))
+    kept = [index for index in range(len(program.equations)) if index not in absorbed]
+    needed = _needed(program, kept, rewritings)
     values: dict[Variable, Any] = dict(zip(program.inputs, [*program.constants, *arguments], strict=True))
-    position = 0
-    for index, rule in rules.items():
-        equation = program.equations[index]
-        _advance(program, range(position, index), values, needed[index], done)
+    stretch: list[int] = []
+    for index in kept:
+        if index not in rewritings:
+            stretch.append(index)
+            continue
+        _advance(program, stretch, values, needed[index], done)
+        equation, (compute, operands, _) = program.equations[index], rewritings[index]
         with under_scope(equation):
-            results = rule(*(literal_value(a) if is_literal(a) else values[a] for a in equation.invars))
-        values[equation.outvars[0]] = results
-        position = index + 1
-    _advance(program, range(position, len(program.equations)), values, set(variables(program.outputs)), done)
+            values[equation.outvars[0]] = compute(*(literal_value(a) if is_literal(a) else values[a] for a in operands))
+        stretch = []
+    _advance(program, stretch, values, set(variables(program.outputs)), done)
     return [literal_value(atom) if is_literal(atom) else values[atom] for atom in program.outputs]
 
 
-def _needed(program: Program, rules: dict[int, Rule]) -> dict[int, set[Variable]]:
+def _needed(program: Program, kept: Sequence[int], rewritings: dict[int, _Rewriting]) -> dict[int, set[Variable]]:
     """The variables that are read at or after each rewritten equation."""
     wanted = set(variables(program.outputs))
     needed = {}
-    for index in reversed(range(len(program.equations))):
-        wanted.difference_update(program.equations[index].outvars)
-        wanted.update(variables(program.equations[index].invars))
-        if index in rules:
+    for index in reversed(kept):
+        equation = program.equations[index]
+        wanted.difference_update(equation.outvars)
+        wanted.update(variables(rewritings[index].operands if index in rewritings else equation.invars))
+        if index in rewritings:
             needed[index] = set(wanted)
     return needed
 
 
 def _advance(
-    program: Program, stretch: range, values: dict[Variable, Any], needed: set[Variable], done: dict[int, Any]
+    program: Program, stretch: Sequence[int], values: dict[Variable, Any], needed: set[Variable], done: dict[int, Any]
 ) -> None:
     """Evaluate a stretch of equations together, and forget what is not needed after it."""
     equations = [_rewritten(program.equations[index], done) for index in stretch]
@@ -275,12 +310,16 @@ def _is_known_pooling(equation: Equation) -> bool:
 
 
 def _pooling(choose: Any, start: float, equation: Equation) -> Rule:
-    windows = {name: equation.params[name] for name in ("window_dimensions", "window_strides", "padding")}
+    windows = _windows(equation)
 
     def plain(operand: Any) -> Any:
         return lax.reduce_window(operand, np.array(start, operand.dtype), choose, *windows.values())
 
-    return stand_in(functools.partial(pooled_by_slices, choose=choose, start=start, **windows), plain)
+    return stand_in(functools.partial(pool, choose=choose, start=start, **windows), plain)
+
+
+def _windows(equation: Equation) -> dict[str, Any]:
+    return {name: equation.params[name] for name in ("window_dimensions", "window_strides", "padding")}
 
 
 def _has_known_winners(equation: Equation) -> bool:

@@ -55,20 +55,20 @@ def pooled_by_slices(
         One value for each window, in operand's dtype. Cost: as many operations an axis as the window is long there.
     """
     wide = jnp.promote_types(operand.dtype, jnp.float32) if choose is lax.add else operand.dtype
-    edges = [(low, high, 0) for low, high in padding]
+    value = lax.pad(operand.astype(wide), jnp.array(start, wide), [(low, high, 0) for low, high in padding])
+    for axis, (size, stride) in enumerate(zip(window_dimensions, window_strides, strict=True)):
+        if size == stride == 1:
+            continue
+        count = max(0, (value.shape[axis] - size) // stride + 1)
+        ends = [offset + max(0, (count - 1) * stride + 1) for offset in range(size)]
+        parts = [lax.slice_in_dim(value, offset, end, stride, axis) for offset, end in enumerate(ends)]
+        value = functools.reduce(choose, parts)
+    return value.astype(operand.dtype)
 
-    def pool(operand: Array) -> Array:
-        value = lax.pad(operand.astype(wide), jnp.array(start, wide), edges)
-        for axis, (size, stride) in enumerate(zip(window_dimensions, window_strides, strict=True)):
-            if size == stride == 1:
-                continue
-            count = max(0, (value.shape[axis] - size) // stride + 1)
-            ends = [offset + max(0, (count - 1) * stride + 1) for offset in range(size)]
-            parts = [lax.slice_in_dim(value, offset, end, stride, axis) for offset, end in enumerate(ends)]
-            value = functools.reduce(choose, parts)
-        return value.astype(operand.dtype)
 
-    return apart(pool)(operand)  # else XLA computes what is pooled slice by slice, at a third of the speed
+def pool(operand: Array, **settings: Any) -> Array:
+    """`pooled_by_slices`, apart: else XLA computes what is pooled slice by slice, at a third of the speed."""
+    return apart(functools.partial(pooled_by_slices, **settings))(operand)
 
 
 def scatter_to_winners(

@@ -21,22 +21,16 @@ from jaxplain.program.view import look
 from jaxplain.types import Array
 
 
-def _is_rectifier(equation: Equation) -> bool:
-    """Whether an equation is max(x, 0), by itself or under a custom derivative."""
+def rectified_operand(equation: Equation) -> Any:
+    """What an equation that is max(x, 0), by itself or under a custom derivative, takes x from; None for others."""
     name = equation.primitive.name
     if name == "max":
-        return _constant_zero(equation) is not None
+        zeros = [is_literal(atom) and not np.any(np.asarray(literal_value(atom))) for atom in equation.invars]
+        return equation.invars[zeros.index(False)] if any(zeros) and not all(zeros) else None
     if name in CUSTOM_DERIVATIVES or name in INLINED_CALLS:
         inner = subprograms(equation)[0].equations
-        return len(inner) == 1 and len(equation.invars) == 1 and _is_rectifier(inner[0])
-    return False
-
-
-def _constant_zero(equation: Equation) -> int | None:
-    """Which operand of a maximum is a literal zero."""
-    for position, atom in enumerate(equation.invars):
-        if is_literal(atom) and not np.any(np.asarray(literal_value(atom))):
-            return position
+        if len(inner) == 1 and len(equation.invars) == 1 and rectified_operand(inner[0]) is not None:
+            return equation.invars[0]
     return None
 
 
@@ -44,10 +38,9 @@ def rectifiers(level: Level) -> Iterator[Site]:
     """Every ReLU of a program: the variables before and after it."""
     whole: set[int] = set()
     for index, equation in enumerate(level.program.equations):
-        if _is_rectifier(equation):
+        source = rectified_operand(equation)
+        if source is not None:
             whole.add(index)
-            zero = _constant_zero(equation) if equation.primitive.name == "max" else None
-            source = equation.invars[1 - zero] if zero is not None else equation.invars[0]
             route = (*level.route, index)
             yield Site("", "relu", route, (equation.outvars[0],), (source,), (), level.inside, level.loops)
     for index, inner in level.below():
