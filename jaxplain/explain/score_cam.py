@@ -25,34 +25,35 @@ class MaskingMap(LayerMap):
     def signed(self, h: Array, where: Places, x: Pytree, *args: Any) -> Array:
         """The signed map at the layer's own size."""
         values = where.arrange(widen(h))
-        score = self._masked if self.name == "score_cam" else self._ablated
-        channels = jnp.arange(values.shape[-1])
-        scores = lax.map(lambda k: score(k, h, values, where, x, *args), channels, batch_size=self.batch_size)
         if self.name == "score_cam":
-            return values @ jax.nn.softmax(scores)
+            channels = jnp.moveaxis(values, -1, 0)  # once: a channel picked in the loop is read from everywhere
+            seen = lax.map(lambda one: self._masked(one, where, x, *args), channels, batch_size=self.batch_size)
+            return values @ jax.nn.softmax(seen)
+        numbers = jnp.arange(values.shape[-1])
+        scores = lax.map(lambda k: self._ablated(k, h, where, x, *args), numbers, batch_size=self.batch_size)
         whole = self._score(self.head(h, x, *args))
         return values @ ((whole - scores) / whole)
 
     def _score(self, value: Any) -> Array:
         return widen(check.scalar(value, self.name))
 
-    def _masked(self, k: Array, h: Array, values: Array, where: Places, x: Pytree, *args: Any) -> Array:
+    def _masked(self, channel: Array, where: Places, x: Pytree, *args: Any) -> Array:
         """The score of the input seen through one channel."""
         if where.size is None:
             raise ValueError(
                 f"{self.name}: no leaf of `x`, or leaves of several sizes, have the {len(where.grid)} spatial axes of "
                 f"{self.body.path!r}, so its channels cannot mask the input. Choose another layer, or `ablation_cam`."
             )
-        mask = resized(lax.dynamic_index_in_dim(values, k, values.ndim - 1, keepdims=False), where.size)
+        mask = resized(channel, where.size)
         low, high = jnp.min(mask), jnp.max(mask)
         mask = (mask - low) / jnp.where(high > low, high - low, 1)
         return self._score(self.body.f(masked_input(x, mask, where.channel_axis), *args))
 
-    def _ablated(self, k: Array, h: Array, values: Array, where: Places, x: Pytree, *args: Any) -> Array:
+    def _ablated(self, k: Array, h: Array, where: Places, x: Pytree, *args: Any) -> Array:
         """The score with one channel of the layer set to zero everywhere."""
         shape = [1] * h.ndim
         shape[where.channel_axis] = -1
-        others = (jnp.arange(values.shape[-1]) != k).reshape(shape)
+        others = (jnp.arange(h.shape[where.channel_axis]) != k).reshape(shape)
         return self._score(self.head(jnp.where(others, h, 0), x, *args))
 
 
