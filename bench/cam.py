@@ -144,7 +144,7 @@ def cases(quick: bool) -> list[Case]:
         return Program(ours.name, ours.run, ours.role, result)
 
     once, twice = passes(w, gradients=1), passes(w, gradients=1, forward=1)
-    apart = passes(w, gradients=3, forward=1)  # what rises and what falls go through the layers, too
+    apart = passes(w, gradients=2, forward=2)  # what rises and what falls go through the layers, too
     grad_cam = jaxplain.grad_cam(w.f, LAYER, relu=False, resize=False)
     shap = jaxplain.deep_shap(w.f, rows, batch_size=100)
     revealed = jaxplain.deep_lift(w.f, rule="reveal_cancel")

@@ -196,7 +196,7 @@ def deep_lift(
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; `e(key, x, *args)` where the
         baseline is drawn. Integer and boolean leaves are held fixed and get zeros. Cost: two forward passes and one
         backward pass; with "reveal_cancel", where what rises and what falls goes through the layers by itself, four
-        and three.
+        and two.
 
     Raises:
         ValueError: An operation without a rule, a branch of `lax.cond` that depends on `x`, a baseline that does not

@@ -125,10 +125,10 @@ class Layer(Rule):
         def transposed(weight: Array, m: Array) -> Array:
             return jnp.asarray(jax.linear_transpose(lambda x: layer.linear(x, weight), d)(m)[0])
 
-        # m+ w+ + m- w- = m- w + (m+ - m-) w+.
-        apart = transposed(jnp.maximum(layer.weight, 0), risen - fallen)
-        rises, falls = transposed(layer.weight, m + fallen) + apart, transposed(layer.weight, m + risen) - apart
-        return [[_of_sign(d, rises, falls)], None, None, None]
+        # m+ w+ + m- w- = (m+ + m-) w / 2 + (m+ - m-) |w| / 2, and with m+ and m- exchanged the same less the second.
+        both = transposed(layer.weight, m + 0.5 * (risen + fallen))
+        apart = transposed(jnp.abs(layer.weight), 0.5 * (risen - fallen))
+        return [[_of_sign(d, both + apart, both - apart)], None, None, None]
 
     def __str__(self) -> str:
         return "reveal_cancel"
