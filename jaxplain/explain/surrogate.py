@@ -11,6 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.coalition import Coalitional, Game, checked
+from jaxplain.program.compat import apart
 from jaxplain.program.function import setting
 from jaxplain.program.loop import fold_range
 from jaxplain.types import Array, Pytree
@@ -47,7 +48,8 @@ class Lime(Coalitional):
                 "`groups`, or pass a `penalty`."
             )
         products, moments = self._sums(game, jax.random.fold_in(key, 0))
-        solve = _ridge if self.regression == "ridge" else _lasso
+        # Apart: among many operations of its own XLA's CPU backend runs the loop over samples on a single core.
+        solve = apart(_ridge if self.regression == "ridge" else _lasso)
         return game.finite(game.attribution(solve(products, moments, jnp.asarray(self.penalty), game.present())))
 
     def sample(self, key: Array, index: Array, n: int, present: Any) -> tuple[Array, Array]:
