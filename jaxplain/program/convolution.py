@@ -60,17 +60,22 @@ def fast_convolution(equation: Equation) -> Rule | None:
         and jnp.issubdtype(dtype_of(operand), jnp.floating)
     ):
         return None
-    image_axes, kernel_axes, _ = dimensions = tuple(parameters["dimension_numbers"])
-    kernel = shape_of(equation.invars[1])
-    window, channels = [kernel[axis] for axis in kernel_axes[2:]], (kernel[kernel_axes[1]], kernel[kernel_axes[0]])
+    sizes, (*window, inputs, outputs), dimensions, rest = _read(equation)
     grouped = parameters["feature_group_count"] * parameters["batch_group_count"] > 1
-    written = _written_out(window, channels, shape_of(operand)[image_axes[1]], parameters) is not None
-    if not (written or grouped or rank == 1 or (rank == 2 and dimensions != FAST)):
-        sizes = [shape_of(operand)[axis] for axis in (image_axes[0], *image_axes[2:], image_axes[1])]
-        if not on_one_core(sizes, (*window, *channels), dtype_of(operand), parameters):
-            return None
-    rest = {name: value for name, value in parameters.items() if name != "dimension_numbers"}
+    written = _written_out(window, (inputs, outputs), sizes[-1], rest) is not None
+    slow = written or grouped or rank == 1 or (rank == 2 and dimensions != FAST)
+    if not slow and not on_one_core(sizes, (*window, inputs, outputs), dtype_of(operand), rest):
+        return None
     return _between_transposes(functools.partial(_channels_last, **rest), dimensions)
+
+
+def _read(equation: Equation) -> tuple[list[int], list[int], Any, dict[str, Any]]:
+    """Sizes of image and kernel with the channels last, where their axes are, and the other parameters."""
+    rest = dict(equation.params)
+    image_axes, kernel_axes, _ = dimensions = tuple(rest.pop("dimension_numbers"))
+    image, kernel = (shape_of(atom) for atom in equation.invars)
+    sizes = [image[axis] for axis in (image_axes[0], *image_axes[2:], image_axes[1])]
+    return sizes, [kernel[axis] for axis in (*kernel_axes[2:], kernel_axes[1], kernel_axes[0])], dimensions, rest
 
 
 def stencil(equation: Equation) -> Rule | None:
@@ -80,11 +85,8 @@ def stencil(equation: Equation) -> Rule | None:
     """
     if fast_convolution(equation) is None:
         return None
-    image, kernel = (shape_of(atom) for atom in equation.invars)
-    image_axes, kernel_axes, _ = dimensions = tuple(equation.params["dimension_numbers"])
-    window, channels = [kernel[axis] for axis in kernel_axes[2:]], (kernel[kernel_axes[1]], kernel[kernel_axes[0]])
-    rest = {name: value for name, value in equation.params.items() if name != "dimension_numbers"}
-    if _written_out(window, channels, image[image_axes[1]], rest) is not _products:
+    sizes, (*window, inputs, outputs), dimensions, rest = _read(equation)
+    if _written_out(window, (inputs, outputs), sizes[-1], rest) is not _products:
         return None
     return _between_transposes(functools.partial(_products, **rest), dimensions)
 

@@ -58,7 +58,10 @@ def on_one_core(image: Sequence[int], kernel: Sequence[int], dtype: Any, paramet
 
 def on_all_cores(image: Array, kernel: Array, *, dimension_numbers: Any, **parameters: Any) -> Array:
     """That convolution, with some rows or columns computed beyond the last and cut off."""
-    axis, more, length = _in_vain(image.shape, kernel.shape, parameters) or (0, 0, 0)
+    found = _in_vain(image.shape, kernel.shape, parameters)
+    if found is None:
+        raise ValueError(f"A convolution of {image.shape} with {kernel.shape} is not to be lengthened.")
+    axis, more, length = found
     padding = [list(edges) for edges in parameters["padding"]]
     padding[axis][1] += more
     longer = lax.conv_general_dilated(

@@ -2,7 +2,8 @@
 
 max(a, c) + b is max(a + b, c + b), rounded or not, and so it is with max(., 0). Where nothing but the pooling reads
 them, as in every forward pass, what is pooled is the convolution's result; and a sum of products over few channels is
-pooled while it is computed, and never stored. Derivatives are those of the operations in their old order.
+pooled while it is computed, and never stored. Derivatives are those of the operations in their old order. Only a bias
+of plus infinity tells the orders apart, beside elements of minus infinity.
 """
 
 from __future__ import annotations
