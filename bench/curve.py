@@ -25,7 +25,7 @@ import numpy as np
 
 from bench.harness import OTHER, OURS, PEER, Case, Program, installed, script
 from jaxplain.explain.batch import explain_batch
-from jaxplain.explain.path import integrated_gradients, integrated_gradients_with_gap
+from jaxplain.explain.gradient.path import integrated_gradients, integrated_gradients_with_gap
 from jaxplain.score import logit
 
 KEY = jax.random.key(0)

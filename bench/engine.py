@@ -20,9 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from bench.harness import OTHER, OURS, PLAIN, Case, Program, script, timed
-from jaxplain.capture import capture, intervene, split
-from jaxplain.layers import layers
-from jaxplain.models import resnet, transformer
+from jaxplain.internals.capture import capture, intervene, split
+from jaxplain.internals.layers import layers
+from jaxplain.models.networks import resnet, transformer
 from jaxplain.score import logit
 
 KEY = jax.random.key(0)

@@ -22,14 +22,14 @@ import optax
 from jax import lax
 
 from bench.harness import BOUND, OURS, PEER, PLAIN, Case, Program, installed, script
-from jaxplain.batching import batch_indices
-from jaxplain.criterion import cross_entropy
+from jaxplain.data.batching import batch_indices
+from jaxplain.readout.criterion import cross_entropy
 from jaxplain.explain.batch import explain_batch
-from jaxplain.explain.path import integrated_gradients
-from jaxplain.models import resnet, transformer
-from jaxplain.program.layout import fast_layout
+from jaxplain.explain.gradient.path import integrated_gradients
+from jaxplain.models.networks import resnet, transformer
+from jaxplain.program.fast.layout import fast_layout
 from jaxplain.score import logit
-from jaxplain.train import fit
+from jaxplain.train.fit import fit
 
 KEY = jax.random.key(0)
 BATCH_SIZE, RATE = 32, 0.01

@@ -23,7 +23,7 @@ from jax import lax
 import jaxplain
 from bench.harness import PEER, PLAIN, Case, Program, installed, script
 from bench.network import CLASSES, Work, channels_last, explained, passes, torch_batch, torch_network, work
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 EPSILON = 1e-2  # where a sum is near zero a smaller one magnifies the rounding of float32, and nothing can be compared
 Linear = Callable[[Callable[..., Any], Any, Any, Any], Any]

@@ -25,10 +25,10 @@ import numpy as np
 import optax
 
 from bench.harness import OURS, PEER, PLAIN, Case, Program, installed, script
-from jaxplain.batching import batch_indices
-from jaxplain.criterion import cross_entropy
-from jaxplain.models import mlp
-from jaxplain.train import fit
+from jaxplain.data.batching import batch_indices
+from jaxplain.readout.criterion import cross_entropy
+from jaxplain.models.networks import mlp
+from jaxplain.train.fit import fit
 
 EPOCHS, BATCH_SIZE, RATE = 10, 32, 0.01
 KEY = jax.random.key(0)

@@ -22,7 +22,7 @@ import optax
 
 import jaxplain
 from jaxplain import data, image, models, objective, plot, regulariser, train, transform
-from jaxplain.explain.receptive import cut
+from jaxplain.explain.visualization.receptive import cut
 
 CLASSES, KEY = jnp.arange(10), jax.random.key(7)
 UNSEEN = (transform.rotate(10.0), transform.noise(0.1), transform.blur(0.5))

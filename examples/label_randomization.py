@@ -24,7 +24,7 @@ import optax
 
 import jaxplain
 from jaxplain import data, models, plot, train
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 METHODS = {
     "gradient": jaxplain.gradient,

@@ -28,7 +28,7 @@ import optax
 
 import jaxplain
 from jaxplain import data, models, plot, train
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 
 class Unrelated(jaxplain.Function):

@@ -18,41 +18,41 @@ from jaxplain.aggregate.atlas import activation_atlas
 from jaxplain.aggregate.unit import top_activations, unit_activity
 
 # Scores, and what absent means.
-from jaxplain.baseline import blur, gaussian_noise, mean, sample, uniform_noise, zeros
+from jaxplain.baseline.absent import blur, gaussian_noise, mean, sample, uniform_noise, zeros
 
 # Inside a model.
-from jaxplain.capture import capture, intervene, split
-from jaxplain.counter_class import nearest_counter_class
-from jaxplain.draw import draw
+from jaxplain.internals.capture import capture, intervene, split
+from jaxplain.baseline.counter_class import nearest_counter_class
+from jaxplain.internals.draw import draw
 
 # The whole model.
-from jaxplain.effects import (
+from jaxplain.aggregate.effects import (
     accumulated_local_effects,
     individual_conditional_expectation,
     partial_dependence,
 )
 
 # Is the explanation right?
-from jaxplain.evaluate.agreement import consistency, sufficiency
-from jaxplain.evaluate.axioms import completeness
+from jaxplain.evaluate.comparison.agreement import consistency, sufficiency
+from jaxplain.evaluate.axioms.completeness import completeness
 from jaxplain.evaluate.batch import evaluate_batch
-from jaxplain.evaluate.compare import compare
-from jaxplain.evaluate.compare_models import compare_models
-from jaxplain.evaluate.complexity import effective_complexity, entropy, sparseness
-from jaxplain.evaluate.continuity import continuity
-from jaxplain.evaluate.control import paired_difference, random_attribution
-from jaxplain.evaluate.correlation import (
+from jaxplain.evaluate.comparison.compare import compare
+from jaxplain.evaluate.comparison.compare_models import compare_models
+from jaxplain.evaluate.complexity.complexity import effective_complexity, entropy, sparseness
+from jaxplain.evaluate.robustness.continuity import continuity
+from jaxplain.evaluate.comparison.control import paired_difference, random_attribution
+from jaxplain.evaluate.faithfulness.correlation import (
     faithfulness_correlation,
     faithfulness_estimate,
     mu_fidelity,
     sensitivity_n,
     sensitivity_n_curve,
 )
-from jaxplain.evaluate.faithfulness import deletion, deletion_curve, insertion, insertion_curve
-from jaxplain.evaluate.frechet import frechet_bootstrap, frechet_distance
-from jaxplain.evaluate.infidelity import infidelity
-from jaxplain.evaluate.invariance import implementation_invariance, input_invariance, symmetry
-from jaxplain.evaluate.localization import (
+from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion, insertion_curve
+from jaxplain.evaluate.comparison.frechet import frechet_bootstrap, frechet_distance
+from jaxplain.evaluate.faithfulness.infidelity import infidelity
+from jaxplain.evaluate.axioms.invariance import implementation_invariance, input_invariance, symmetry
+from jaxplain.evaluate.localization.localization import (
     attribution_localization,
     focus,
     mosaic,
@@ -62,36 +62,36 @@ from jaxplain.evaluate.localization import (
     roc_auc,
     top_k_intersection,
 )
-from jaxplain.evaluate.masking import average_drop, average_gain, average_increase
-from jaxplain.evaluate.monotonicity import monotonicity, monotonicity_correlation
-from jaxplain.evaluate.nonsensitivity import non_sensitivity
-from jaxplain.evaluate.random_logit import random_logit
-from jaxplain.evaluate.randomization import (
+from jaxplain.evaluate.faithfulness.masking import average_drop, average_gain, average_increase
+from jaxplain.evaluate.faithfulness.monotonicity import monotonicity, monotonicity_correlation
+from jaxplain.evaluate.faithfulness.nonsensitivity import non_sensitivity
+from jaxplain.evaluate.randomization.random_logit import random_logit
+from jaxplain.evaluate.randomization.parameters import (
     efficient_parameter_randomization,
     parameter_randomization,
     parameter_randomization_curve,
     smooth_parameter_randomization,
 )
-from jaxplain.evaluate.region import irof, pixel_flipping, region_perturbation, selectivity
-from jaxplain.evaluate.road import imputed_baseline, road, road_curve
-from jaxplain.evaluate.robustness import average_sensitivity, local_lipschitz_estimate, max_sensitivity
+from jaxplain.evaluate.faithfulness.region import irof, pixel_flipping, region_perturbation, selectivity
+from jaxplain.evaluate.faithfulness.road import imputed_baseline, road, road_curve
+from jaxplain.evaluate.robustness.sensitivity import average_sensitivity, local_lipschitz_estimate, max_sensitivity
 from jaxplain.evaluate.similarity import pearson, spearman, structural_similarity
-from jaxplain.evaluate.stability import (
+from jaxplain.evaluate.robustness.stability import (
     relative_input_stability,
     relative_output_stability,
     relative_representation_stability,
 )
-from jaxplain.evaluate.table import score_table
+from jaxplain.evaluate.comparison.table import score_table
 
 # Explanations.
-from jaxplain.explain import image, objective, regulariser, transform
-from jaxplain.explain.activation import activation_maximization, jitter, l2, pixels, total_variation
-from jaxplain.explain.attack import fgsm, pgd
-from jaxplain.explain.backward import audit
-from jaxplain.explain.balance import relevance_balance
+from jaxplain.explain.visualization import image, objective, regulariser, transform
+from jaxplain.explain.visualization.activation import activation_maximization, jitter, l2, pixels, total_variation
+from jaxplain.explain.perturbation.attack import fgsm, pgd
+from jaxplain.explain.backward.backward import audit
+from jaxplain.explain.backward.balance import relevance_balance
 from jaxplain.explain.batch import explain_batch
-from jaxplain.explain.blur_path import blur_integrated_gradients
-from jaxplain.explain.cam import (
+from jaxplain.explain.gradient.blur_path import blur_integrated_gradients
+from jaxplain.explain.cam.cam import (
     class_activation_map,
     grad_cam,
     grad_cam_plus_plus,
@@ -99,30 +99,30 @@ from jaxplain.explain.cam import (
     layer_cam,
     xgrad_cam,
 )
-from jaxplain.explain.counterfactual import counterfactual
-from jaxplain.explain.deconvolution import deconv_view
-from jaxplain.explain.deep_lift import deep_lift, deep_shap
-from jaxplain.explain.dream import deep_dream
-from jaxplain.explain.eigen_cam import eigen_cam, eigen_grad_cam
-from jaxplain.explain.extremal import extremal_perturbation
-from jaxplain.explain.full_grad import full_grad, full_grad_terms
-from jaxplain.explain.gradient import gradient, input_x_gradient, saliency
-from jaxplain.explain.guided import deconvnet, guided_backprop
-from jaxplain.explain.guided_grad_cam import guided_grad_cam
-from jaxplain.explain.guided_path import guided_integrated_gradients
-from jaxplain.explain.hessian import integrated_hessians
-from jaxplain.explain.inversion import accentuate, activation_grid, feature_inversion
-from jaxplain.explain.layer import conductance, internal_influence
-from jaxplain.explain.lrp import excitation_backprop, lrp
-from jaxplain.explain.noise import smoothgrad, smoothgrad_squared, vargrad
-from jaxplain.explain.occlusion import occlusion
-from jaxplain.explain.patching import activation_patching, attribution_patching
-from jaxplain.explain.path import expected_gradients, integrated_gradients, integrated_gradients_with_gap
-from jaxplain.explain.perturbation import feature_ablation, feature_permutation
-from jaxplain.explain.receptive import receptive_field
-from jaxplain.explain.region import image_regions, xrai
-from jaxplain.explain.rise import rise
-from jaxplain.explain.score_cam import ablation_cam, score_cam
+from jaxplain.explain.perturbation.counterfactual import counterfactual
+from jaxplain.explain.visualization.deconvolution import deconv_view
+from jaxplain.explain.backward.deep_lift import deep_lift, deep_shap
+from jaxplain.explain.visualization.dream import deep_dream
+from jaxplain.explain.cam.eigen_cam import eigen_cam, eigen_grad_cam
+from jaxplain.explain.perturbation.extremal import extremal_perturbation
+from jaxplain.explain.backward.full_grad import full_grad, full_grad_terms
+from jaxplain.explain.gradient.gradient import gradient, input_x_gradient, saliency
+from jaxplain.explain.backward.guided import deconvnet, guided_backprop
+from jaxplain.explain.cam.guided_grad_cam import guided_grad_cam
+from jaxplain.explain.gradient.guided_path import guided_integrated_gradients
+from jaxplain.explain.gradient.hessian import integrated_hessians
+from jaxplain.explain.visualization.inversion import accentuate, activation_grid, feature_inversion
+from jaxplain.explain.gradient.layer import conductance, internal_influence
+from jaxplain.explain.backward.lrp import excitation_backprop, lrp
+from jaxplain.explain.gradient.noise import smoothgrad, smoothgrad_squared, vargrad
+from jaxplain.explain.perturbation.occlusion import occlusion
+from jaxplain.internals.patching import activation_patching, attribution_patching
+from jaxplain.explain.gradient.path import expected_gradients, integrated_gradients, integrated_gradients_with_gap
+from jaxplain.explain.perturbation.perturbation import feature_ablation, feature_permutation
+from jaxplain.explain.visualization.receptive import receptive_field
+from jaxplain.explain.gradient.region import image_regions, xrai
+from jaxplain.explain.perturbation.rise import rise
+from jaxplain.explain.cam.score_cam import ablation_cam, score_cam
 from jaxplain.explain.shapley import (
     kernel_shap,
     owen_values,
@@ -131,15 +131,15 @@ from jaxplain.explain.shapley import (
     shapley_sampling_with_error,
     shapley_values,
 )
-from jaxplain.explain.surrogate import lime
-from jaxplain.importance import permutation_importance
-from jaxplain.imputation import linear_imputation, noisy_linear_imputation
-from jaxplain.layers import layers
-from jaxplain.nnx import from_nnx
+from jaxplain.explain.shapley.surrogate import lime
+from jaxplain.aggregate.importance import permutation_importance
+from jaxplain.baseline.imputation import linear_imputation, noisy_linear_imputation
+from jaxplain.internals.layers import layers
+from jaxplain.models.nnx import from_nnx
 from jaxplain.program.function import Function
-from jaxplain.program.layout import fast_layout
+from jaxplain.program.fast.layout import fast_layout
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
-from jaxplain.segmentation import superpixels
+from jaxplain.baseline.segmentation import superpixels
 
 if TYPE_CHECKING:
     from jaxplain.dataset import explain_dataset, open_explanations

@@ -14,10 +14,10 @@ import jax
 import numpy as np
 
 import jaxplain
-from jaxplain.checkpoint import load
+from jaxplain.train.checkpoint import load
 from jaxplain.dataset import channel_sum, explain_dataset, open_explanations, top_features
-from jaxplain.nnx import from_nnx
-from jaxplain.trainable import as_trainable
+from jaxplain.models.nnx import from_nnx
+from jaxplain.train.trainable import as_trainable
 
 SCORES = ("logit", "probability", "log_probability", "margin", "output")
 
@@ -128,7 +128,7 @@ def explain_command(options: argparse.Namespace) -> None:
 
 def report_command(options: argparse.Namespace) -> None:
     """Write the page of a folder."""
-    from jaxplain.page import explanations_page
+    from jaxplain.report.explanations import explanations_page
 
     data = None if options.data is None else load_data(options)
     transform = None if options.transform is None else named(options.transform)

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
+from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
 from jaxplain.program.function import Function, Static, as_function, is_array, setting
-from jaxplain.program.marks import add_batch_axis, batch_axis_length
+from jaxplain.program.trace.marks import add_batch_axis, batch_axis_length
 from jaxplain.types import Array, Pytree
 
 __all__ = [

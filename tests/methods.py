@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxplain
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 from jaxplain.program.function import as_function
 
 

@@ -10,9 +10,9 @@ import pytest
 
 import jaxplain
 from jaxplain import image, models, objective, regulariser, transform
-from jaxplain.explain.activation import NonFiniteObjective
-from jaxplain.explain.receptive import cut
-from jaxplain.program.lanes import _at_once
+from jaxplain.explain.visualization.activation import NonFiniteObjective
+from jaxplain.explain.visualization.receptive import cut
+from jaxplain.program.fast.lanes import _at_once
 
 KEY = jax.random.key(0)
 SHAPE = (8, 8, 1)
@@ -59,7 +59,7 @@ def test_a_thousand_steps_neither_retrace_nor_recompile_for_new_parameters():
         return jaxplain.activation_maximization(jaxplain.logit(net, params), image=image.pixels((3,)), steps=5)(KEY, 1)
 
     run(jnp.ones((3, 2)))
-    from jaxplain.explain.activation import _record
+    from jaxplain.explain.visualization.activation import _record
 
     size = _record._cache_size()
     run(2 * jnp.ones((3, 2)))

@@ -8,7 +8,7 @@ import pytest
 
 import jaxplain
 from jaxplain import image, objective, regulariser, transform
-from jaxplain.explain.image.parameterisation import IMAGENET
+from jaxplain.explain.visualization.image.parameterisation import IMAGENET
 
 KEY = jax.random.key(0)
 

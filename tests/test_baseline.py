@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.baseline import (
+from jaxplain.baseline.absent import (
     as_baseline,
     blur,
     gaussian_noise,

@@ -9,7 +9,8 @@ import pytest
 from jax import lax
 
 import jaxplain
-from jaxplain.explain import adaptive, batch
+from jaxplain.explain import batch
+from jaxplain.explain.gradient import adaptive
 
 X = jax.random.normal(jax.random.key(0), (5, 4))
 TARGETS = jnp.array([0, 1, 2, 1, 0])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.explain.eigen_cam import leading_direction
+from jaxplain.explain.cam.eigen_cam import leading_direction
 
 GRADIENT = ("grad_cam", "grad_cam_plus_plus", "hires_cam", "xgrad_cam", "layer_cam", "eigen_cam", "eigen_grad_cam")
 EVERY = (*GRADIENT, "score_cam", "ablation_cam")
@@ -71,7 +71,7 @@ def test_ablation_cam_equals_the_slow_reference():
 
 @pytest.mark.parametrize(("own", "size"), [((3, 4), (7, 9)), ((5,), (13,)), ((2, 3, 2), (4, 5, 7)), ((6, 6), (3, 6))])
 def test_maps_are_interpolated_with_half_pixel_centres(own, size):
-    from jaxplain.explain.spatial import resized, spread
+    from jaxplain.internals.spatial import resized, spread
 
     values = np.random.default_rng(0).normal(size=own)
     single = jnp.asarray(values, jnp.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxplain.capture import capture, intervene, split
+from jaxplain.internals.capture import capture, intervene, split
 from jaxplain.score import logit
 
 KEY = jax.random.key(0)

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from jaxplain.capture import capture, intervene, split
+from jaxplain.internals.capture import capture, intervene, split
 
 X = jnp.array([0.5, -1.0, 2.0])
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxplain.capture import capture, intervene, split
-from jaxplain.layers import layers
-from jaxplain.nnx import from_nnx
+from jaxplain.internals.capture import capture, intervene, split
+from jaxplain.internals.layers import layers
+from jaxplain.models.nnx import from_nnx
 from jaxplain.score import logit
 
 KEY = jax.random.key(0)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.capture import capture, intervene, split
-from jaxplain.layers import layers
+from jaxplain.internals.capture import capture, intervene, split
+from jaxplain.internals.layers import layers
 from jaxplain.score import logit
 
 with warnings.catch_warnings():

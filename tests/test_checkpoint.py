@@ -13,7 +13,8 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxplain import checkpoint, models, train
+from jaxplain import models, train
+from jaxplain.train import checkpoint
 
 KEY = jax.random.key(3)
 GENERATOR = np.random.default_rng(0)

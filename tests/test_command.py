@@ -10,7 +10,7 @@ import pytest
 
 import jaxplain
 from jaxplain import open_explanations
-from jaxplain.checkpoint import save
+from jaxplain.train.checkpoint import save
 from jaxplain.command import main
 
 MODULE = '''
@@ -163,7 +163,7 @@ def test_report_is_a_page(made, capsys):
 
 
 def test_a_page_of_a_table_and_of_other_shapes(tmp_path):
-    from jaxplain.page import explanations_page
+    from jaxplain.report.explanations import explanations_page
 
     x = np.random.default_rng(0).normal(size=(9, 5)).astype(np.float32)
     cases = {

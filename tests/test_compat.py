@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxplain.program import compat
-from jaxplain.program.marks import owner, owner_path, scopes, tag
-from jaxplain.program.sites import tagged_sites
-from jaxplain.program.tags import tagging
+from jaxplain.program.trace import compat
+from jaxplain.program.trace.marks import owner, owner_path, scopes, tag
+from jaxplain.program.trace.sites import tagged_sites
+from jaxplain.program.trace.tags import tagging
 
 X = jnp.array([0.5, -1.0, 2.0])
 

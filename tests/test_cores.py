@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxplain.program import compat, cores
-from jaxplain.program.layout import fast_layout
+from jaxplain.program.fast import cores
+from jaxplain.program.trace import compat
+from jaxplain.program.fast.layout import fast_layout
 
 KEY = jax.random.key(0)
 

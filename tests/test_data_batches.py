@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.batching import Batch, batch_indices, batches
+from jaxplain.data.batching import Batch, batch_indices, batches
 
 KEY = jax.random.key(3)
 

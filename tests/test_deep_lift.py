@@ -13,8 +13,8 @@ import pytest
 from networks import inputs, weights
 
 import jaxplain
-from jaxplain.explain.multipliers import Rescale
-from jaxplain.models import mlp, resnet, transformer
+from jaxplain.explain.backward.multipliers import Rescale
+from jaxplain.models.networks import mlp, resnet, transformer
 
 RULES = ("rescale", "reveal_cancel")
 

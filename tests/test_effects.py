@@ -12,7 +12,7 @@ import pytest
 
 import jaxplain
 from jaxplain import data, plot
-from jaxplain.importance import Importance
+from jaxplain.aggregate.importance import Importance
 
 KEY = jax.random.key(0)
 DATA = np.random.default_rng(0).normal(size=(53, 4)).astype(np.float32)

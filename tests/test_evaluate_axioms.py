@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.baseline import gaussian_noise
-from jaxplain.evaluate.axioms import completeness
+from jaxplain.baseline.absent import gaussian_noise
+from jaxplain.evaluate.axioms.completeness import completeness
 
 W = jnp.array([1.0, -2.0, 0.5])
 X = jnp.array([3.0, 1.0, -4.0])

@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.evaluate.axioms import completeness
-from jaxplain.evaluate.control import paired_difference, random_attribution
-from jaxplain.evaluate.faithfulness import deletion, deletion_curve, insertion
-from jaxplain.evaluate.robustness import max_sensitivity
-from jaxplain.evaluate.table import score_table
+from jaxplain.evaluate.axioms.completeness import completeness
+from jaxplain.evaluate.comparison.control import paired_difference, random_attribution
+from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion
+from jaxplain.evaluate.robustness.sensitivity import max_sensitivity
+from jaxplain.evaluate.comparison.table import score_table
 
 KEY = jax.random.key(0)
 

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.baseline import blur, mean, uniform_noise
-from jaxplain.evaluate.faithfulness import deletion, deletion_curve, insertion, insertion_curve
+from jaxplain.baseline.absent import blur, mean, uniform_noise
+from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion, insertion_curve
 
 CURVES = {False: deletion_curve, True: insertion_curve}
 AREAS = {False: deletion, True: insertion}

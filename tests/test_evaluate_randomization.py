@@ -10,8 +10,8 @@ import pytest
 from scipy import stats
 
 import jaxplain
-from jaxplain.evaluate.layers import layer_masks
-from jaxplain.program.reading import first_reads
+from jaxplain.evaluate.randomization.layers import layer_masks
+from jaxplain.program.trace.reading import first_reads
 
 KEY = jax.random.key(1)
 X = jnp.array([1.0, -2.0, 0.5, 3.0])
@@ -120,7 +120,7 @@ def test_efficient_randomization_is_the_rise_of_the_histograms_entropy():
 
 
 def test_shuffling_keeps_the_values_and_one_key_serves_a_batch():
-    from jaxplain.evaluate.layers import randomized
+    from jaxplain.evaluate.randomization.layers import randomized
 
     params = parameters()
     new = randomized(None, KEY, params, "test")

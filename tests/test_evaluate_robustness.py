@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.evaluate.control import random_attribution
-from jaxplain.evaluate.robustness import max_sensitivity, perturb
+from jaxplain.evaluate.comparison.control import random_attribution
+from jaxplain.evaluate.robustness.sensitivity import max_sensitivity, perturb
 from jaxplain.program.function import Function
 
 KEY = jax.random.key(5)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.models import cnn, resnet
+from jaxplain.models.networks import cnn, resnet
 
 
 def jittered(module, x):

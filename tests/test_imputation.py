@@ -10,7 +10,7 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from jaxplain import baseline
-from jaxplain.imputation import imputed, linear_imputation, noisy_linear_imputation
+from jaxplain.baseline.imputation import imputed, linear_imputation, noisy_linear_imputation
 
 KEY = jax.random.key(0)
 solve = jax.jit(linear_imputation)

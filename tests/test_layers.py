@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from jax import lax
 
-from jaxplain.layers import layers
+from jaxplain.internals.layers import layers
 from jaxplain.score import logit
 
 KEY = jax.random.key(0)

@@ -12,7 +12,7 @@ import pytest
 from jax import lax
 
 import jaxplain
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 X = jax.random.normal(jax.random.key(0), (6,))
 IMAGES = jax.random.uniform(jax.random.key(1), (3, 8, 8, 2))

@@ -13,7 +13,7 @@ import pytest
 from peers.attn_lrp import CONFIG, TARGET, TOKENS, draw
 
 import jaxplain
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

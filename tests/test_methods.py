@@ -13,7 +13,7 @@ import pytest
 from methods import METHODS, OTHERS, Row, compiled, network, rectified, smooth
 
 import jaxplain
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 from jaxplain.program.function import as_function
 
 every = pytest.mark.parametrize("row", METHODS, ids=[f"{row.name}-{i}" for i, row in enumerate(METHODS)])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxplain.program.chains import layer_of
-from jaxplain.program.rewrite import open_score
+from jaxplain.program.node.chains import layer_of
+from jaxplain.program.node.rewrite import open_score
 
 X = jnp.array([0.5, -1.0, 2.0])
 

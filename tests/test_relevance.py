@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 DRAW = np.random.default_rng(0)
 SIZES = (5, 7, 4, 3)

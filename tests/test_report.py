@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from jaxplain.plot import attribution_bar, tokens_html
-from jaxplain.report import Section, Table, report
+from jaxplain.report.page import Section, Table, report
 
 
 class Page(HTMLParser):

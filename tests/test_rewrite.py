@@ -11,8 +11,8 @@ import pytest
 from jax import lax
 
 import jaxplain
-from jaxplain.explain import relevance
-from jaxplain.program.rewrite import OwnDerivative, open_score, pull, pull_with_flow
+from jaxplain.explain.backward import relevance
+from jaxplain.program.node.rewrite import OwnDerivative, open_score, pull, pull_with_flow
 
 PARAMS = {
     "w": 0.7 * jax.random.normal(jax.random.key(0), (2, 4, 4)),

@@ -14,7 +14,7 @@ from jax import lax
 from peers.rule_networks import convolutional_network, dense_network, residual_network
 
 import jaxplain
-from jaxplain.explain import relevance
+from jaxplain.explain.backward import relevance
 
 PEERS = json.loads((Path(__file__).parent / "peers" / "rules.json").read_text())
 RULES = {

@@ -12,10 +12,10 @@ import pytest
 from jax import lax
 
 import jaxplain
-from jaxplain.explain import choice, relevance
-from jaxplain.program.compat import subprograms
-from jaxplain.program.rewrite import open_score
-from jaxplain.program.signs import never_negative
+from jaxplain.explain.backward import choice, relevance
+from jaxplain.program.trace.compat import subprograms
+from jaxplain.program.node.rewrite import open_score
+from jaxplain.program.node.signs import never_negative
 
 X = jnp.array([0.5, -1.0, 2.0])
 SIGNED = {

@@ -14,7 +14,7 @@ from methods import smooth
 from peer_network import BASELINE, FIRST, MASKS, SECOND, X, lime_weights
 
 import jaxplain
-from jaxplain.explain.surrogate import Lime, _lasso, _ridge
+from jaxplain.explain.shapley.surrogate import Lime, _lasso, _ridge
 
 KEY = jax.random.key(0)
 

@@ -13,8 +13,8 @@ import pytest
 from flax import nnx
 
 from jaxplain import models, train
-from jaxplain.batching import batch_indices
-from jaxplain.criterion import binary_cross_entropy, cross_entropy, squared_error
+from jaxplain.data.batching import batch_indices
+from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error
 
 KEY = jax.random.key(7)
 GENERATOR = np.random.default_rng(0)

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.aggregate.unit import _batches, _read
-from jaxplain.explain.inversion import _Settings, _template, visualize_directions
-from jaxplain.explain.objective.layer import reading
+from jaxplain.explain.visualization.inversion import _Settings, _template, visualize_directions
+from jaxplain.explain.visualization.objective.layer import reading
 from jaxplain.types import Array, Pytree
 
 
@@ -78,7 +78,7 @@ def activation_atlas(
         ImportError: The embedding's package is not installed.
 
     Example:
-        >>> from jaxplain.explain.image import pixels
+        >>> from jaxplain.explain.visualization.image import pixels
         >>> def f(x):
         ...     with jax.named_scope("double"):
         ...         y = 2 * x

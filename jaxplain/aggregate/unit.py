@@ -13,9 +13,9 @@ from jax import lax
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
 from jaxplain.aggregate.ranking import EMPTY
-from jaxplain.batching import Batch, batches
-from jaxplain.explain.objective.layer import reading
-from jaxplain.explain.receptive import cut, receptive_field
+from jaxplain.data.batching import Batch, batches
+from jaxplain.explain.visualization.objective.layer import reading
+from jaxplain.explain.visualization.receptive import cut, receptive_field
 from jaxplain.program.function import setting
 from jaxplain.types import Array, Pytree
 

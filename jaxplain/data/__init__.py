@@ -4,7 +4,7 @@ Arrays stay NumPy arrays on the host until a program takes them. Images are floa
 int32 `[N]`.
 """
 
-from jaxplain.batching import Batch, Batches, batch_indices, batches
+from jaxplain.data.batching import Batch, Batches, batch_indices, batches
 from jaxplain.data.arrays import load_npz
 from jaxplain.data.bundled import breast_cancer, diabetes, digits
 from jaxplain.data.cifar import load_cifar10, read_cifar10

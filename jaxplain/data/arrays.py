@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxplain.batching import common_length
+from jaxplain.data.batching import common_length
 from jaxplain.data.splits import Dataset
 
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxplain import check
-from jaxplain.batching import common_length, take
+from jaxplain.data.batching import common_length, take
 from jaxplain.types import Array, Pytree
 
 

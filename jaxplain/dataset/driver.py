@@ -122,7 +122,7 @@ def explain_dataset(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from jaxplain.explain.path import integrated_gradients
+        >>> from jaxplain.explain.gradient.path import integrated_gradients
         >>> from jaxplain.score import logit
         >>> f = logit(lambda params, x: x @ params, jnp.array([[1.0, 2.0], [3.0, 4.0]]))
         >>> x, labels = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), jnp.array([0, 1, 0])

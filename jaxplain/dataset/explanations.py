@@ -168,7 +168,7 @@ def open_explanations(path: str | os.PathLike[str], kind: str = "numpy") -> Any:
     Example:
         >>> import tempfile, jax.numpy as jnp
         >>> from jaxplain.dataset.driver import explain_dataset
-        >>> from jaxplain.explain.gradient import gradient
+        >>> from jaxplain.explain.gradient.gradient import gradient
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     _ = explain_dataset(gradient(lambda x: (x**2).sum()), jnp.eye(3), batch_size=2, out=f"{folder}/a")
         ...     open_explanations(f"{folder}/a")["attribution"][1].tolist()

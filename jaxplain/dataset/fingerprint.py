@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxplain.dataset.devices import whole_value
 from jaxplain.dataset.source import Rows
-from jaxplain.program.compat import Program, is_literal, literal_value, open_program, subprograms
+from jaxplain.program.trace.compat import Program, is_literal, literal_value, open_program, subprograms
 from jaxplain.program.function import Function, Static, is_array
 
 NAME = "explain_dataset"

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import is_background, resolve
-from jaxplain.checkpoint import leaves_by_path
-from jaxplain.criterion import wide
+from jaxplain.baseline.absent import is_background, resolve
+from jaxplain.train.checkpoint import leaves_by_path
+from jaxplain.readout.criterion import wide
 from jaxplain.explain.batch import explain_rows
-from jaxplain.explain.path import IntegratedGradients
+from jaxplain.explain.gradient.path import IntegratedGradients
 from jaxplain.program.differentiate import total
 from jaxplain.program.function import Function, as_function, needs_key, setting
 from jaxplain.score import ModelScore

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.features import as_groups
+from jaxplain.baseline.features import as_groups
 from jaxplain.program.function import Function, setting
 from jaxplain.program.loop import wide_dtype
 from jaxplain.types import Array, Pytree

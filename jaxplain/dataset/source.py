@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxplain import check
-from jaxplain.batching import common_length
+from jaxplain.data.batching import common_length
 from jaxplain.program.function import is_array
 from jaxplain.types import Pytree
 

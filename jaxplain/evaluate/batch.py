@@ -9,8 +9,8 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.program.function import as_function, needs_key
-from jaxplain.program.hoist import Compiled
-from jaxplain.program.layout import fast_layout
+from jaxplain.program.trace.hoist import Compiled
+from jaxplain.program.fast.layout import fast_layout
 from jaxplain.types import Array, Pytree
 
 
@@ -48,7 +48,7 @@ def evaluate_batch(
         TypeError: A metric that is no function, a key that is no threefry key.
 
     Example:
-        >>> from jaxplain.evaluate.faithfulness import deletion
+        >>> from jaxplain.evaluate.faithfulness.deletion import deletion
         >>> x = jnp.array([[1.0, 3.0], [5.0, 1.0]])
         >>> evaluate_batch(deletion(lambda x: x.sum()), x, x).tolist()
         [1.5, 2.0]

@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.explain.adaptive import refine
-from jaxplain.explain.path import IntegratedGradients
+from jaxplain.explain.gradient.adaptive import refine
+from jaxplain.explain.gradient.path import IntegratedGradients
 from jaxplain.program.function import Function, as_function, needs_key
-from jaxplain.program.hoist import Compiled
-from jaxplain.program.layout import fast_layout
+from jaxplain.program.trace.hoist import Compiled
+from jaxplain.program.fast.layout import fast_layout
 from jaxplain.types import Array, Pytree
 
 
@@ -46,7 +46,7 @@ def explain_batch(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> from jaxplain.explain.gradient import gradient
+        >>> from jaxplain.explain.gradient.gradient import gradient
         >>> explain_batch(gradient(lambda x, k: x[k] ** 2), jnp.array([[1.0, 2.0], [3.0, 4.0]]), jnp.array([0, 1]))
         Array([[2., 0.],
                [0., 8.]], dtype=float32)

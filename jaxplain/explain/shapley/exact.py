@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.explain.coalition import Coalitional, Game, checked
+from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
 from jaxplain.program.function import setting
 from jaxplain.types import Array, Pytree
 

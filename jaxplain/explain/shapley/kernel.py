@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.explain.coalition import Coalitional, Game, checked, random_ranks
+from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
 from jaxplain.explain.shapley.exact import all_values, exact
 from jaxplain.program.function import setting
 from jaxplain.program.loop import fold_range

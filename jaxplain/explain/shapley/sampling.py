@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.explain.coalition import Coalitional, Game, checked, random_ranks
+from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
 from jaxplain.program.function import setting
 from jaxplain.program.loop import Moments, fold_range, masked, merge_moments
 from jaxplain.types import Array, Pytree

@@ -1,0 +1,1 @@
+"""Properties that an attribution is meant to have."""

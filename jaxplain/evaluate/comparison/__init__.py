@@ -1,0 +1,1 @@
+"""Methods and metrics beside each other, with controls."""

@@ -1,0 +1,23 @@
+"""What an explanation costs, in gradients of the score."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxplain.internals.layers import layers
+from jaxplain.program.differentiate import value_and_gradient
+from jaxplain.types import Array, Pytree
+
+
+def gradients_used(f: Any, e: Any, inputs: tuple[Pytree, ...], key: Array | None) -> float:
+    """Operations of one explanation in units of those of the score's gradient; counted, not run.
+
+    `while` loops count one turn, so methods that choose their number of steps show the cost of one round.
+    """
+
+    def gradient(x: Pytree, *args: Any) -> Any:
+        return value_and_gradient(f, x, *args, name="compare")[1]
+
+    one = sum(layer.forward for layer in layers(gradient)(*inputs))
+    given = inputs if key is None else (key, *inputs)
+    return sum(layer.forward for layer in layers(e)(*given)) / max(one, 1)

@@ -1,0 +1,1 @@
+"""Over how many features is an attribution spread?"""

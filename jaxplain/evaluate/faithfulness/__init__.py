@@ -1,0 +1,1 @@
+"""Does the score change as the attribution says?"""

@@ -1,0 +1,1 @@
+"""Does the attribution lie where the object is?"""

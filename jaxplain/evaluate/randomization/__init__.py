@@ -1,0 +1,1 @@
+"""Does the explanation change with the model?"""

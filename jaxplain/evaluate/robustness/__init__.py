@@ -1,0 +1,1 @@
+"""Does the explanation stay where the input hardly changes?"""

@@ -1,0 +1,274 @@
+"""DeepLIFT and DeepSHAP: differences of a score from that of a reference, carried back by multipliers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain import check
+from jaxplain.baseline.absent import as_baseline, is_background, resolve
+from jaxplain.explain.backward.backward import Backward
+from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
+from jaxplain.explain.backward.reveal_cancel import beside, revealed
+from jaxplain.baseline.unchanged import warn_where_equal
+from jaxplain.program.node.flat import widened
+from jaxplain.program.function import as_function, needs_key, setting
+from jaxplain.program.loop import chunked_sum
+from jaxplain.program.node.nodes import Graph, Node
+from jaxplain.program.node.rewrite import Opened, OwnDerivative, Rule, pull, without_rule
+from jaxplain.types import Array, Pytree
+
+RULES = ("rescale", "reveal_cancel")
+_WINNERS = ("max_pooling", "min_pooling", "reduce_max", "reduce_min", "max", "min", "cummax", "cummin")
+_SECANTS = ("pow", "atan2", "rem", "clamp", "nextafter", "select_n")
+
+
+class DeepLift(Backward):
+    """DeepLIFT of a score. Made by `deep_lift`."""
+
+    baseline: Any = 0.0
+    given: tuple[Rule, ...] = ()
+    operations: tuple[str, ...] = setting(default=())
+    rule: str = setting(default="rescale")
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether the baseline is drawn from a key."""
+        return needs_key(self.baseline)
+
+    def rules(self, opened: Opened) -> dict[Node, Rule]:
+        """The rule of every node that does not keep its own derivative."""
+        present = dict.fromkeys(word for node in opened.graph.walk() for word in (node.name, node.kind))
+        for operation in self.operations:
+            if operation not in present:
+                raise ValueError(
+                    f"{self.name}: `rules` names {operation!r}, but the difference of `x` flows through no such "
+                    f"operation here. There are {', '.join(map(repr, present))}."
+                )
+        missing: list[Node] = []
+        chosen: dict[Node, Rule] = {}
+        self._choose(opened.graph, chosen, missing)
+        if missing:
+            example = (
+                f"Give one by the operation's name, as in {self.name}(f, ..., rules={{{missing[0].name!r}: rule}}): a "
+                "jaxplain.program.node.rewrite.Rule, or 'linear' for an operation that is linear in what is explained."
+            )
+            raise without_rule(self.name, missing, example)
+        if self.rule == "reveal_cancel":
+            return revealed(opened.graph, chosen, self.operations)
+        return chosen
+
+    def _choose(self, graph: Graph, chosen: dict[Node, Rule], missing: list[Node]) -> None:
+        given = dict(zip(self.operations, self.given, strict=True))
+        for node in graph.nodes:
+            if node.kind == "plain":
+                continue
+            for inner in node.inner:
+                self._choose(inner, chosen, missing)
+            rule = given.get(node.name, given.get(node.kind))
+            if rule is None:
+                rule = _rule(node, any(value in graph.depends for value in node.fixed))
+            if rule is not None:
+                chosen[node] = rule
+            elif node.kind in ("while", "other"):
+                missing.append(node)
+
+    def __call__(self, *inputs: Any) -> Pytree:
+        """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
+        key, x, args = (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
+        check.differentiable(x, self.name)
+        check.finite(x, self.name)
+        opened = self.open(x, args)
+        start = resolve(self.baseline, x, key, name=self.name)
+        check.unequal(x, start, self.name)
+        return opened.restored(self.contributions(opened, self.rules(opened), x, start), x)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal their baseline."""
+        warn_where_equal((self.baseline,), x, self.name)
+
+    def contributions(self, opened: Opened, rules: dict[Node, Rule], x: Pytree, start: Pytree) -> list[Array]:
+        """Multipliers times differences from one baseline, for each floating-point leaf, in float32 or wider."""
+        further = beside if self.rule == "reveal_cancel" else None
+        multipliers = pull(opened, rules, self.seed(opened), [start], further)
+        pairs = [
+            (widened(a), widened(b))
+            for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(start), strict=True)
+            if check.is_floating(a)
+        ]
+        return [m * (a - b) for m, (a, b) in zip(multipliers, pairs, strict=True)]
+
+
+def _rule(node: Node, varies: bool) -> Rule | None:
+    """The rule for a node; None for one that is linear, which keeps its own derivative."""
+    if node.kind == "activation":
+        return Rescale()
+    if node.kind in ("softmax", "log_softmax"):
+        return Softmax()
+    if node.kind == "normalization":
+        return Normalization()
+    if node.kind == "product":
+        return Midpoint()
+    if node.kind == "quotient":
+        return Quotient() if len(node.active) == 2 else Secant()
+    if node.kind == "selection":
+        return Winner() if node.name in _WINNERS else Secant() if node.name in _SECANTS else None
+    if node.kind in ("scale", "sum") and varies:
+        return Secant()
+    if node.kind == "structure" and varies and node.name == "select_n":
+        return Secant()
+    if node.kind == "other" and node.name in _SECANTS:
+        return Secant()
+    return None
+
+
+class DeepShap(DeepLift):
+    """DeepLIFT averaged over a background set. Made by `deep_shap`."""
+
+    batch_size: int = setting(default=16)
+
+    @property
+    def needs_key(self) -> bool:
+        """Never: all baselines are used."""
+        return False
+
+    def __call__(self, x: Pytree, *args: Any) -> Pytree:
+        """Explain one example: an attribution of x's structure and dtypes."""
+        check.differentiable(x, self.name)
+        check.finite(x, self.name)
+        self._check_background(x)
+        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, self.name, "baselines")
+        opened = self.open(x, args)
+        rules = self.rules(opened)
+
+        def term(baseline: Pytree) -> list[Array]:
+            return self.contributions(opened, rules, x, resolve(baseline, x, name=self.name))
+
+        sums = chunked_sum(term, self.baseline, self.batch_size)
+        count = check.batch_length(self.baseline, self.name)
+        return opened.restored([part / count for part in sums], x)
+
+    def check_baseline(self, x: Pytree) -> None:
+        """Warn, once for a concrete batch, of examples that equal every baseline."""
+        warn_where_equal((self.baseline,), x, self.name, "baselines")
+
+    def _check_background(self, x: Pytree) -> None:
+        if not is_background(self.baseline, x):
+            given, wanted = (
+                f"{jax.tree.structure(tree)} with shapes {[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]}"
+                for tree in (self.baseline, x)
+            )
+            raise ValueError(
+                f"{self.name}: `baselines` has the structure {given}, but `x` has {wanted}. Pass x's structure with "
+                "one more leading axis, a row for each baseline (for a single one use `deep_lift`)."
+            )
+
+
+def deep_lift(
+    f: Callable[..., Any], *, baseline: Any = 0.0, rule: str = "rescale", rules: Mapping[str, Any] | None = None
+) -> DeepLift:
+    """Divide the score's difference from that of a baseline b: a_i = m_i (x_i - b_i), sum_i a_i = f(x) - f(b).
+
+    Multipliers m go back through the traced model with both runs side by side. An elementwise nonlinearity has the
+    slope of its difference quotient (the rescale rule); products, quotients, softmax, maxima (overlapping windows too)
+    and normalisations have rules that are complete as well, linear operations their transpose. Inside `lax.scan` both
+    runs go through the loop together, so a recurrent network gives what its unrolled form does. No step counts: unlike
+    integrated gradients, two passes do.
+
+    Completeness holds up to rounding, except for what a model computes behind `stop_gradient`, in integers or by
+    sorting. A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`). The scale of a
+    normalisation is held where it can be: with a constant baseline (before a LayerNorm) it is that of `x`.
+
+    Args:
+        f: A score, `f(x, *args) -> scalar`; a logit, since a probability's differences shrink as it saturates.
+        baseline: As in `integrated_gradients`.
+        rule: "rescale", or "reveal_cancel", which gives the positive and negative parts of what a nonlinearity's input
+            sums multipliers of their own, so that what cancels is seen. The parts are the terms w_i (x_i - b_i) of the
+            layers with weights, and what sums add to them; shifts, scales (BatchNorm), changes of sign and moves of
+            data carry them on, so x W + h U divides as [x, h] [W; U] does. Where nothing is summed before a
+            nonlinearity it is the rescale rule.
+        rules: For operations that have none, by name: a `Rule`, or "linear". An error names such operations.
+
+    Returns:
+        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; `e(key, x, *args)` where the
+        baseline is drawn. Integer and boolean leaves are held fixed and get zeros. Cost: two forward passes and one
+        backward pass; with "reveal_cancel", where what rises and what falls goes through the layers by itself, four
+        and two.
+
+    Raises:
+        ValueError: An operation without a rule, a branch of `lax.cond` that depends on `x`, a baseline that does not
+            fit `x`, an unknown `rule`, `rules` for operations that there are not, NaN in a concrete `x`.
+        TypeError: `x` has no floating-point leaf; a rule of another kind.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def smaller(x):
+        ...     return x[0] - jax.nn.relu(x[0] - x[1])
+        >>> x = jnp.array([3.0, 1.0])
+        >>> [[round(float(a), 4) for a in deep_lift(smaller, rule=rule)(x)] for rule in ("rescale", "reveal_cancel")]
+        [[0.0, 1.0], [0.5, 0.5]]
+
+    Source: Shrikumar, Greenside and Kundaje 2017, "Learning important features through propagating activation
+    differences", sections 3.2 (multipliers), 3.5.2 (rescale) and 3.5.3 (RevealCancel).
+    """
+    check.choice(rule, RULES, "deep_lift", "rule")
+    operations, given = _given(rules, "deep_lift")
+    score = as_function(check.callable_score(f, "deep_lift"))
+    return DeepLift(score, "deep_lift", as_baseline(baseline), given, operations, rule)
+
+
+def deep_shap(
+    f: Callable[..., Any],
+    baselines: Any,
+    *,
+    rule: str = "rescale",
+    rules: Mapping[str, Any] | None = None,
+    batch_size: int = 16,
+) -> DeepShap:
+    """DeepLIFT averaged over a background set: a_i = 1/N sum_n m_i(b_n) (x_i - b_n,i).
+
+    sum_i a_i = f(x) - 1/N sum_n f(b_n), over the whole set, in one compiled call. It approximates Shapley values under
+    independent features.
+
+    Args:
+        f: As in `deep_lift`.
+        baselines: The background set, an array or pytree of x's structure with one more leading axis `[N, ...]`.
+        rule: As in `deep_lift`.
+        rules: As in `deep_lift`.
+        batch_size: How many baselines are run at once; memory grows with it and not with N.
+
+    Returns:
+        `e(x, *args) -> attribution` as of `deep_lift`, summed in float32 or wider. Cost: N forward and backward passes,
+        and one forward pass for every `batch_size` baselines.
+
+    Raises:
+        ValueError: As in `deep_lift`; a background set of another structure or without rows, NaN in it.
+        TypeError: As in `deep_lift`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> deep_shap(lambda x: (x**2).sum(), jnp.array([[0.0], [1.0]]))(jnp.array([3.0])).tolist()
+        [8.5]
+
+    Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", section 4.2 (Deep SHAP).
+    """
+    check.choice(rule, RULES, "deep_shap", "rule")
+    check.batch_length(baselines, "deep_shap")
+    check.finite(baselines, "deep_shap", "baselines")
+    operations, given = _given(rules, "deep_shap")
+    size = check.count(batch_size, "deep_shap", "batch_size")
+    score = as_function(check.callable_score(f, "deep_shap"))
+    return DeepShap(score, "deep_shap", baselines, given, operations, rule, size)
+
+
+def _given(rules: Mapping[str, Any] | None, name: str) -> tuple[tuple[str, ...], tuple[Rule, ...]]:
+    if rules is not None and not isinstance(rules, Mapping):
+        raise TypeError(f"{name}: `rules` has to be a mapping from names of operations to rules, not {rules!r}.")
+    found = {operation: OwnDerivative() if rule == "linear" else rule for operation, rule in (rules or {}).items()}
+    for operation, rule in found.items():
+        if not isinstance(rule, Rule):
+            raise TypeError(f"{name}: the rule for {operation!r} has to be a Rule or 'linear', not {rule!r}.")
+    return tuple(found), tuple(found.values())

@@ -1,0 +1,135 @@
+"""Gradients with another backward pass through ReLUs: guided backpropagation and deconvolution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain import check
+from jaxplain.explain.backward.backward import Backward
+from jaxplain.program.trace.compat import Equation, subprograms
+from jaxplain.program.node.flat import flatten
+from jaxplain.program.function import as_function
+from jaxplain.program.node.nodes import Node, build
+from jaxplain.program.node.probe import RECTIFIERS
+from jaxplain.program.node.rewrite import Call, Opened, Rule, open_score
+from jaxplain.types import Array, Pytree
+
+
+class Guided(Rule):
+    """The derivative of a ReLU, of what is positive of the gradient that arrives."""
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """Positive gradients, where the ReLU is open."""
+        (here, *_) = calls
+        _, back = jax.vjp(lambda value: node.evaluate([value], here.fixed)[0], here.inputs[0])
+        return list(back(jnp.maximum(relevance[0], 0)))
+
+    def __str__(self) -> str:
+        return "guided"
+
+
+class Deconvolution(Rule):
+    """What is positive of the gradient that arrives, whether the ReLU is open or not."""
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """Positive gradients."""
+        return [jnp.maximum(relevance[0], 0)]
+
+    def __str__(self) -> str:
+        return "deconvolution"
+
+
+class RectifiedBackward(Backward):
+    """A gradient with a rule of its own at ReLUs. Made by `guided_backprop` and `deconvnet`."""
+
+    rule: Rule
+
+    def open(self, x: Pytree, args: tuple[Any, ...]) -> Opened:
+        """The traced score; a custom derivative stays as it is where no ReLU is inside."""
+        return open_score(self.score, x, args, self.name, opaque=_without_rectifier)
+
+    def rules(self, opened: Opened) -> dict[Node, Rule]:
+        """The rule, for each ReLU."""
+        nodes = opened.graph.walk()
+        chosen = {node: self.rule for node in nodes if _is_rectifier(node)}
+        if not chosen:
+            others = sorted({node.name for node in nodes if node.kind == "activation"})
+            has = f"its activations are {', '.join(others)}" if others else "it has no activation function"
+            raise ValueError(
+                f"{self.name}: the function has no ReLU that depends on `x` ({has}), so the result would be the plain "
+                "gradient. Use jaxplain.gradient, or lrp, which has rules for other activations."
+            )
+        return chosen
+
+
+def _is_rectifier(node: Node) -> bool:
+    return node.kind == "activation" and node.name in RECTIFIERS
+
+
+def _without_rectifier(equation: Equation) -> bool:
+    flat = flatten(subprograms(equation)[0])
+    return not any(_is_rectifier(node) for node in build(flat, [value.is_floating for value in flat.inputs]).walk())
+
+
+def guided_backprop(f: Callable[..., Any]) -> RectifiedBackward:
+    """The gradient, with negative gradients set to zero at every ReLU on the way back.
+
+    At y = max(x, 0) with the arriving gradient g: R_x = g [g > 0] [x > 0]. ReLUs are found by what they compute, so
+    functional ones (`jax.nn.relu`, `jnp.maximum(x, 0)`, `jnp.where(x > 0, x, 0)`, relu6) count like modules;
+    everything else, other activations among them, keeps its own derivative. `jaxplain.audit` lists what was changed.
+
+    The result depends little on the last layers, and much on edges in the input (Adebayo et al. 2018): it is a picture
+    of what the early layers respond to and says little about the class.
+
+    Args:
+        f: A score, `f(x, *args) -> scalar`.
+
+    Returns:
+        `e(x, *args) -> attribution` of x's structure, signed, in units of the score per unit of the input; integer
+        and boolean leaves are held fixed and get zeros. Cost: one forward and one backward pass.
+
+    Raises:
+        ValueError: The function has no ReLU; `x` is concrete and holds NaN or infinities.
+        TypeError: `x` has no floating-point leaf.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> f = lambda x: jax.nn.relu(x[0] - x[1]) - jax.nn.relu(x[0])
+        >>> guided_backprop(f)(jnp.array([2.0, 1.0])).tolist()
+        [1.0, -1.0]
+
+    Source: Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", section 3.4.
+    """
+    return RectifiedBackward(as_function(check.callable_score(f, "guided_backprop")), "guided_backprop", Guided())
+
+
+def deconvnet(f: Callable[..., Any]) -> RectifiedBackward:
+    """The gradient, with every ReLU on the way back replaced by a ReLU of the gradient itself.
+
+    At y = max(x, 0) with the arriving gradient g: R_x = g [g > 0], whether x is positive or not. Everything else keeps
+    its own derivative; max pooling sends the gradient to the largest value, the "switch" of the source. ReLUs are found
+    as in `guided_backprop`.
+
+    Args:
+        f: A score, `f(x, *args) -> scalar`.
+
+    Returns:
+        `e(x, *args) -> attribution` of x's structure, signed, in units of the score per unit of the input. Cost: one
+        forward and one backward pass.
+
+    Raises:
+        ValueError, TypeError: As in `guided_backprop`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> f = lambda x: jax.nn.relu(x[0] - x[1]) - jax.nn.relu(x[0])
+        >>> deconvnet(f)(jnp.array([1.0, 2.0])).tolist()
+        [1.0, -1.0]
+
+    Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 2.1.
+    """
+    return RectifiedBackward(as_function(check.callable_score(f, "deconvnet")), "deconvnet", Deconvolution())

@@ -1,0 +1,221 @@
+"""The rules of DeepLIFT: how the multiplier of a node's output becomes those of its inputs.
+
+A multiplier is a score's change for each unit by which a value differs from its reference. Each rule is complete: over
+the inputs, multipliers times differences sum to the same over the outputs. They are written so that this holds in
+floating point too, where differences vanish, and where a reference is degenerate (a constant image before a LayerNorm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain.program.node.nodes import Node
+from jaxplain.program.node.regions import HELD
+from jaxplain.program.node.rewrite import Call, Rule
+from jaxplain.types import Array
+
+
+class Rescale(Rule):
+    """m_x = m_y (y - y0) / (x - x0), for an elementwise function; its derivative where the difference vanishes."""
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multiplier of the one input."""
+        here, there = calls
+        (x,), (x0,) = here.inputs, there.inputs
+        slope = midpoint_slope(lambda x: node.evaluate([x], here.fixed)[0], x, x0)
+        return [relevance[0] * quotient(here.outputs[0], there.outputs[0], x, x0, slope)]
+
+    def __str__(self) -> str:
+        return "rescale"
+
+
+def midpoint_slope(function: Callable[[Array], Array], x: Array, x0: Array) -> Array:
+    """The derivative of an elementwise function half-way between x and its reference."""
+    y, back = jax.vjp(function, 0.5 * (x + x0))
+    return jnp.asarray(back(jnp.ones_like(y))[0])
+
+
+def quotient(y: Array, y0: Array, x: Array, x0: Array, slope: Array) -> Array:
+    """(y - y0) / (x - x0), or the midpoint slope where the two differ by no more than y is rounded.
+
+    The slope is right to third order in the difference, the quotient loses digits with it; at a kink between x and x0
+    they differ, and the quotient is right.
+    """
+    change, difference = y - y0, x - x0
+    ratio = change / jnp.where(difference == 0, 1, difference)
+    rounding = 2 * jnp.finfo(y.dtype).eps * jnp.maximum(jnp.abs(y), jnp.abs(y0))
+    close = jnp.abs(change - slope * difference) <= rounding
+    return jnp.where(close | (difference == 0), slope, ratio)
+
+
+class Midpoint(Rule):
+    """The derivative half-way between the runs: exact for what is linear in each of its inputs, such as a product."""
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multiplier of each input; what changes without carrying relevance is half-way too."""
+        here, there = calls
+        fixed = [_between(a, b) for a, b in zip(here.fixed, there.fixed, strict=True)]
+        middle = [_between(a, b) for a, b in zip(here.inputs, there.inputs, strict=True)]
+        _, back = jax.vjp(lambda *active: node.evaluate(active, fixed), *middle)
+        return list(back(list(relevance)))
+
+    def __str__(self) -> str:
+        return "midpoint"
+
+
+def _between(a: Array, b: Array) -> Array:
+    return 0.5 * (a + b) if jnp.issubdtype(jnp.result_type(a), jnp.floating) else a
+
+
+class Quotient(Rule):
+    """a / b - a0 / b0 = 1/2 (1/b + 1/b0) (a - a0) - 1/2 (a + a0) / (b b0) (b - b0)."""
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multipliers of numerator and denominator."""
+        (step,) = node.steps
+        first, second = (node.active.index(value) for value in step.operands)
+        here, there = calls
+        a, a0 = here.inputs[first], there.inputs[first]
+        b, b0 = here.inputs[second], there.inputs[second]
+        multipliers = [jnp.zeros_like(value) for value in here.inputs]
+        multipliers[first] = multipliers[first] + relevance[0] * 0.5 * (1 / b + 1 / b0)
+        multipliers[second] = multipliers[second] - relevance[0] * 0.5 * (a / b + a0 / b) / b0
+        return multipliers
+
+    def __str__(self) -> str:
+        return "quotient"
+
+
+class Winner(Rule):
+    """Of a maximum (or minimum), a rise is due to the winner now and a fall to the winner of the reference.
+
+    Of both, the source's difference is at least as large as the maximum's, so multipliers stay bounded; where windows
+    overlap, each window gives its change to its own winner before the sum is divided by the difference.
+    """
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multipliers of what is compared."""
+        here, there = calls
+        y, y0 = here.outputs[0], there.outputs[0]
+        extreme = jnp.minimum(y, y0) if "min" in node.name else jnp.maximum(y, y0)
+        function = lambda *active: node.evaluate(active, here.fixed)[0]  # noqa: E731
+        _, back = jax.vjp(function, *here.inputs)
+        _, back0 = jax.vjp(function, *there.inputs)
+        shares = zip(back(relevance[0] * (extreme - y0)), back0(relevance[0] * (y - extreme)), strict=True)
+        slopes = back(relevance[0])
+        return [
+            jnp.where(x == x0, slope, (a + b) / jnp.where(x == x0, 1, x - x0))
+            for x, x0, (a, b), slope in zip(here.inputs, there.inputs, shares, slopes, strict=True)
+        ]
+
+    def __str__(self) -> str:
+        return "winner"
+
+
+class Secant(Rule):
+    """Of an elementwise function of several values, the complete multipliers nearest to the midpoint derivative.
+
+    m_j = m_y (g_j + r d_j / sum_k d_k^2), with the differences d and what the derivative g misses,
+    r = y - y0 - sum_k g_k d_k.
+    """
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multiplier of each input."""
+        here, there = calls
+        slopes = [jnp.zeros_like(x) for x in here.inputs]
+        for run in (here, there):
+            middle = [_between(a, b) for a, b in zip(here.inputs, there.inputs, strict=True)]
+            y, back = jax.vjp(lambda *active, run=run: node.evaluate(active, run.fixed)[0], *middle)
+            slopes = [a + 0.5 * b for a, b in zip(slopes, back(jnp.ones_like(y)), strict=True)]
+        differences = [x - x0 for x, x0 in zip(here.inputs, there.inputs, strict=True)]
+        missing, square = here.outputs[0] - there.outputs[0], jnp.zeros_like(here.outputs[0])
+        for slope, difference in zip(slopes, differences, strict=True):
+            missing, square = missing - slope * difference, square + difference**2
+        missing = missing / jnp.where(square > 0, square, 1)
+        return [relevance[0] * (g + missing * d) for g, d in zip(slopes, differences, strict=True)]
+
+    def __str__(self) -> str:
+        return "secant"
+
+
+class Softmax(Rule):
+    """Rescale on exp(z - log sum exp z), with every quotient taken in logarithms: no exponential over- or underflows.
+
+    The normaliser c has the multipliers w_j = L(exp z_j, exp z0_j) / L(exp c, exp c0) with the logarithmic mean
+    L(a, b) = (a - b) / (log a - log b), so sum_j w_j (z_j - z0_j) = c - c0.
+    """
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multipliers of the logits."""
+        (z,), (z0,) = (call.inputs for call in calls)
+        (axes,) = {step.params["axes"] for step in node.steps if step.name == "reduce_sum"}
+        c, c0 = (jax.nn.logsumexp(value, axis=axes, keepdims=True) for value in (z, z0))
+        difference = jnp.where(z == z0, 0, z - z0)  # logits that a mask has set to -inf differ by nothing
+        middle = 0.5 * ((z - c) + (z0 - c0))
+        masked = ~jnp.isfinite(middle) | ~jnp.isfinite(difference)
+        middle, difference = jnp.where(masked, -jnp.inf, middle), jnp.where(masked, 0, difference)
+        weights = jnp.exp(middle + _log_sinhc(difference / 2) - _log_sinhc((c - c0) / 2))
+        passed = relevance[0]
+        if node.kind == "softmax":
+            passed = passed * jnp.exp(middle + _log_sinhc((difference - (c - c0)) / 2))
+        return [passed - weights * jnp.sum(passed, axis=axes, keepdims=True)]
+
+    def __str__(self) -> str:
+        return "softmax"
+
+
+def _log_sinhc(t: Array) -> Array:
+    """log(sinh(t) / t)."""
+    t = jnp.abs(t)
+    large = jnp.where(t > 1e-2, t, 1)
+    return jnp.where(t > 1e-2, t + jnp.log(-jnp.expm1(-2 * large) / (2 * large)), t**2 / 6)
+
+
+class Normalization(Rule):
+    """(x - mean) c with c = 1 / sigma, in two exact parts: of the centred values with c held, and of c.
+
+    y - y0 = c' (a - a0) + a' (c - c0), with c' = w c + (1 - w) c0, a' = w a0 + (1 - w) a and w = c0^2 / (c^2 + c0^2).
+    Where the reference is constant (c0 is huge and a0 is 0) this is c (a - a0), and with runs alike it is the product
+    rule. c goes on to x by its derivative half-way, scaled to c - c0. What a scale of another form leaves over, such as
+    1 / (sigma + e), goes to x in proportion to the differences.
+    """
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """The multiplier of the normalised values."""
+        here, there = calls
+        (x,), (x0,) = here.inputs, there.inputs
+        held = [(value, step.name) for step in node.steps if step.name in HELD for value in step.results]
+
+        def scales(x: Array) -> list[Array]:
+            values = node.values([x], here.fixed)
+            return [1 / values[value] if name == "sqrt" else values[value] for value, name in held]
+
+        def normalised(x: Array, c: list[Array]) -> Array:
+            known = {value: 1 / s if name == "sqrt" else s for (value, name), s in zip(held, c, strict=True)}
+            values = node.values([x], here.fixed, known)
+            return values[node.outputs[0]]
+
+        c, c0 = scales(x), scales(x0)
+        weight = [b**2 / (a**2 + b**2) for a, b in zip(c, c0, strict=True)]
+        mixed = [w * a + (1 - w) * b for w, a, b in zip(weight, c, c0, strict=True)]
+        (direct,) = jax.vjp(lambda x: normalised(x, mixed), x)[1](relevance[0])
+        of_scale = [jnp.zeros_like(value) for value in c]
+        for point, share in ((x0, weight), (x, [1 - w for w in weight])):
+            (slopes,) = jax.vjp(lambda c, point=point: normalised(point, c), mixed)[1](relevance[0])
+            of_scale = [a + w * s for a, w, s in zip(of_scale, share, slopes, strict=True)]
+        _, moved = jax.jvp(scales, (0.5 * (x + x0),), (x - x0,))
+        factors = [(a - b) / jnp.where(m == 0, 1, m) for a, b, m in zip(c, c0, moved, strict=True)]
+        (through,) = jax.vjp(scales, 0.5 * (x + x0))[1]([s * f for s, f in zip(of_scale, factors, strict=True)])
+        return [_completed(direct + through, x - x0, relevance[0] * (here.outputs[0] - there.outputs[0]))]
+
+    def __str__(self) -> str:
+        return "normalization"
+
+
+def _completed(multipliers: Array, differences: Array, effects: Array) -> Array:
+    """The nearest multipliers that are complete."""
+    missing, square = jnp.sum(effects) - jnp.sum(multipliers * differences), jnp.sum(differences**2)
+    return multipliers + missing / jnp.where(square > 0, square, 1) * differences

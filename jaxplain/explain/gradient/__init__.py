@@ -1,0 +1,1 @@
+"""Gradients, paths and noise."""

@@ -1,0 +1,1 @@
+"""The score with parts of the input replaced."""

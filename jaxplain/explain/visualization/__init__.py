@@ -1,0 +1,1 @@
+"""Activation maximization and what it is composed of."""

@@ -1,0 +1,1 @@
+"""Looking inside a model: its layers, its graph, its values."""

@@ -1,0 +1,117 @@
+"""The table of a model's layers: shapes, parameters, operations and bytes of every module that a function calls."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from jaxplain.internals.cost import Share, costs, parameter_sizes
+from jaxplain.program.function import Function, as_function
+from jaxplain.program.trace.view import View, listed_shapes, look
+from jaxplain.types import Layer, Pytree
+
+
+class LayerTable(tuple[Layer, ...]):
+    """Layers in call order; printed, a table with totals."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        """The table as text."""
+        heads = ("layer", "operation", "output", "dtype", "parameters", "forward", "backward", "bytes")
+        rows = [_text(layer) for layer in self]
+        total = [sum(getattr(layer, name) for layer in self) for name in heads[4:]]
+        rows.append(("total", "", "", "", *(_short(number) for number in total)))
+        widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
+        lines = [_line(row, widths) for row in (heads, *rows)]
+        rule = "-" * max(map(len, lines))
+        return "\n".join(line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1]))
+
+    __repr__ = __str__
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    """Words to the left, numbers to the right."""
+    columns = enumerate(zip(cells, widths, strict=True))
+    return "  ".join(cell.ljust(width) if column < 4 else cell.rjust(width) for column, (cell, width) in columns)
+
+
+def _text(layer: Layer) -> tuple[str, ...]:
+    shape = "x".join(map(str, layer.shape)) or "scalar"
+    counts = (layer.parameters, layer.forward, layer.backward, layer.bytes)
+    return (layer.path or "(no module)", layer.operation, shape, layer.dtype, *(_short(number) for number in counts))
+
+
+def _short(number: int) -> str:
+    """A count with three digits: 35.1G."""
+    for unit, size in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if number >= 0.9995 * size:
+            return f"{number / size:.3g}{unit}" if number < 999.5 * size else f"{number / size:.0f}{unit}"
+    return str(number)
+
+
+class Layers(Function):
+    """Lists the layers of a function: `(x, *args) -> LayerTable`. Made by `layers`."""
+
+    f: Any
+
+    def __call__(self, x: Pytree, *args: Any) -> LayerTable:
+        """The layers that a call meets, from shapes alone."""
+        view = look(self.f, (x, *args), "layers")
+        selected = view.sites()
+        sites = [s.site for s in selected]
+        shares, outside = costs(view.program, sites, parameter_sizes(view.f), bool(sites) and not sites[0].names)
+        rows: list[Layer] = []
+        for s, share, shapes in zip(selected, shares, listed_shapes(view, selected), strict=True):
+            for leaf, (shape, dtype) in enumerate(zip(shapes, s.site.dtypes, strict=True)):
+                key = s.key if len(shapes) == 1 else f"{s.key}[{leaf}]"
+                own = share if leaf == 0 else Share()
+                rows.append(_layer(key, s.site.operation, (*s.site.loops, *shape), dtype, own))
+        if any((outside.forward, outside.backward, outside.parameters)) or not rows:
+            rows.append(_rest(view, outside))
+        return LayerTable(rows)
+
+
+def _layer(path: str, operation: str, shape: tuple[int, ...], dtype: Any, share: Share) -> Layer:
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    return Layer(path, operation, shape, str(dtype), share.parameters, share.forward, share.backward, size)
+
+
+def _rest(view: View, outside: Share) -> Layer:
+    """What belongs to no module: the score, or a plain function without names."""
+    outputs = view.outputs()
+    shape, dtype = outputs[0] if outputs else ((), np.dtype("float32"))
+    return _layer("", getattr(view.f, "name", "function"), shape, dtype, outside)
+
+
+def layers(f: Callable[..., Any]) -> Layers:
+    """List every module output of a function, with what each module costs.
+
+    Operations are counted from the traced program, so functional ones count too, a multiplication and an addition as
+    two. Forward: products by their formula, elementwise functions and reductions one for each element. Backward: the
+    gradient with respect to inputs and parameters together, twice the forward operations of a product whose operands
+    both depend on them. Each share is the module's own, without the modules inside it, so columns add up. Counts are
+    for one example; scans count every turn, `while` loops one, `cond` all branches; foreign calls (custom kernels)
+    count none.
+
+    Args:
+        f: A score or any function `f(x, *args)` that JAX can trace. Without modules, its named scopes are listed.
+
+    Returns:
+        `(x, *args) -> tuple of Layer`, in the order in which outputs are computed; printed, a table. `x` and `f`
+        may hold shapes (`jax.ShapeDtypeStruct`) alone. Cost: tracing, no model pass.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> def f(x):
+        ...     with jax.named_scope("first"):
+        ...         y = x @ jnp.ones((3, 4))
+        ...     return y.sum()
+        >>> layer = layers(f)(jnp.ones((2, 3)))[0]
+        >>> layer.path, layer.shape, layer.forward
+        ('first', (2, 4), 48)
+    """
+    return Layers(as_function(f))

@@ -1,0 +1,145 @@
+"""Reading Hugging Face safetensors files into the params of a Flax model."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxplain import check
+from jaxplain.train.checkpoint import leaves_by_path
+from jaxplain.types import Pytree
+
+_DTYPES = {
+    "F64": np.dtype("<f8"),
+    "F32": np.dtype("<f4"),
+    "F16": np.dtype("<f2"),
+    "BF16": jnp.dtype(jnp.bfloat16),
+    "I64": np.dtype("<i8"),
+    "I32": np.dtype("<i4"),
+    "I16": np.dtype("<i2"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+    "BOOL": np.dtype("?"),
+}
+_TORCH_KERNELS = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}
+
+Source = str | tuple[str, Callable[[np.ndarray], Any]]
+
+
+def load_safetensors(
+    path: str | os.PathLike[str],
+    params: Pytree,
+    *,
+    names: Mapping[str, Source],
+    layout: Literal["flax", "torch"] = "flax",
+) -> Pytree:
+    """Fill params with the tensors of a safetensors file, by a map of names.
+
+    Values are cast to the dtype of `params`; shapes have to agree after the layout has been changed.
+
+    Args:
+        path: The file.
+        params: A pytree of arrays or `jax.ShapeDtypeStruct`: the structure to fill, Linen's variables for example.
+        names: For every leaf, named by its path ("params/head/kernel"), the tensor's name in the file
+            ("classifier.weight"), or a pair of it and a function of the NumPy array that makes the leaf.
+        layout: "torch" turns leaves named `kernel` around: a Linear's [out, in] to [in, out], a 2-D convolution's
+            OIHW to HWIO (a 1-D one's OIW to WIO). A function in `names` does it alone.
+
+    Returns:
+        A pytree of the structure of `params`. Tensors of the file that no name asks for are left alone.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: A file that is cut short or no safetensors file, leaves without a name, names of no leaf or no
+            tensor, shapes that differ: all named; before any compute.
+
+    Example:
+        >>> import tempfile, json, numpy as np
+        >>> with tempfile.NamedTemporaryFile() as file:
+        ...     header = json.dumps({"w": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]}}).encode()
+        ...     data = np.array([1.0, 2.0], "<f4").tobytes()
+        ...     _ = file.write(len(header).to_bytes(8, "little") + header + data); file.flush()
+        ...     load_safetensors(file.name, {"kernel": np.zeros((2, 1))}, names={"kernel": "w"}, layout="torch")
+        {'kernel': Array([[1.],
+               [2.]], dtype=float32)}
+
+    The format is described in the documentation of Hugging Face safetensors: eight bytes of the header's length, a
+    JSON header, the tensors' bytes.
+    """
+    check.choice(layout, ("flax", "torch"), "load_safetensors", "layout")
+    start, header = _header(Path(path))
+    leaves = leaves_by_path(params)
+    sources = {key: value if isinstance(value, tuple) else (value, None) for key, value in names.items()}
+    problems = [f"{key}: no entry in `names`" for key in leaves if key not in sources]
+    problems += [f"{key}: in `names`, but not in params" for key in sources if key not in leaves]
+    problems += [f"{name}: not in the file" for name, _ in sources.values() if name not in header]
+    _raise(path, problems)
+    filled = {}
+    for key, leaf in leaves.items():
+        name, change = sources[key]
+        value = np.asarray((change or _turn(key, layout))(_tensor(Path(path), start, header[name])))
+        filled[key] = value
+        problems += _difference(key, name, value, leaf)
+    _raise(path, problems)
+    arrays = [jnp.asarray(filled[key], dtype=jnp.result_type(leaf)) for key, leaf in leaves.items()]
+    return jax.tree.unflatten(jax.tree.structure(params), arrays)
+
+
+def _raise(path: Any, problems: list[str]) -> None:
+    if problems:
+        raise ValueError(f"load_safetensors: {path} does not fill the params:\n  " + "\n  ".join(problems))
+
+
+def _difference(key: str, name: str, value: np.ndarray, leaf: Any) -> list[str]:
+    shape, dtype = tuple(jnp.shape(leaf)), jnp.result_type(leaf)
+    if value.shape != shape:
+        hint = ' (`layout="torch"` may be missing)' if value.shape[::-1] == shape else ""
+        return [f"{key}: {name} gives {list(value.shape)}, params have {list(shape)}{hint}"]
+    if jnp.issubdtype(value.dtype, jnp.floating) != jnp.issubdtype(dtype, jnp.floating):
+        return [f"{key}: {name} gives {value.dtype}, params have {dtype}"]
+    return []
+
+
+def _turn(key: str, layout: str) -> Callable[[np.ndarray], np.ndarray]:
+    if layout == "flax" or key.rsplit("/", 1)[-1] != "kernel":
+        return lambda value: value
+    return lambda value: value.transpose(_TORCH_KERNELS.get(value.ndim, tuple(range(value.ndim))))
+
+
+def _header(path: Path) -> tuple[int, dict[str, Any]]:
+    """Where the tensors' bytes begin, and the table of tensors, checked against the file's size."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ValueError(f"load_safetensors: {path} is cut short or no safetensors file ({size} bytes).")
+        text = file.read(length)
+    try:
+        header = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+        ends = [entry["data_offsets"][1] for entry in header.values()]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"load_safetensors: the header of {path} cannot be read ({error}).") from error
+    if max(ends, default=0) > size - 8 - length:
+        raise ValueError(
+            f"load_safetensors: {path} is cut short: {size} bytes, but its tensors end at {8 + length + max(ends)}."
+        )
+    return 8 + length, header
+
+
+def _tensor(path: Path, start: int, entry: Mapping[str, Any]) -> np.ndarray:
+    if entry["dtype"] not in _DTYPES:
+        raise ValueError(f"load_safetensors: {path} holds a tensor of dtype {entry['dtype']}, which is not known here.")
+    first, end = entry["data_offsets"]
+    dtype = _DTYPES[entry["dtype"]]
+    if end - first != dtype.itemsize * int(np.prod(entry["shape"])):
+        raise ValueError(f"load_safetensors: the header of {path} gives a tensor {entry}, whose size does not agree.")
+    with path.open("rb") as file:
+        file.seek(start + first)
+        return np.frombuffer(file.read(end - first), dtype=dtype).reshape(entry["shape"])

@@ -1,0 +1,294 @@
+"""One step, one epoch and a whole run of training as pure functions of arrays; `train` puts the public face on them.
+
+The last short batch is a step of its own, traced beside the loop over the full ones: nothing is padded, so that it
+counts exactly for every model, whatever its examples share (BatchNorm statistics included).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxplain.data.batching import batch_indices
+from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error
+from jaxplain.program.function import Function, Static, setting
+from jaxplain.program.fast.layout import traced_fast
+from jaxplain.types import Array, Pytree
+
+DROPOUT, STREAMS = 2**32 - 1, 2**32 - 2  # folded into the run's key, apart from every epoch's number
+COLUMNS = ("loss", "accuracy", "gradient_norm", "validation_loss", "validation_accuracy")
+
+
+class Batch(NamedTuple):
+    """Examples: inputs (a tuple of pytrees `[B, ...]`), targets `[B, ...]` and weights `[B]` or None."""
+
+    inputs: tuple[Any, ...]
+    targets: Pytree
+    weights: Any = None
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+        return jnp.shape(jax.tree.leaves(self.inputs)[0])[0]
+
+
+class TrainState(NamedTuple):
+    """What a training step changes: `params` (all that `apply` needs), the optimizer's state, the step's number.
+
+    `key` stays: the key of a step's dropout is `fold_in(key, step)`.
+    """
+
+    params: Pytree
+    opt_state: Pytree
+    step: Array
+    key: Array
+
+
+class Metrics(NamedTuple):
+    """Means over the examples of a batch; `gradient_norm` is the L2 norm of the batch's whole gradient."""
+
+    loss: Array
+    accuracy: Array
+    gradient_norm: Array
+
+
+class Run(NamedTuple):
+    """What an epoch changes: the state, the best params so far (None without validation), epochs since they were."""
+
+    state: TrainState
+    best: Pytree
+    best_loss: Array
+    stale: Array
+
+
+class Program(Function):
+    """The code of a training run, equal for equal code: model, loss, accuracy and optimizer."""
+
+    model: Any
+    loss: Any
+    accuracy: Any
+    optimizer: Static = setting(default=Static(None))
+
+    def start(self, params: Pytree, key: Array) -> TrainState:
+        """Initialise: the optimizer's state for the trained part of params, random streams from the key.
+
+        Carried state is kept in float32 or wider: in half precision a running average stops moving.
+        """
+        trained, rest = self.model.partition(params)
+        params = self.model.combine(trained, jax.tree.map(_wide, rest))
+        params = self.model.reseed(params, jax.random.fold_in(key, STREAMS))
+        opt_state = self.optimizer.value.init(self.model.partition(params)[0])
+        return TrainState(params, opt_state, jnp.zeros((), jnp.int32), jax.random.fold_in(key, DROPOUT))
+
+    def judge(self, outputs: Pytree, targets: Pytree) -> tuple[Array, Array]:
+        """Loss and accuracy of each example, both `[B]`."""
+        accuracy = self.accuracy or functools.partial(default_accuracy, loss=getattr(self.loss, "value", self.loss))
+        return jax.vmap(self.loss)(outputs, targets), jax.vmap(accuracy)(outputs, targets)
+
+    def objective(self, trained: Pytree, rest: Pytree, batch: Batch, key: Array) -> tuple[Array, tuple[Pytree, Array]]:
+        """Forward and error: the mean of weight times loss, the params with changed state, the mean accuracy."""
+        outputs, params = self.model.train(self.model.combine(trained, rest), batch.inputs, key)
+        losses, hits = self.judge(outputs, batch.targets)
+        losses = losses if batch.weights is None else losses * batch.weights
+        return jnp.mean(losses), (self.model.partition(params)[1], jnp.mean(hits))
+
+    def step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """Forward, error, backpropagate, update; in the backend's fast layout where it is compiled."""
+        return traced_fast(self._step)(state, batch)
+
+    def _step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        trained, rest = self.model.partition(state.params)
+        key = jax.random.fold_in(state.key, state.step)
+        value_and_gradient = jax.value_and_grad(self.objective, has_aux=True)
+        (loss, (rest, accuracy)), gradient = value_and_gradient(trained, rest, batch, key)
+        optimizer = optax.with_extra_args_support(self.optimizer.value)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, trained, value=loss)
+        rest = jax.tree.map(lambda new, old: new.astype(old.dtype), rest, self.model.partition(state.params)[1])
+        params = self.model.combine(optax.apply_updates(trained, updates), rest)
+        return state._replace(params=params, opt_state=opt_state, step=state.step + 1), Metrics(
+            loss, accuracy, _norm(gradient)
+        )
+
+    def evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
+        """Loss and accuracy of each example in evaluation mode, both `[B]`."""
+        return traced_fast(self._evaluate)(params, batch)
+
+    def _evaluate(self, params: Pytree, batch: Batch) -> tuple[Array, Array]:
+        return self.judge(self.model(params, *batch.inputs), batch.targets)
+
+
+def _wide(leaf: Any) -> Any:
+    """A floating leaf in float32 or wider."""
+    floating = jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
+    return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf
+
+
+def _norm(gradient: Pytree) -> Array:
+    # Not differentiated: the square root has no derivative at a gradient of zero, and a history is read, not trained.
+    leaves = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for leaf in jax.tree.leaves(gradient)]
+    return jnp.sqrt(jax.lax.stop_gradient(sum(leaves[1:], leaves[0])))
+
+
+def default_accuracy(outputs: Any, target: Any, loss: Any) -> Array:
+    """The share of right answers of one example: argmax among classes, sign of one unit, NaN where neither applies."""
+    nothing = jnp.full((), jnp.nan, jnp.float32)
+    if loss is squared_error or not isinstance(outputs, jax.Array) or not isinstance(target, jax.Array):
+        return nothing
+    whole = not jnp.issubdtype(target.dtype, jnp.inexact)
+    known = loss is cross_entropy or loss is binary_cross_entropy
+    if loss is binary_cross_entropy or outputs.ndim == 0 or outputs.shape[-1] == 1:
+        right = (outputs.reshape(-1) > 0) == (target.reshape(-1) > 0.5) if outputs.size == target.size else None
+        return jnp.mean(right.astype(jnp.float32)) if right is not None and (whole or known) else nothing
+    answers = jnp.argmax(outputs, axis=-1)
+    if whole and target.shape == answers.shape:
+        return jnp.mean((answers == target).astype(jnp.float32))
+    if loss is cross_entropy and target.shape == outputs.shape:
+        return jnp.mean((answers == jnp.argmax(target, axis=-1)).astype(jnp.float32))
+    return nothing
+
+
+def over_batches(function: Callable[[Any], Any], data: Pytree, batch_size: int) -> Pytree:
+    """Apply a batch function to data `[N, ...]` in order, `batch_size` examples at a time; results `[N, ...]`."""
+    count = jax.tree.leaves(data)[0].shape[0]
+    size = min(batch_size, count)
+    full, short = divmod(count, size)
+
+    def block(index: Array) -> Any:
+        return function(jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, index * size, size), data))
+
+    results = jax.lax.map(block, jnp.arange(full))
+    results = jax.tree.map(lambda a: a.reshape(full * size, *a.shape[2:]), results)
+    if not short:
+        return results
+    last = function(jax.tree.map(lambda a: a[full * size :], data))
+    return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), results, last)
+
+
+def train_epoch(
+    program: Program, state: TrainState, data: Batch, key: Array, batch_size: int
+) -> tuple[TrainState, Array]:
+    """One pass over shuffled data on the device; the new state and the means of `Metrics` over examples, `[3]`."""
+    count = data.size
+    size = min(batch_size, count)
+    full, short = divmod(count, size)
+    indices, _ = batch_indices(key, count, size)
+
+    def step(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
+        batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
+        state, metrics = program.step(state, batch)
+        return state, jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics])
+
+    state, rows = jax.lax.scan(step, state, indices[:full])
+    sizes = [size] * full
+    if short:
+        state, last = step(state, indices[full, :short])
+        rows, sizes = jnp.concatenate([rows, last[None]]), [*sizes, short]
+    return state, mean_metrics(rows, jnp.array(sizes))
+
+
+def mean_metrics(rows: Array, sizes: Array) -> Array:
+    """Means over examples of batch means `[S, 3]` (over steps for the gradient norm)."""
+    totals = jnp.sum(sizes.astype(jnp.float32)[:, None] * rows[:, :2], axis=0)
+    return jnp.concatenate([totals / jnp.sum(sizes), jnp.mean(rows[:, 2:], axis=0)])
+
+
+def close_epoch(
+    program: Program, run: Run, state: TrainState, means: Array, validation: Array | None
+) -> tuple[Run, Array]:
+    """Keep the best params by validation loss; the run after the epoch and its row of `COLUMNS`."""
+    if validation is None:
+        return run._replace(state=state), jnp.concatenate([means, jnp.full(2, jnp.nan)])
+    better = validation[0] < run.best_loss
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.params, run.best)
+    best_loss = jnp.where(better, validation[0], run.best_loss)
+    stale = jnp.where(better, 0, run.stale + 1)
+    return Run(state, best, best_loss, stale), jnp.concatenate([means, validation])
+
+
+def validate(program: Program, params: Pytree, data: Batch, batch_size: int) -> Array:
+    """Mean loss and accuracy over data on the device, `[2]`."""
+    losses, hits = over_batches(functools.partial(program.evaluate, params), data, batch_size)
+    return jnp.stack([jnp.mean(losses.astype(jnp.float32)), jnp.mean(hits)])
+
+
+def epoch(
+    program: Program, run: Run, data: Batch, validation: Batch | None, key: Array, batch_size: int
+) -> tuple[Run, Array]:
+    """Train for one epoch, validate, keep the best: one program."""
+    state, means = train_epoch(program, run.state, data, key, batch_size)
+    measured = None if validation is None else validate(program, state.params, validation, batch_size)
+    return close_epoch(program, run, state, means, measured)
+
+
+def start_run(program: Program, params: Pytree, key: Array, validated: bool) -> Run:
+    """The run before its first epoch."""
+    state = program.start(params, key)
+    best = state.params if validated else None
+    return Run(state, best, jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32))
+
+
+def run_epochs(
+    program: Program,
+    run: Run,
+    data: Batch,
+    validation: Batch | None,
+    key: Array,
+    *,
+    epochs: int,
+    batch_size: int,
+    patience: int | None,
+) -> tuple[Run, Array]:
+    """All epochs as one traced loop, for transformations; rows after an early stop are NaN."""
+
+    def train(run: Run, index: Array) -> tuple[Run, Array]:
+        return epoch(program, run, data, validation, jax.random.fold_in(key, index), batch_size)
+
+    def stay(run: Run, index: Array) -> tuple[Run, Array]:
+        return run, jnp.full(len(COLUMNS), jnp.nan, jnp.float32)
+
+    def body(run: Run, index: Array) -> tuple[Run, Array]:
+        if patience is None:
+            return train(run, index)
+        return jax.lax.cond(run.stale < patience, train, stay, run, index)
+
+    return jax.lax.scan(body, run, jnp.arange(epochs))
+
+
+class History(NamedTuple):
+    """What training measured, one row an epoch: arrays `[E]`, the validation's None where there was none.
+
+    `loss` is the mean (weighted) loss and `accuracy` the share of right answers while the epoch ran, with dropout and
+    before its later updates; `gradient_norm` the mean over steps of the gradient's L2 norm; the validation's are
+    measured after the epoch in evaluation mode. Accuracy is NaN for regression. `epochs` is the number of epochs that
+    were run; where an early stop was traced, later rows are NaN.
+    """
+
+    loss: Array
+    accuracy: Array
+    gradient_norm: Array
+    validation_loss: Array | None = None
+    validation_accuracy: Array | None = None
+    epochs: Any = None
+
+
+class Fit(NamedTuple):
+    """What `fit` returns.
+
+    `params` are the best by validation loss (the last without validation), `state` is the last training state
+    (`state.params` the last parameters), `history` the curves.
+    """
+
+    params: Pytree
+    state: TrainState
+    history: History
+
+
+def as_fit(run: Run, rows: Any, validated: bool, epochs: Any) -> Fit:
+    """A run and its rows of `COLUMNS` as `fit` returns them."""
+    columns = [rows[:, index] for index in range(len(COLUMNS) if validated else 3)]
+    return Fit(run.best if validated else run.state.params, run.state, History(*columns)._replace(epochs=epochs))

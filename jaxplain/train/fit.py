@@ -1,0 +1,260 @@
+"""Training as pure functions: initialise, forward, error, backpropagate, update; and `fit`, which runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxplain import check
+from jaxplain.train.checkpoint import load, save
+from jaxplain.readout.criterion import cross_entropy
+from jaxplain.train.diagnosis import Diagnosis, diagnose
+from jaxplain.train.epoch import Batch, Fit, History, Metrics, Program, TrainState, as_fit, run_epochs, start_run
+from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
+from jaxplain.train.host_loop import HostLoop
+from jaxplain.train.inference import assess, predict
+from jaxplain.program.function import Static, as_function
+from jaxplain.models.safetensors import load_safetensors
+from jaxplain.train.trainable import as_trainable, trained_leaves
+from jaxplain.types import Array, Pytree
+
+__all__ = [
+    "Diagnosis",
+    "Fit",
+    "History",
+    "Metrics",
+    "TrainState",
+    "assess",
+    "diagnose",
+    "eval_step",
+    "fit",
+    "init",
+    "load",
+    "load_safetensors",
+    "predict",
+    "save",
+    "train_step",
+]
+
+Loss = Callable[[Any, Any], Any]
+SGD = optax.sgd(0.01)
+
+
+def init(
+    apply: Callable[..., Any], params: Pytree, *, key: Array, optimizer: optax.GradientTransformation = SGD
+) -> TrainState:
+    """Make the state of training before its first step.
+
+    Args:
+        apply: `apply(params, batch, *inputs) -> outputs`: a Linen module's `apply` or a partial of it, an apply of
+            `from_nnx`, or a plain function.
+        params: All that `apply` needs; Linen's whole variables.
+        key: PRNG key of the run.
+        optimizer: Any optax transformation.
+
+    Returns:
+        The state. Cost: no model pass.
+
+    Raises:
+        TypeError, ValueError: An `apply` or `params` that cannot be trained.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> state = init(lambda params, x: x @ params["w"], {"w": jnp.zeros((2, 1))}, key=jax.random.key(0))
+        >>> int(state.step)
+        0
+    """
+    return _program(apply, params, cross_entropy, optimizer, None).start(params, key)
+
+
+def train_step(
+    apply: Callable[..., Any],
+    state: TrainState,
+    batch: Any,
+    *,
+    loss: Loss = cross_entropy,
+    optimizer: optax.GradientTransformation = SGD,
+) -> tuple[TrainState, Metrics]:
+    """Run one step on one batch: forward, error, backpropagate, update.
+
+    The objective is sum_i w_i loss_i / B with weights w_i = 1 unless the batch brings its own. Batch statistics are
+    updated, and dropout draws from `fold_in(state.key, state.step)`. Wrap it in `jax.jit` with the rest fixed.
+
+    Args:
+        apply: As in `init`.
+        state: From `init` or the last step.
+        batch: `(inputs, targets)` or `(inputs, targets, weights)`, arrays `[B, ...]`.
+        loss: `loss(outputs, target) -> scalar` of one example.
+        optimizer: The one the state was made with.
+
+    Returns:
+        The new state, and loss, accuracy and gradient norm of the batch before the update. Cost: one forward and one
+        backward pass.
+
+    Raises:
+        TypeError, ValueError: As `fit`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> apply = lambda params, x: x @ params["w"]
+        >>> state = init(apply, {"w": jnp.zeros((2, 2))}, key=jax.random.key(0))
+        >>> state, metrics = train_step(apply, state, (jnp.eye(2), jnp.array([0, 1])))
+        >>> round(float(metrics.loss), 4), int(state.step)
+        (0.6931, 1)
+    """
+    return _program(apply, state.params, loss, optimizer, None).step(state, one_batch(batch, "train_step"))
+
+
+def eval_step(
+    apply: Callable[..., Any], params: Pytree, batch: Any, *, loss: Loss = cross_entropy
+) -> tuple[Array, Array]:
+    """Measure one batch in evaluation mode (no dropout, running averages).
+
+    Args:
+        apply: As in `init`.
+        params: All that `apply` needs.
+        batch: `(inputs, targets)`, arrays `[B, ...]`.
+        loss: `loss(outputs, target) -> scalar` of one example.
+
+    Returns:
+        Loss and accuracy of each example, both `[B]`. Cost: one forward pass.
+
+    Raises:
+        TypeError, ValueError: As `fit`.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> losses, hits = eval_step(lambda params, x: x, (), (jnp.eye(2), jnp.array([0, 0])))
+        >>> hits.tolist()
+        [1.0, 0.0]
+    """
+    program = Program(as_trainable(apply), as_function(loss), None)
+    return program.evaluate(params, one_batch(batch, "eval_step"))
+
+
+def fit(
+    apply: Callable[..., Any],
+    params: Pytree,
+    data: Any,
+    *,
+    key: Array,
+    loss: Loss = cross_entropy,
+    optimizer: optax.GradientTransformation = SGD,
+    epochs: int = 10,
+    batch_size: int = 32,
+    validation: Any = None,
+    weights: Any = None,
+    patience: int | None = None,
+    accuracy: Callable[[Any, Any], Any] | None = None,
+    checkpoint: Any = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    on_device: bool | None = None,
+) -> Fit:
+    """Train a model: epochs of shuffled batches, each epoch one compiled program with the data on the device.
+
+    Each step minimises sum_i w_i loss_i / B over its batch. Epoch e visits the examples in the order that
+    `fold_in(key, e)` gives; the last short batch is a step of its own size, so it counts exactly and changes nothing
+    in BatchNorm's statistics but what its examples are worth. Same key and data, same bits; the result is
+    differentiable with respect to `weights`, `params` and the data, and `jax.vmap` over `key` (and `params`) trains an
+    ensemble: then the whole run is one traced loop, without checkpoints or progress.
+
+    Args:
+        apply: `apply(params, batch, *inputs) -> outputs`: a Linen module's `apply` or a partial of it, an apply of
+            `from_nnx`, or a plain function `(params, x)`. Training mode, changing collections and dropout keys are
+            passed as its type and signature say.
+        params: All that `apply` needs; Linen's whole variables.
+        data: `(inputs, targets)` arrays `[N, ...]` (inputs may be a pytree; a tuple becomes several arguments), an
+            object with `.inputs` and `.targets`, or an iterable of such batches or a function of a key that makes
+            one (then the host feeds the device batch by batch).
+        key: PRNG key.
+        loss: `loss(outputs, target) -> scalar` of one example.
+        optimizer: Any optax transformation; schedules count steps.
+        epochs: Passes over the data.
+        batch_size: Examples in a step.
+        validation: Data measured after each epoch, like `data`.
+        weights: `[N]`, a weight for each example's loss.
+        patience: Stop after so many epochs without a better validation loss.
+        accuracy: `accuracy(outputs, target) -> scalar` of one example; the default is the argmax among classes, the
+            sign of a one-unit classifier, NaN otherwise.
+        checkpoint: A directory in which each finished epoch is saved (the last is kept).
+        resume: Continue the run in `checkpoint`, if there is one; bit for bit what an uninterrupted run gives.
+        progress: Show a bar; by default on a terminal.
+        on_device: Whether arrays are moved to the device as a whole; by default if they take at most half of it.
+
+    Returns:
+        `Fit(params, state, history)`. Cost: `epochs` times a forward and a backward pass over the data, and a forward
+        pass over `validation`; memory for two copies of the params, three with validation.
+
+    Raises:
+        ValueError: Empty or unequal data, NaN, labels outside the classes, settings out of range, a checkpoint that
+            does not fit; all before any compute.
+        TypeError: Data or an `apply` of no known kind.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> x = jax.random.normal(jax.random.key(0), (64, 2))
+        >>> apply = lambda params, x: x @ params["w"]
+        >>> data = (x, (x[:, 0] > 0).astype(int))
+        >>> result = fit(apply, {"w": jnp.zeros((2, 2))}, data, key=jax.random.key(1), optimizer=optax.sgd(1.0))
+        >>> float(result.history.accuracy[-1]) > 0.95
+        True
+    """
+    check.count(epochs, "fit", "epochs")
+    check.count(batch_size, "fit", "batch_size")
+    program = _program(apply, params, loss, optimizer, accuracy)
+    data = _examples(program, params, data, "fit", weights)
+    validation = None if validation is None else _examples(program, params, validation, "fit: validation", None)
+    if patience is not None:
+        check.count(patience, "fit", "patience")
+        if validation is None:
+            raise ValueError("fit: `patience` counts epochs without a better validation loss; pass `validation` too.")
+    if resume and checkpoint is None:
+        raise ValueError("fit: `resume=True` needs `checkpoint=`, the directory of the run to continue.")
+    if not all(check.is_concrete(leaf) for leaf in jax.tree.leaves((params, data, validation, key))):
+        if checkpoint is not None or progress or not isinstance(data, Batch) or on_device is False:
+            raise ValueError(
+                "fit: inside a JAX transformation (jit, vmap, grad) the run is one traced loop over arrays, which can "
+                "neither save checkpoints, show progress nor read host batches. Leave those settings out."
+            )
+        run = start_run(program, params, key, validation is not None)
+        settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
+        run, rows = run_epochs(program, run, _to_device(data), _to_device(validation), key, **settings)
+        return as_fit(run, rows, validation is not None, run.state.step // -(-data.size // batch_size))
+    arrays = [part for part in (data, validation) if part is not None]
+    resident = all(isinstance(part, Batch) for part in arrays) and (
+        all(map(fits_on_device, arrays)) if on_device is None else on_device
+    )
+    data, validation = (_to_device(part) if resident else part for part in (data, validation))
+    loop = HostLoop(program, data, validation, key, batch_size, epochs, patience, progress, resident)
+    return loop.run(params, checkpoint, resume)
+
+
+def _examples(program: Program, params: Pytree, data: Any, name: str, weights: Any) -> Any:
+    """Arrays, checked, as a `Batch`; anything else as a source of batches."""
+    batch = as_batch(data, name)
+    if batch is None:
+        if weights is not None:
+            raise ValueError("fit: `weights` go with arrays; batches from the host bring their own: (x, y, weights).")
+        return source(data, name)
+    if weights is not None:
+        batch = as_batch((batch.inputs, batch.targets, weights), name)
+        assert batch is not None
+    check_values(program, params, batch, name)
+    return batch
+
+
+def _to_device(batch: Any) -> Any:
+    return jax.tree.map(jnp.asarray, batch)
+
+
+def _program(apply: Any, params: Pytree, loss: Any, optimizer: Any, accuracy: Any) -> Program:
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        raise TypeError(f"`optimizer` is {type(optimizer).__name__}, not an optax transformation like optax.sgd(0.1).")
+    model = as_trainable(apply)
+    trained_leaves(model, params)
+    return Program(model, as_function(loss), None if accuracy is None else as_function(accuracy), Static(optimizer))
