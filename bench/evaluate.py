@@ -148,12 +148,12 @@ def ours(params: Any) -> dict[str, Any]:
         return 1.0 * (jnp.argmax(apply(params, x[None])[0]) == k)
 
     return {
-        "pixel_flipping": jaxplain.pixel_flipping(f),
-        "faithfulness_correlation": jaxplain.faithfulness_correlation(f, size=196, samples=100),
-        "max_sensitivity": jaxplain.max_sensitivity(e, radius=RADIUS, samples=200),
-        "parameter_randomization": jaxplain.parameter_randomization_curve(integrated, params),
-        "infidelity": jaxplain.infidelity(f, perturbation="square", side=SIDE, samples=160),
-        "road": jaxplain.road_curve(right),
+        "pixel_flipping": jaxplain.evaluate.pixel_flipping(f),
+        "faithfulness_correlation": jaxplain.evaluate.faithfulness_correlation(f, size=196, samples=100),
+        "max_sensitivity": jaxplain.evaluate.max_sensitivity(e, radius=RADIUS, samples=200),
+        "parameter_randomization": jaxplain.evaluate.parameter_randomization_curve(integrated, params),
+        "infidelity": jaxplain.evaluate.infidelity(f, perturbation="square", side=SIDE, samples=160),
+        "road": jaxplain.evaluate.road_curve(right),
     }
 
 
@@ -203,7 +203,7 @@ def cases(quick: bool) -> list[Case]:
 
     def case(name: str) -> Case:
         same = name == "pixel_flipping"  # the others draw
-        own = functools.partial(jaxplain.evaluate_batch, metrics[name], x, a, y, key=KEY)
+        own = functools.partial(jaxplain.evaluate.evaluate_batch, metrics[name], x, a, y, key=KEY)
         programs = [Program("jaxplain", own, OURS, (lambda found: compared(found.score)) if same else None)]
         if name in loops:
             programs.append(Program("Python loop of compiled batches", loops[name], PLAIN, compared if same else None))

@@ -26,8 +26,8 @@ import optax
 
 from bench.harness import OURS, PEER, PLAIN, Case, Program, installed, script
 from jaxplain.data.batching import batch_indices
-from jaxplain.readout.criterion import cross_entropy
 from jaxplain.models.networks import mlp
+from jaxplain.readout.criterion import cross_entropy
 from jaxplain.train.fit import fit
 
 EPOCHS, BATCH_SIZE, RATE = 10, 32, 0.01

@@ -59,7 +59,7 @@ def from_nnx(path: Path) -> tuple[Any, Any]:
 
 
 def from_safetensors(path: Path) -> tuple[Any, Any]:
-    return LINEN.apply, train.load_safetensors(path, SHAPES, names=NAMES, layout="torch")
+    return LINEN.apply, models.load_safetensors(path, SHAPES, names=NAMES, layout="torch")
 
 
 def write_files(output: Path, data: tuple[Any, Any], epochs: int) -> dict[str, tuple[Any, Any]]:

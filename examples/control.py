@@ -104,9 +104,9 @@ def main() -> None:
         shares = jnp.abs(found[head]).mean(0) / jnp.abs(found[head]).mean(0).sum()
         print(f"{head}: largest completeness gap {jnp.abs(gap).max():.1e} (below 1e-4)")
         print("  " + ", ".join(f"{name} {share:.0%}" for name, share in zip(NAMES, shares, strict=True)))
-    metrics = {"deletion": jaxplain.deletion(f, baseline=background.mean(0))}
+    metrics = {"deletion": jaxplain.evaluate.deletion(f, baseline=background.mean(0))}
     taken = {"shapley_values": side * found[ACTION]}
-    table = jaxplain.score_table(taken, metrics, states, side * HEADS[ACTION], key=jax.random.key(5))
+    table = jaxplain.evaluate.score_table(taken, metrics, states, side * HEADS[ACTION], key=jax.random.key(5))
     print(f"{table}\ndeletion of the action taken: {table.verdict('shapley_values', 'deletion')} than random")
     arguments.output.mkdir(parents=True, exist_ok=True)
     plot.traces(found, scores, names=NAMES, inputs=states).savefig(arguments.output / "episode.png", dpi=150)

@@ -74,7 +74,7 @@ def sure(f, images, labels):
 def distances(f, made, real):
     """Bootstrap draws of the Fréchet distance between `[K, N, ...]` images, the mean over classes."""
     features = [jax.lax.map(jax.vmap(lambda x: jaxplain.split(f, "dense")[0](x, 0)), x) for x in (made, real)]
-    return jax.lax.map(lambda pair: jaxplain.frechet_bootstrap(KEY, *pair, samples=100), features).mean(axis=0)
+    return jax.lax.map(lambda pair: jaxplain.evaluate.frechet_bootstrap(KEY, *pair, samples=100), features).mean(axis=0)
 
 
 def shown(name, e, f, judges, real, keys):
@@ -95,12 +95,12 @@ def shown(name, e, f, judges, real, keys):
 
 def channels(f, real, settings):
     """What the last convolution's channels respond to beside real patches, and its atlas."""
-    top, units = jaxplain.top_activations(f, "conv_1", real.inputs, k=5, units=range(8)), jnp.arange(8)
+    top, units = jaxplain.aggregate.top_activations(f, "conv_1", real.inputs, k=5, units=range(8)), jnp.arange(8)
     seen = jax.vmap(jaxplain.activation_maximization(objective.channel(f, "conv_1"), **settings), (None, 0))(KEY, units)
     view = jax.vmap(jax.vmap(jaxplain.deconv_view(f, "conv_1"), (0, None, 0)))
     views = cut(view(real.inputs[top.indices], units, top.positions), top.boxes)
     yield "channels", plot.unit_gallery(seen.image, seen.value, top.patches, top.values, views=views)
-    atlas = jaxplain.activation_atlas(f, "conv_1", real.inputs, key=KEY, grid=8, **settings)
+    atlas = jaxplain.aggregate.activation_atlas(f, "conv_1", real.inputs, key=KEY, grid=8, **settings)
     yield "atlas", plot.activation_atlas(atlas)
 
 
@@ -123,7 +123,7 @@ def main() -> None:
     print(f"{options.model}: test accuracy {right:.1%}; real digits under unseen transforms {sureness:.4f}")
     kinds = {"fourier": image.fourier(shape), "maco": image.maco(real.inputs), "pixels": image.pixels(shape)}
     settings, distance = {"transforms": (*shifts(shape[0]), transform.scale(0.9, 1.1))}, {}
-    top = jaxplain.top_activations(f, "head", real.inputs, k=5)
+    top = jaxplain.aggregate.top_activations(f, "head", real.inputs, k=5)
     for kind in list(kinds)[: 2 if options.quick else 3]:
         penalties = () if kind == "maco" else (regulariser.l1(8.0), regulariser.total_variation(1.0))
         how = {"image": kinds[kind], "regularisers": penalties, **settings, **ascent(kind, shape[0])}

@@ -55,9 +55,9 @@ def main() -> None:
 
     table, gaps, settings = {}, {}, {"recipes": (0, 0, 1, 1), "similarity": "absolute_spearman"}
     for name, method in METHODS.items():
-        result = jaxplain.compare_models(method, trained, (x, y), **settings)
+        result = jaxplain.evaluate.compare_models(method, trained, (x, y), **settings)
         table[name] = {"two seeds": result.similarity[0, 1], "true and random labels": result.between}
-        gaps[name] = gap = jaxplain.paired_difference(*table[name].values(), key=jax.random.key(9))
+        gaps[name] = gap = jaxplain.evaluate.paired_difference(*table[name].values(), key=jax.random.key(9))
         means = ", ".join(f"{title} {np.nanmean(values):.2f}" for title, values in table[name].items())
         print(f"{name:18s}{means}, difference {gap.mean:.2f} [{gap.low:.2f}, {gap.high:.2f}]")
     print(f"the gradient sees what was learnt: {gaps['gradient'].low > 0}")

@@ -59,7 +59,7 @@ def main() -> None:
     y, y_test = (np.asarray(jax.vmap(rent)(rows))[:, None] for rows in (x, test))
     module = models.mlp(1, widths=(64, 64), activation="gelu")
     params = module.init(jax.random.key(2), x[:1])
-    settings = {"loss": jaxplain.score.squared_error, "optimizer": optax.adam(3e-3)}
+    settings = {"loss": jaxplain.train.squared_error, "optimizer": optax.adam(3e-3)}
     epochs = 20 if arguments.quick else 60
     params = train.fit(module.apply, params, (x, y), key=jax.random.key(3), epochs=epochs, **settings).params
     f = jaxplain.output(module.apply, params)
@@ -69,21 +69,21 @@ def main() -> None:
     settings = {"baseline": x[:50], "groups": GROUPS, "batch_size": 50}
     found = by_variable(jaxplain.explain_batch(jaxplain.shapley_values(f, **settings), test))
     true = by_variable(jaxplain.explain_batch(jaxplain.shapley_values(rent, **settings), test))
-    control = by_variable(jaxplain.explain_batch(jaxplain.random_attribution(), test, key=jax.random.key(4)))
+    control = by_variable(jaxplain.explain_batch(jaxplain.evaluate.random_attribution(), test, key=jax.random.key(4)))
     agreement = [np.corrcoef(values.ravel(), true.ravel())[0, 1] for values in (found, control)]
     print(f"correlation with the true formula's attributions: {agreement[0]:.3f} (random: {agreement[1]:.3f})")
     mean = float(jax.vmap(f)(x[:50]).mean())
     scores = np.asarray(jax.vmap(f)(test))
     print(f"largest completeness gap: {np.abs(found.sum(1) - (scores - mean)).max():.1e} (below 1e-4)")
 
-    loss = jaxplain.loss(module.apply, params, jaxplain.score.squared_error)
-    importance = jaxplain.permutation_importance(loss, groups=GROUPS)(jax.random.key(5), test, y_test)
+    loss = jaxplain.loss(module.apply, params, jaxplain.train.squared_error)
+    importance = jaxplain.aggregate.permutation_importance(loss, groups=GROUPS)(jax.random.key(5), test, y_test)
     order = np.argsort(-np.asarray(importance.mean))
     print("importance: " + ", ".join(f"{NAMES[k]} {importance.mean[k]:.3f}" for k in order))
     effect = {
-        "area": jaxplain.accumulated_local_effects(f, 0, groups=GROUPS)(test),
-        "distance": jaxplain.individual_conditional_expectation(f, 1, groups=GROUPS, centered=True)(test),
-        "city": jaxplain.partial_dependence(f, 3, groups=GROUPS)(test),
+        "area": jaxplain.aggregate.accumulated_local_effects(f, 0, groups=GROUPS)(test),
+        "distance": jaxplain.aggregate.individual_conditional_expectation(f, 1, groups=GROUPS, centered=True)(test),
+        "city": jaxplain.aggregate.partial_dependence(f, 3, groups=GROUPS)(test),
     }
     rugs = {"area": test[:, 0], "distance": test[:, 1]}
     arguments.output.mkdir(parents=True, exist_ok=True)

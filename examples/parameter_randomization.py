@@ -65,7 +65,7 @@ def structural(a, b):
     """The better of a map and its negative, which stretches to one minus the map's."""
     ends = [jnp.percentile(values, jnp.array([1.0, 99.0])) for values in (a, b)]
     a, b = (jnp.clip((v - v0) / jnp.maximum(v1 - v0, 1e-12), 0, 1) for v, (v0, v1) in zip((a, b), ends, strict=True))
-    similarity = partial(jaxplain.structural_similarity, a, data_range=1.0, window=5)
+    similarity = partial(jaxplain.evaluate.structural_similarity, a, data_range=1.0, window=5)
     return jax.vmap(similarity)(jnp.stack([b, 1 - b])).max()
 
 
@@ -73,7 +73,7 @@ def similarities(first, second):
     """The columns, of two explanations stacked with their input; in stacks, which compile once."""
     (a, x), (b, _) = first, second
     a, b, where = jnp.stack([a, jnp.abs(a)]), jnp.stack([b, jnp.abs(b)]), jnp.stack([x > -1, x > 0])
-    ranks = jax.vmap(lambda w: jax.vmap(lambda u, v: jaxplain.spearman(u, v, where=w))(a, b))(where)
+    ranks = jax.vmap(lambda w: jax.vmap(lambda u, v: jaxplain.evaluate.spearman(u, v, where=w))(a, b))(where)
     return jnp.concatenate([jax.vmap(structural)(a, b), ranks.ravel()])
 
 
@@ -99,8 +99,8 @@ def judged(splits, methods, count, epochs, seed):  # `[B, columns]` for every me
     print(f"test accuracy {np.mean(outputs.argmax(1) == splits.test.targets):.1%}")
     found, settings = {}, {"initialize": partial(KEPT, fresh), "similarity": similarities}
     for name, method in methods.items():
-        m = jaxplain.parameter_randomization(partial(explained, method, module.apply), params, **settings)
-        found[name] = np.asarray(jaxplain.evaluate_batch(m, x, None, y, key=jax.random.key(2)))
+        m = jaxplain.evaluate.parameter_randomization(partial(explained, method, module.apply), params, **settings)
+        found[name] = np.asarray(jaxplain.evaluate.evaluate_batch(m, x, None, y, key=jax.random.key(2)))
     return found
 
 

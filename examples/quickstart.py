@@ -61,15 +61,15 @@ def show_gaps(f: Any, x: np.ndarray, labels: np.ndarray) -> None:
 
 def checked(f: Any, attributions: dict[str, Any], smooth: Any, x: np.ndarray, labels: np.ndarray) -> Any:
     """Scores of the three methods and of the random control."""
-    steady = {"saliency": jaxplain.saliency(f), "smoothgrad": smooth, "random": jaxplain.random_attribution()}
+    steady = {"saliency": jaxplain.saliency(f), "smoothgrad": smooth, "random": jaxplain.evaluate.random_attribution()}
     steady["integrated gradients"] = jaxplain.integrated_gradients(f, steps=8)
     metrics: dict[str, Any] = {
-        "deletion": jaxplain.deletion(f, steps=32),
-        "insertion": jaxplain.insertion(f, steps=32),
-        "completeness": jaxplain.completeness(f, relative=True),
-        "max sensitivity": {n: jaxplain.max_sensitivity(e, radius=0.05, samples=4) for n, e in steady.items()},
+        "deletion": jaxplain.evaluate.deletion(f, steps=32),
+        "insertion": jaxplain.evaluate.insertion(f, steps=32),
+        "completeness": jaxplain.evaluate.completeness(f, relative=True),
+        "max sensitivity": {n: jaxplain.evaluate.max_sensitivity(e, radius=0.05, samples=4) for n, e in steady.items()},
     }
-    return jaxplain.score_table(attributions, metrics, x, labels, key=KEY)
+    return jaxplain.evaluate.score_table(attributions, metrics, x, labels, key=KEY)
 
 
 def main() -> None:
@@ -106,8 +106,11 @@ def main() -> None:
     overall = aggregate.aggregate_batches(parts, [batch])
     unsure, one_each = overall["unsure"].indices, np.unique(labels, return_index=True)[1]
     means = {"mean attribution": overall["classes"].mean[labels[one_each]]}
-    image = jaxplain.pixels(x.shape[1:])
-    settings = {"transforms": (jaxplain.jitter(1),), "regularisers": (jaxplain.total_variation(2.0),)}
+    image = jaxplain.image.pixels(x.shape[1:])
+    settings = {
+        "transforms": (jaxplain.transform.jitter(1),),
+        "regularisers": (jaxplain.regulariser.total_variation(2.0),),
+    }
     ascent = jaxplain.activation_maximization(f, image=image, **settings)
     best = jax.jit(jax.vmap(ascent, (None, 0)))(KEY, jnp.arange(10))
     probabilities = jax.nn.softmax(train.predict(apply, result.params, x))

@@ -62,7 +62,7 @@ def on_photographs(part, seed):
 def attributions(f, x, y, quick):
     """What eleven methods say (eight if quick), `[B, H, W, 3]` each."""
     noise = {"sigma": 0.1, "samples": 2 if quick else 16}
-    methods = {"random": jaxplain.random_attribution()}
+    methods = {"random": jaxplain.evaluate.random_attribution()}
     methods |= {"gradient": jaxplain.gradient(f), "input x gradient": jaxplain.input_x_gradient(f)}
     for base, e in (("IG", jaxplain.integrated_gradients(f, steps=8)), ("guided", jaxplain.guided_backprop(f))):
         methods[base] = e
@@ -79,7 +79,7 @@ def consistency(by_order, names, rows):
 
     def agreement(draw):
         morf, lerf = (scores[:, draw].mean(1).T for scores in (first, last))
-        return jax.vmap(jaxplain.spearman)(-morf, lerf)  # NaN at a share at which all methods tie
+        return jax.vmap(jaxplain.evaluate.spearman)(-morf, lerf)  # NaN at a share at which all methods tie
 
     return np.asarray(jax.lax.map(agreement, rows))
 
@@ -114,8 +114,10 @@ def main() -> None:
     for removal, baseline in removals.items():
         scores[removal] = {}
         for order in ("morf", "lerf"):
-            m = jaxplain.road_curve(correct, fractions=fractions, order=order, baseline=baseline)
-            curves = {n: jaxplain.evaluate_batch(m, x, a, y, key=jax.random.key(5)).score for n, a in found.items()}
+            m = jaxplain.evaluate.road_curve(correct, fractions=fractions, order=order, baseline=baseline)
+            curves = {
+                n: jaxplain.evaluate.evaluate_batch(m, x, a, y, key=jax.random.key(5)).score for n, a in found.items()
+            }
             scores[removal][order] = curves
         means = {name: float(curve.mean()) for name, curve in scores[removal]["morf"].items()}
         better = [mean < means["random"] for name, mean in means.items() if name != "random"]

@@ -79,7 +79,7 @@ def main() -> None:
     heard = lambda wave, target: f(spectrogram(wave), target)  # noqa: E731
     where = jaxplain.explain_batch(jaxplain.occlusion(f, window=(6, 6), stride=3, baseline=quiet), pictures, predicted)
     when = jaxplain.explain_batch(jaxplain.occlusion(heard, window=400, stride=200), test, predicted)
-    random = jaxplain.explain_batch(jaxplain.random_attribution(), pictures, key=jax.random.key(4))
+    random = jaxplain.explain_batch(jaxplain.evaluate.random_attribution(), pictures, key=jax.random.key(4))
     if not arguments.data:
         frames = np.stack([planted[:, i : i + FRAME].any(1) for i in range(0, 4000 - FRAME + 1, HOP)], 1)
         band = (700 + 700 * test_labels) / RATE * 128
@@ -88,9 +88,9 @@ def main() -> None:
         chance = on_truth(jax.random.normal(jax.random.key(6), planted.shape), planted)
         print(f"highest stretch of the waveform inside it: {on_truth(when, planted):.1%}, random {chance:.1%}")
     groups = jnp.arange(pictures.shape[1])[:, None] // 3 * 16 + jnp.arange(64)[None, :] // 4
-    removal = jax.jit(jax.vmap(jaxplain.deletion(f, baseline=quiet, groups=groups, steps=40)))
+    removal = jax.jit(jax.vmap(jaxplain.evaluate.deletion(f, baseline=quiet, groups=groups, steps=40)))
     areas = (removal(pictures, a, predicted) for a in (where, random))
-    gain = jaxplain.paired_difference(*areas, key=jax.random.key(5))
+    gain = jaxplain.evaluate.paired_difference(*areas, key=jax.random.key(5))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
     arguments.output.mkdir(parents=True, exist_ok=True)
     chosen = [int(np.flatnonzero(test_labels == label)[0]) for label in range(3)]

@@ -53,12 +53,12 @@ def main() -> None:
     scores = jax.vmap(f, (0, None))(x, MALIGNANT)
     baseline_score = f(jnp.zeros_like(x[0]), MALIGNANT)
     metrics = {
-        "deletion": jaxplain.deletion(f),
-        "insertion": jaxplain.insertion(f),
-        "completeness gap": jaxplain.completeness(f, relative=True),
+        "deletion": jaxplain.evaluate.deletion(f),
+        "insertion": jaxplain.evaluate.insertion(f),
+        "completeness gap": jaxplain.evaluate.completeness(f, relative=True),
     }
     found = {"integrated_gradients": attributions}
-    table = jaxplain.score_table(found, metrics, x, MALIGNANT, key=jax.random.key(2))
+    table = jaxplain.evaluate.score_table(found, metrics, x, MALIGNANT, key=jax.random.key(2))
     gap = table.values[0, 2].max()
     print(f"{table}\ncompleteness: largest relative gap {gap:.1e} (below 1e-4: {gap < 1e-4})")
     print(f"deletion: {table.verdict('integrated_gradients', 'deletion')} than random")

@@ -81,10 +81,10 @@ def main() -> None:
             top = np.argsort(-value, axis=1)[:, :2]
             share = np.take_along_axis(truth[cut : cut + len(test)], top, axis=1).mean()
             print(f"two highest tokens that are markers: {name} {share:.1%}")
-    removal = jax.jit(jax.vmap(jaxplain.deletion(f, baseline=absent, groups=single)))
+    removal = jax.jit(jax.vmap(jaxplain.evaluate.deletion(f, baseline=absent, groups=single)))
     both = (np.where(mask, a, -1e9) for a in (found["tokens"], random))
     areas = [np.asarray(removal(embeddings, a, predicted, mask)) for a in both]
-    gain = jaxplain.paired_difference(*areas, key=jax.random.key(4))
+    gain = jaxplain.evaluate.paired_difference(*areas, key=jax.random.key(4))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
     arguments.output.mkdir(parents=True, exist_ok=True)
     texts, answers = words[cut : cut + 6], zip(labels[cut:], predicted[:6], strict=False)

@@ -80,10 +80,10 @@ def main() -> None:
     found, chance = hits(attributions, truth), hits(random, truth)
     print(f"highest group in the planted interval: {found.mean():.1%} (at least 95 %), random {chance.mean():.1%}")
     areas = [
-        np.asarray(jax.jit(jax.vmap(jaxplain.deletion(f, baseline=means, groups=groups)))(test, a, predicted))
+        np.asarray(jax.jit(jax.vmap(jaxplain.evaluate.deletion(f, baseline=means, groups=groups)))(test, a, predicted))
         for a in (attributions, random)
     ]
-    gain = jaxplain.paired_difference(*areas, key=jax.random.key(5))
+    gain = jaxplain.evaluate.paired_difference(*areas, key=jax.random.key(5))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
 
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,7 @@ class Accuracy(jaxplain.Function):
         return "higher"
 
     def __call__(self, x, attribution):
-        return jaxplain.pearson(attribution, self.score.attribution(x))
+        return jaxplain.evaluate.pearson(attribution, self.score.attribution(x))
 
 
 METHODS = {
@@ -46,16 +46,16 @@ METHODS = {
     "vargrad": lambda f: jaxplain.vargrad(jaxplain.gradient(f), sigma=0.5, samples=16),
 }
 METRICS = {
-    "deletion": jaxplain.deletion,
-    "insertion": jaxplain.insertion,
-    "faithfulness_estimate": jaxplain.faithfulness_estimate,
-    "faithfulness_correlation": partial(jaxplain.faithfulness_correlation, samples=64),
-    "sensitivity_n": partial(jaxplain.sensitivity_n, sizes=(1, 2, 4), samples=32),
-    "infidelity": partial(jaxplain.infidelity, perturbation="removal", shares=True, samples=64),
-    "completeness": jaxplain.completeness,
-    "max_sensitivity": partial(jaxplain.max_sensitivity, radius=0.05, samples=8),
-    "sparseness": jaxplain.sparseness,
-    "entropy": jaxplain.entropy,
+    "deletion": jaxplain.evaluate.deletion,
+    "insertion": jaxplain.evaluate.insertion,
+    "faithfulness_estimate": jaxplain.evaluate.faithfulness_estimate,
+    "faithfulness_correlation": partial(jaxplain.evaluate.faithfulness_correlation, samples=64),
+    "sensitivity_n": partial(jaxplain.evaluate.sensitivity_n, sizes=(1, 2, 4), samples=32),
+    "infidelity": partial(jaxplain.evaluate.infidelity, perturbation="removal", shares=True, samples=64),
+    "completeness": jaxplain.evaluate.completeness,
+    "max_sensitivity": partial(jaxplain.evaluate.max_sensitivity, radius=0.05, samples=8),
+    "sparseness": jaxplain.evaluate.sparseness,
+    "entropy": jaxplain.evaluate.entropy,
 }
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     x = jnp.asarray(synthetic.data.inputs[:count])
 
     metrics = {"accuracy": Accuracy(synthetic.score), **METRICS}
-    table = jaxplain.compare(synthetic.score, METHODS, metrics, (x,), jax.random.key(1), samples=500)
+    table = jaxplain.evaluate.compare(synthetic.score, METHODS, metrics, (x,), jax.random.key(1), samples=500)
     print(table)
     agreement = dict(zip(table.metrics, table.rank_agreement[0], strict=True))
     print("\nagreement with the ranking by accuracy:")

@@ -14,10 +14,9 @@ import jax
 import numpy as np
 
 import jaxplain
-from jaxplain.train.checkpoint import load
 from jaxplain.dataset import channel_sum, explain_dataset, open_explanations, top_features
-from jaxplain.models.nnx import from_nnx
-from jaxplain.train.trainable import as_trainable
+from jaxplain.models import from_nnx
+from jaxplain.train import as_trainable, load
 
 SCORES = ("logit", "probability", "log_probability", "margin", "output")
 
@@ -128,7 +127,7 @@ def explain_command(options: argparse.Namespace) -> None:
 
 def report_command(options: argparse.Namespace) -> None:
     """Write the page of a folder."""
-    from jaxplain.report.explanations import explanations_page
+    from jaxplain.report import explanations_page
 
     data = None if options.data is None else load_data(options)
     transform = None if options.transform is None else named(options.transform)
@@ -206,8 +205,7 @@ def model(options: argparse.Namespace, data: Any, transform: Callable[[Any], Any
 
 def _shapes(module: Any, data: Any, transform: Callable[[Any], Any] | None) -> Any:
     """The shapes of a Linen module's variables, from the first example."""
-    from jaxplain.dataset.run import first_rows
-    from jaxplain.dataset.source import as_source
+    from jaxplain.dataset import as_source, first_rows
 
     _, rows = first_rows(as_source(data, None, transform))
     return jax.eval_shape(module.init, jax.random.key(0), rows.x)

@@ -15,25 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
-from jaxplain.program.function import Function, Static, as_function, is_array, setting
-from jaxplain.program.trace.marks import add_batch_axis, batch_axis_length
+from jaxplain.program import Function, as_function, is_array, setting
+from jaxplain.program.trace import add_batch_axis, batch_axis_length
+from jaxplain.readout import Pick, Select, cross_entropy, selector, wide
 from jaxplain.types import Array, Pytree
 
 __all__ = [
     "ModelScore",
-    "binary_cross_entropy",
-    "cross_entropy",
     "log_probability",
     "logit",
     "loss",
     "margin",
     "output",
     "probability",
-    "squared_error",
 ]
-
-Select = str | int | Callable[[Any], Any] | None
 
 
 class ModelScore(Function):
@@ -70,7 +65,7 @@ class ModelScore(Function):
 
     def check_call(self, x: Pytree, target: Any = None, *inputs: Any) -> None:
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
-        if not isinstance(self.reduce, _Pick) or target is None or not _indices_only(target):
+        if not isinstance(self.reduce, Pick) or target is None or not _indices_only(target):
             return
         leaves, structure = jax.tree.flatten((self, x, inputs))
         own = len(jax.tree.leaves(self))
@@ -92,133 +87,13 @@ def _indices_only(target: Any) -> bool:
     return all(jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in jax.tree.leaves(target))
 
 
-class _Pick(Function):
-    """Transforms all outputs, then picks the target's: an index, a tuple of indices, or weights over the outputs."""
-
-    kind: str = setting(default="logit")
-    activation: str = setting(default="softmax")
-
-    def __call__(self, outputs: Array, target: Any, name: str) -> Array:
-        raw_single = outputs.ndim == 0 or outputs.size == 1
-        values = self.transformed(outputs)
-        if target is None:
-            if not raw_single:
-                raise ValueError(
-                    f"{name}: the outputs have shape {outputs.shape}, so a target is needed: an integer, a tuple of "
-                    "integers (one for each axis), or an array of weights of that shape."
-                )
-            return values.reshape(-1)[-1]
-        return _contract(values, target, name)
-
-    def transformed(self, outputs: Array) -> Array:
-        """All outputs as the score sees them: logits, probabilities, margins ..."""
-        outputs = outputs.reshape(1) if outputs.ndim == 0 else outputs
-        if self.kind == "logit":
-            return outputs
-        if self.activation == "sigmoid":
-            return _SIGMOID[self.kind](outputs)
-        if outputs.shape[-1] == 1:  # a one-unit head is a classifier of two classes with the logits 0 and z
-            outputs = jnp.concatenate([jnp.zeros_like(outputs), outputs], axis=-1)
-        return _SOFTMAX[self.kind](outputs)
-
-
-def _margins(logits: Array) -> Array:
-    """Each logit minus the largest of the others, along the last axis."""
-    if logits.shape[-1] < 2:
-        raise ValueError(f"margin: needs at least two classes on the last axis, not shape {logits.shape}.")
-    same = jnp.eye(logits.shape[-1], dtype=bool)
-    others = jnp.where(same, -jnp.inf, jnp.broadcast_to(logits[..., None, :], (*logits.shape, logits.shape[-1])))
-    return logits - others.max(axis=-1)
-
-
-_SOFTMAX: dict[str, Callable[[Array], Array]] = {
-    "probability": jax.nn.softmax,
-    "log_probability": jax.nn.log_softmax,
-    "margin": _margins,
-}
-_SIGMOID: dict[str, Callable[[Array], Array]] = {
-    "probability": jax.nn.sigmoid,
-    "log_probability": jax.nn.log_sigmoid,
-    "margin": lambda logits: logits,  # the threshold of an independent label is the logit 0
-}
-
-
-def _contract(values: Array, target: Any, name: str) -> Array:
-    """Pick an index, a tuple of indices, or the weighted sum."""
-    if isinstance(target, tuple | list):
-        return _at(values, tuple(target), name)
-    dtype, shape = jnp.result_type(target), jnp.shape(target)
-    if jnp.issubdtype(dtype, jnp.integer) and shape == ():
-        return _at(values, (target,), name)
-    if shape != values.shape:
-        raise ValueError(
-            f"{name}: the target has shape {shape} and dtype {dtype}, but the outputs have shape {values.shape}. Pass "
-            "an integer, a tuple of integers (one for each axis), or an array of weights of that shape; a batch "
-            "of targets goes through `jax.vmap` or `explain_batch`."
-        )
-    return jnp.sum(values * jnp.asarray(target).astype(values.dtype))
-
-
-def _at(values: Array, index: tuple[Any, ...], name: str) -> Array:
-    if len(index) != values.ndim:
-        raise ValueError(
-            f"{name}: the target {index} has {len(index)} indices, but the outputs have shape {values.shape}: give "
-            f"{values.ndim}, or an array of weights of that shape."
-        )
-    valid: Any = True
-    for i, size in zip(index, values.shape, strict=True):
-        if check.is_concrete(i):
-            check.label_range(np.asarray(i), size, name)
-        else:
-            valid = valid & (i >= 0) & (i < size)
-    picked = values.at[index].get(mode="clip")
-    # A traced label cannot be read here: one outside the classes makes the score and its gradient NaN, never another
-    # class's number.
-    return picked if valid is True else picked * jnp.where(valid, 1.0, jnp.nan).astype(picked.dtype)
-
-
-def _selector(select: Select, name: str) -> Any:
-    if select is None:
-        return Static(_identity)
-    if isinstance(select, str):
-        return _Path(tuple(part for part in select.split(".") if part), name)
-    if isinstance(select, int):
-        return _Path((select,), name)
-    if not callable(select):
-        raise TypeError(f"{name}: `select` has to be a name such as 'logits', an index or a function, not {select!r}.")
-    return as_function(select)
-
-
-def _identity(outputs: Any) -> Any:
-    return outputs
-
-
-class _Path(Function):
-    """Follows keys, attributes and indices into a model's output."""
-
-    parts: tuple[str | int, ...] = setting()
-    name: str = setting()
-
-    def __call__(self, outputs: Any) -> Any:
-        for part in self.parts:
-            if isinstance(part, str) and not isinstance(outputs, dict) and hasattr(outputs, part):
-                outputs = getattr(outputs, part)
-                continue
-            try:
-                outputs = outputs[part]
-            except (KeyError, IndexError, TypeError):
-                has = list(outputs) if isinstance(outputs, dict) else type(outputs).__name__
-                raise ValueError(f"{self.name}: `select` names {part!r}, but the output has: {has}.") from None
-        return outputs
-
-
 def _score(name: str, apply: Callable[..., Any], params: Pytree, select: Select, reduce: Any) -> ModelScore:
     if not callable(apply):
         raise TypeError(
             f"{name}: `apply` has to be a function (params, batch) -> outputs, such as a Flax module's `apply`, not "
             f"{type(apply).__name__}. For an NNX model use `apply, params = jaxplain.from_nnx(model)`."
         )
-    return ModelScore(as_function(apply), params, _selector(select, name), reduce, name)
+    return ModelScore(as_function(apply), params, selector(select, name), reduce, name)
 
 
 def logit(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -> ModelScore:
@@ -247,7 +122,7 @@ def logit(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -
         >>> float(f(jnp.array([1.0, 1.0]), 1))
         6.0
     """
-    return _score("logit", apply, params, select, _Pick("logit"))
+    return _score("logit", apply, params, select, Pick("logit"))
 
 
 def output(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -> ModelScore:
@@ -273,7 +148,7 @@ def output(apply: Callable[..., Any], params: Pytree, *, select: Select = None) 
         >>> float(f(jnp.array([3.0, 4.0])))
         11.0
     """
-    return _score("output", apply, params, select, _Pick("logit"))
+    return _score("output", apply, params, select, Pick("logit"))
 
 
 def probability(
@@ -366,7 +241,7 @@ def _probability_like(
     name: str, apply: Callable[..., Any], params: Pytree, select: Select, activation: str
 ) -> ModelScore:
     check.choice(activation, ("softmax", "sigmoid"), name, "activation")
-    return _score(name, apply, params, select, _Pick(name, activation))
+    return _score(name, apply, params, select, Pick(name, activation))
 
 
 class _Criterion(Function):

@@ -35,7 +35,7 @@ def test_together_equals_one_at_a_time_and_the_same_key_gives_the_same_bits(kind
         network(kind),
         image=image.fourier(SHAPE),
         transforms=(transform.jitter(1), transform.scale(0.9, 1.1)),
-        regularisers=(jaxplain.l2(0.1),),
+        regularisers=(jaxplain.regulariser.l2(0.1),),
         steps=40,
     )
     run = jax.vmap(e, (None, 0))
@@ -160,10 +160,10 @@ def test_redirection_leaves_living_units_alone():
 
 def test_an_objective_that_is_not_finite_stops_and_says_where():
     score = objective.score(lambda x: -jnp.log(1.2 - 2 * x.mean())) + 0.5 * objective.score(lambda x: x.sum())
-    e = jaxplain.activation_maximization(score, image=image.pixels((3,)), regularisers=(jaxplain.l2(0.1),), steps=60)
-    with pytest.raises(
-        NonFiniteObjective, match=r"not finite at step \d+: .*l2 = -0.*score \(1\) = nan"
-    ) as caught:
+    e = jaxplain.activation_maximization(
+        score, image=image.pixels((3,)), regularisers=(jaxplain.regulariser.l2(0.1),), steps=60
+    )
+    with pytest.raises(NonFiniteObjective, match=r"not finite at step \d+: .*l2 = -0.*score \(1\) = nan") as caught:
         e(KEY)
     error = caught.value
     assert isinstance(error, ValueError)
@@ -312,9 +312,7 @@ def test_deconvolution_views():
         jaxplain.deconv_view(network(), "conv_1")(jnp.ones(SHAPE), 50)
 
 
-@pytest.mark.parametrize(
-    ("kind", "path"), [("cnn", "conv_1"), ("cnn", "dense"), ("resnet", "block_0")]
-)
+@pytest.mark.parametrize(("kind", "path"), [("cnn", "conv_1"), ("cnn", "dense"), ("resnet", "block_0")])
 def test_receptive_fields_are_those_of_the_gradients_support(kind, path):
     f = network(kind)
     boxes = np.asarray(jaxplain.receptive_field(f, path)(jnp.ones(SHAPE)))

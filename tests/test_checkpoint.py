@@ -249,7 +249,7 @@ def test_safetensors_of_torch_kernels(file):
     image = GENERATOR.normal(size=(4, 4)).astype(np.float32)
     module = Convolution()
     params = jax.eval_shape(module.init, KEY, image[None, :, :, None])
-    loaded = train.load_safetensors(file, params, names=NAMES, layout="torch")
+    loaded = models.load_safetensors(file, params, names=NAMES, layout="torch")
     hidden = np.zeros((2, 2, 2))
     for o in range(2):
         for i in range(2):
@@ -265,7 +265,7 @@ def test_safetensors_agree_with_the_library(tmp_path):
 
     save_file({"w": LINEAR, "n": np.arange(3, dtype=np.int32)}, tmp_path / "a.safetensors")
     like = {"kernel": jnp.zeros((3, 8)), "number": jnp.zeros(3, jnp.int32)}
-    loaded = train.load_safetensors(tmp_path / "a.safetensors", like, names={"kernel": "w", "number": "n"})
+    loaded = models.load_safetensors(tmp_path / "a.safetensors", like, names={"kernel": "w", "number": "n"})
     identical(loaded, {"kernel": jnp.asarray(LINEAR), "number": jnp.arange(3)})
 
 
@@ -282,7 +282,7 @@ def test_safetensors_agree_with_the_library(tmp_path):
 )
 def test_safetensors_mismatches(file, change, message):
     params = jax.eval_shape(Convolution().init, KEY, np.zeros((1, 4, 4, 1), np.float32))
-    load = functools.partial(train.load_safetensors, file, params)
+    load = functools.partial(models.load_safetensors, file, params)
     with pytest.raises(ValueError, match=message):
         load(**{"names": NAMES, "layout": "torch", **change})
 
@@ -302,4 +302,4 @@ def test_damaged_safetensors(file, damage, message):
     file.write_bytes(damage(file.read_bytes()))
     params = jax.eval_shape(Convolution().init, KEY, np.zeros((1, 4, 4, 1), np.float32))
     with pytest.raises(ValueError, match=message):
-        train.load_safetensors(file, params, names=NAMES, layout="torch")
+        models.load_safetensors(file, params, names=NAMES, layout="torch")

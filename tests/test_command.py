@@ -10,10 +10,10 @@ import pytest
 
 import jaxplain
 from jaxplain import open_explanations
-from jaxplain.train.checkpoint import save
 from jaxplain.command import main
+from jaxplain.train.checkpoint import save
 
-MODULE = '''
+MODULE = """
 import flax.linen as nn
 import jax, jax.numpy as jnp, numpy as np
 from flax import nnx
@@ -54,7 +54,7 @@ def preprocess(x):
 def data():
     generator = np.random.default_rng(0)
     return generator.integers(0, 255, (10, 6, 6, 1)).astype(np.float32), generator.integers(0, 4, 10)
-'''
+"""
 
 
 @pytest.fixture(scope="module")

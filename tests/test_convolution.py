@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from jax import lax
 
-from jaxplain.program.trace import compat
 from jaxplain.program.fast.convolution import FAST, FEW
 from jaxplain.program.fast.layout import fast_layout
+from jaxplain.program.trace import compat
 
 KEY = jax.random.key(0)
 NAMES = {1: "W", 2: "HW", 3: "DHW"}

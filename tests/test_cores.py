@@ -7,8 +7,8 @@ import pytest
 from jax import lax
 
 from jaxplain.program.fast import cores
-from jaxplain.program.trace import compat
 from jaxplain.program.fast.layout import fast_layout
+from jaxplain.program.trace import compat
 
 KEY = jax.random.key(0)
 

@@ -453,9 +453,9 @@ def test_deep_shap_is_the_mean_over_its_baselines():
 
 def test_baselines_may_be_functions_and_draws():
     f, x = network("mlp")
-    mean = jaxplain.deep_lift(f, baseline=jaxplain.mean(x))(x[0], 1)
+    mean = jaxplain.deep_lift(f, baseline=jaxplain.baseline.mean(x))(x[0], 1)
     np.testing.assert_allclose(mean, jaxplain.deep_lift(f, baseline=x.mean(0))(x[0], 1), atol=1e-6)
-    drawn = jaxplain.deep_lift(f, baseline=jaxplain.sample(x[1:]))(jax.random.key(0), x[0], 1)
+    drawn = jaxplain.deep_lift(f, baseline=jaxplain.baseline.sample(x[1:]))(jax.random.key(0), x[0], 1)
     np.testing.assert_allclose(drawn, jaxplain.deep_lift(f, baseline=x[1])(x[0], 1), atol=1e-6)
     traced = jax.vmap(lambda b: jaxplain.deep_lift(f, baseline=b)(x[0], 1))(x)
     np.testing.assert_allclose(traced[1], drawn, atol=1e-6)

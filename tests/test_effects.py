@@ -26,10 +26,10 @@ def interacting(x, k=1.0):
 def test_linear_closed_forms():
     mean = DATA.mean(axis=0, dtype=np.float64)
     for feature in range(4):
-        effect = jaxplain.partial_dependence(lambda x: WEIGHTS @ x + 3, feature, batch_size=10)(DATA)
+        effect = jaxplain.aggregate.partial_dependence(lambda x: WEIGHTS @ x + 3, feature, batch_size=10)(DATA)
         rest = float(WEIGHTS @ mean - WEIGHTS[feature] * mean[feature])
         np.testing.assert_allclose(effect.score, WEIGHTS[feature] * effect.grid + rest + 3, atol=1e-5)
-        local = jaxplain.accumulated_local_effects(lambda x: WEIGHTS @ x + 3, feature, batch_size=10)(DATA)
+        local = jaxplain.aggregate.accumulated_local_effects(lambda x: WEIGHTS @ x + 3, feature, batch_size=10)(DATA)
         np.testing.assert_allclose(local.score, WEIGHTS[feature] * (local.grid - mean[feature]), atol=1e-5)
         assert int(local.counts.sum()) == 53
         assert int(effect.counts.sum()) == 53
@@ -40,13 +40,13 @@ def test_additive_closed_forms():
     rows = drawn.inputs
     terms = np.asarray(jax.vmap(score.terms)(rows), np.float64)
     for feature in range(0, rows.shape[1], 3):
-        effect = jaxplain.partial_dependence(score, feature, points=9)(rows)
+        effect = jaxplain.aggregate.partial_dependence(score, feature, points=9)(rows)
         own = jax.vmap(lambda v, i=feature: score.terms(jnp.full(rows.shape[1], v))[i])(effect.grid)
         rest = terms.sum(axis=1).mean() - terms[:, feature].mean()
         np.testing.assert_allclose(effect.score, own + rest, atol=1e-5)
-        local = jaxplain.accumulated_local_effects(score, feature, grid=np.asarray(effect.grid))(rows)
+        local = jaxplain.aggregate.accumulated_local_effects(score, feature, grid=np.asarray(effect.grid))(rows)
         np.testing.assert_allclose(np.diff(local.score), np.diff(own), atol=1e-5)
-        curves = jaxplain.individual_conditional_expectation(score, feature, points=9, batch_size=7)(rows)
+        curves = jaxplain.aggregate.individual_conditional_expectation(score, feature, points=9, batch_size=7)(rows)
         assert curves.score.shape == (200, 9)
         np.testing.assert_allclose(curves.score.mean(axis=0), effect.score, atol=1e-5)
         np.testing.assert_allclose(curves.score[3], own + terms[3].sum() - terms[3, feature], atol=1e-5)
@@ -55,13 +55,13 @@ def test_additive_closed_forms():
 def test_curves_equal_numpy():
     grid = np.array([-1.0, 0.5, 2.0])
     k = np.linspace(0.5, 2, 53).astype(np.float32)
-    effect = jaxplain.partial_dependence(interacting, 0, grid=grid, batch_size=8)(DATA, k)
+    effect = jaxplain.aggregate.partial_dependence(interacting, 0, grid=grid, batch_size=8)(DATA, k)
     expected = [(k * np.sin(v) * DATA[:, 1] + DATA[:, 2] ** 2).mean() for v in grid]
     np.testing.assert_allclose(effect.score, expected, atol=1e-5)
-    centered = jaxplain.individual_conditional_expectation(interacting, 0, grid=grid, centered=True)(DATA, k)
+    centered = jaxplain.aggregate.individual_conditional_expectation(interacting, 0, grid=grid, centered=True)(DATA, k)
     np.testing.assert_allclose(centered.score, k[:, None] * DATA[:, 1:2] * (np.sin(grid) - np.sin(-1.0)), atol=1e-5)
     edges = np.quantile(DATA[:, 0], [0, 0.25, 0.5, 0.75, 1])
-    local = jaxplain.accumulated_local_effects(interacting, 0, grid=edges, batch_size=8)(DATA, 2.0)
+    local = jaxplain.aggregate.accumulated_local_effects(interacting, 0, grid=edges, batch_size=8)(DATA, 2.0)
     curve = [0.0]
     for low, high in itertools.pairwise(edges):
         inside = (DATA[:, 0] > low) & (DATA[:, 0] <= high) | ((low == edges[0]) & (DATA[:, 0] <= low))
@@ -84,9 +84,9 @@ def test_curves_equal_scikit_learns():
     for feature in (0, 2):
         right = partial_dependence(model, rows, [feature], kind="both", method="brute", grid_resolution=7)
         (grid,), (mean,), (each,) = right["grid_values"], right["average"], right["individual"]
-        effect = jaxplain.partial_dependence(score, feature, grid=grid, batch_size=20)(DATA)
+        effect = jaxplain.aggregate.partial_dependence(score, feature, grid=grid, batch_size=20)(DATA)
         np.testing.assert_allclose(effect.score, mean, atol=1e-5)
-        curves = jaxplain.individual_conditional_expectation(score, feature, grid=grid)(DATA)
+        curves = jaxplain.aggregate.individual_conditional_expectation(score, feature, grid=grid)(DATA)
         np.testing.assert_allclose(curves.score, each, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_local_effects_by_hand():
     # f = x_1 x_2 over (0, 1), (1, 3), (2, 5), (3, -1), intervals (0, 1.5] and (1.5, 3], the first value in the first:
     # mean x_2 is (1 + 3) / 2 = 2 and (5 - 1) / 2 = 2, so the curve is 0, 3, 6; the data lie on it at 0, 2, 4, 6.
     rows = np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 5.0], [3.0, -1.0]], np.float32)
-    e = jaxplain.accumulated_local_effects(lambda x: x[0] * x[1], 0, grid=[0.0, 1.5, 3.0])
+    e = jaxplain.aggregate.accumulated_local_effects(lambda x: x[0] * x[1], 0, grid=[0.0, 1.5, 3.0])
     effect = e(rows)
     np.testing.assert_allclose(effect.score, [-3.0, 0.0, 3.0], atol=1e-6)
     assert np.asarray(effect.counts).tolist() == [0, 2, 2]
@@ -103,11 +103,11 @@ def test_local_effects_by_hand():
     effect = e(np.concatenate([rows, np.array([[3.0, 8.0]], np.float32)]))
     np.testing.assert_allclose(effect.score, [-5.0, -2.0, 4.0], atol=1e-6)
     # Ends at data: a value that is an end lies in the interval below it.
-    effect = jaxplain.accumulated_local_effects(lambda x: x[0] * x[1], 0)(rows)
+    effect = jaxplain.aggregate.accumulated_local_effects(lambda x: x[0] * x[1], 0)(rows)
     np.testing.assert_allclose(np.diff(effect.score), [(1 + 3) / 2, 5, -1], atol=1e-6)
     # Repeated values, more than `points`: 5 of 0 and one each of 1, 2, 3; quantiles that coincide are one end.
     many = np.stack([[0, 0, 0, 0, 0, 1, 2, 3], np.arange(8)], axis=1).astype(np.float32)
-    effect = jaxplain.accumulated_local_effects(lambda x: x[0] * x[1], 0, points=3)(many)
+    effect = jaxplain.aggregate.accumulated_local_effects(lambda x: x[0] * x[1], 0, points=3)(many)
     np.testing.assert_allclose(effect.grid, [0, 3])
     np.testing.assert_allclose(effect.score, 10.5 * (np.array([0, 3]) / 3 - 0.25), atol=1e-5)
 
@@ -119,9 +119,9 @@ def test_dependent_features_mislead_partial_dependence_and_not_local_effects():
     def score(x):
         return jnp.where(jnp.abs(x[0] - x[1]) < 0.2, x[0], 100.0)
 
-    local = jaxplain.accumulated_local_effects(score, 0)(rows)
+    local = jaxplain.aggregate.accumulated_local_effects(score, 0)(rows)
     np.testing.assert_allclose(np.diff(local.score), np.diff(local.grid), atol=1e-4)
-    assert np.abs(jaxplain.partial_dependence(score, 0)(rows).score).max() > 50
+    assert np.abs(jaxplain.aggregate.partial_dependence(score, 0)(rows).score).max() > 50
 
 
 def test_categories_are_groups_and_trees_are_inputs():
@@ -133,16 +133,18 @@ def test_categories_are_groups_and_trees_are_inputs():
     def score(x):
         return price @ x["kind"] + 10 * x["size"] + 0.0 * x["id"]
 
-    effect = jaxplain.partial_dependence(score, 0, groups=groups)(rows)
+    effect = jaxplain.aggregate.partial_dependence(score, 0, groups=groups)(rows)
     assert effect.grid.shape == (3, 3)
     np.testing.assert_array_equal(effect.grid, np.eye(3))
     np.testing.assert_allclose(effect.score, price + 5.0, rtol=1e-5)
     assert np.asarray(effect.counts).tolist() == [4, 4, 4]
-    np.testing.assert_allclose(jaxplain.partial_dependence(score, 1, groups=groups)(rows).grid, rows["size"], rtol=1e-6)
+    np.testing.assert_allclose(
+        jaxplain.aggregate.partial_dependence(score, 1, groups=groups)(rows).grid, rows["size"], rtol=1e-6
+    )
     with pytest.raises(ValueError, match="no order"):
-        jaxplain.accumulated_local_effects(score, 0, groups=groups)(rows)
+        jaxplain.aggregate.accumulated_local_effects(score, 0, groups=groups)(rows)
     with pytest.raises(ValueError, match="combinations"):
-        jaxplain.partial_dependence(lambda x: x.sum(), 0, groups=np.zeros(4, int))(DATA)
+        jaxplain.aggregate.partial_dependence(lambda x: x.sum(), 0, groups=np.zeros(4, int))(DATA)
 
 
 def test_permutation_importance_equals_numpy():
@@ -151,7 +153,7 @@ def test_permutation_importance_equals_numpy():
     def loss(x, y):
         return (WEIGHTS @ x - y) ** 2
 
-    m = jaxplain.permutation_importance(loss, samples=3, batch_size=10)
+    m = jaxplain.aggregate.permutation_importance(loss, samples=3, batch_size=10)
     result = m(KEY, DATA, targets)
     for feature in range(4):
         for sample in range(3):
@@ -162,9 +164,11 @@ def test_permutation_importance_equals_numpy():
     assert np.argmax(result.mean) == 0
     np.testing.assert_allclose(result.mean[3], 0, atol=1e-9)
     np.testing.assert_allclose(result.standard_error, result.values.std(axis=0, ddof=1) / np.sqrt(3), rtol=1e-5)
-    together = jaxplain.permutation_importance(loss, groups=np.array([0, 0, 1, 1]), samples=2)(KEY, DATA, targets)
+    together = jaxplain.aggregate.permutation_importance(loss, groups=np.array([0, 0, 1, 1]), samples=2)(
+        KEY, DATA, targets
+    )
     assert together.mean.shape == (2,)
-    many = jaxplain.permutation_importance(loss, samples=100)(KEY, DATA, targets)
+    many = jaxplain.aggregate.permutation_importance(loss, samples=100)(KEY, DATA, targets)
     expected = 2 * np.asarray(WEIGHTS) ** 2 * DATA.var(axis=0)  # the mean over all permutations
     assert (np.abs(many.mean - expected) <= 4 * many.standard_error + 1e-6).all()
 
@@ -177,7 +181,7 @@ def test_one_program_serves_all_features():
         return x.sum()
 
     for feature in range(4):
-        jaxplain.partial_dependence(score, feature, points=5)(DATA)
+        jaxplain.aggregate.partial_dependence(score, feature, points=5)(DATA)
         if feature == 0:
             count = len(traces)
     assert len(traces) == count
@@ -188,33 +192,33 @@ def test_bad_input():
         return x.sum()
 
     with pytest.raises(ValueError, match="`feature` is 4, but there are 4"):
-        jaxplain.partial_dependence(score, 4)(DATA)
+        jaxplain.aggregate.partial_dependence(score, 4)(DATA)
     with pytest.raises(ValueError, match="rising"):
-        jaxplain.accumulated_local_effects(score, 0, grid=[1.0, 0.0])(DATA)
+        jaxplain.aggregate.accumulated_local_effects(score, 0, grid=[1.0, 0.0])(DATA)
     with pytest.raises(ValueError, match="single value"):
-        jaxplain.accumulated_local_effects(score, 0)(np.ones((5, 2), np.float32))
+        jaxplain.aggregate.accumulated_local_effects(score, 0)(np.ones((5, 2), np.float32))
     with pytest.raises(ValueError, match=r"`grid` has shape \(2, 2\)"):
-        jaxplain.partial_dependence(score, 0, grid=np.ones((2, 2)))(DATA)
+        jaxplain.aggregate.partial_dependence(score, 0, grid=np.ones((2, 2)))(DATA)
     with pytest.raises(ValueError, match="NaN"):
-        jaxplain.partial_dependence(score, 0)(np.full((3, 2), np.nan, np.float32))
+        jaxplain.aggregate.partial_dependence(score, 0)(np.full((3, 2), np.nan, np.float32))
     with pytest.raises(ValueError, match="score `f` is NaN or infinite"):
-        jaxplain.partial_dependence(lambda x: jnp.log(x).sum(), 0)(DATA)
+        jaxplain.aggregate.partial_dependence(lambda x: jnp.log(x).sum(), 0)(DATA)
     with pytest.raises(ValueError, match="score `f` is NaN or infinite"):
-        jaxplain.permutation_importance(lambda x: jnp.log(x).sum())(KEY, DATA)
+        jaxplain.aggregate.permutation_importance(lambda x: jnp.log(x).sum())(KEY, DATA)
     with pytest.raises(ValueError, match="one example"):
-        jaxplain.permutation_importance(score)(KEY, DATA[:1])
+        jaxplain.aggregate.permutation_importance(score)(KEY, DATA[:1])
     with pytest.raises(ValueError, match="argument 1"):
-        jaxplain.partial_dependence(lambda x, y: x.sum() * y, 0)(DATA, np.ones(3))
+        jaxplain.aggregate.partial_dependence(lambda x, y: x.sum() * y, 0)(DATA, np.ones(3))
     with pytest.raises(TypeError, match="traced"):
-        jax.jit(jaxplain.partial_dependence(score, 0))(DATA)
+        jax.jit(jaxplain.aggregate.partial_dependence(score, 0))(DATA)
     with pytest.raises(TypeError, match="integers"):
-        jaxplain.partial_dependence(score, 0, groups=np.ones(4))
+        jaxplain.aggregate.partial_dependence(score, 0, groups=np.ones(4))
     with pytest.raises(ValueError, match="no value is in group"):
-        jaxplain.permutation_importance(score, groups=np.array([0, 2, 2, 0]))
+        jaxplain.aggregate.permutation_importance(score, groups=np.array([0, 2, 2, 0]))
 
 
 def test_figures():
-    curve = jaxplain.individual_conditional_expectation(interacting, 0, points=6)(DATA)
+    curve = jaxplain.aggregate.individual_conditional_expectation(interacting, 0, points=6)(DATA)
     kinds = SimpleNamespace(grid=np.eye(2), score=np.array([1.0, -1.0]))
     figure = plot.effects({"a": curve, "kind": kinds}, data={"a": DATA[:, 0]}, categories={"kind": ["red", "blue"]})
     assert [axes.get_xlabel() for axes in figure.axes] == ["a", "kind"]

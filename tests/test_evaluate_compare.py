@@ -28,18 +28,18 @@ METHODS = {
     "smooth": lambda f: jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=3),
 }
 METRICS = {
-    "deletion": functools.partial(jaxplain.deletion, steps=4),
-    "correlation": functools.partial(jaxplain.faithfulness_correlation, samples=8, size=4),
-    "sensitivity": functools.partial(jaxplain.max_sensitivity, radius=0.01, samples=2),
-    "pointing": jaxplain.pointing_game,
-    "sparseness": jaxplain.sparseness(),
+    "deletion": functools.partial(jaxplain.evaluate.deletion, steps=4),
+    "correlation": functools.partial(jaxplain.evaluate.faithfulness_correlation, samples=8, size=4),
+    "sensitivity": functools.partial(jaxplain.evaluate.max_sensitivity, radius=0.01, samples=2),
+    "pointing": jaxplain.evaluate.pointing_game,
+    "sparseness": jaxplain.evaluate.sparseness(),
     "largest": lambda x, a: a.max(),
 }
 
 
 @pytest.fixture(scope="module")
 def table():
-    return jaxplain.compare(score, METHODS, METRICS, (X,), KEY, mask=MASK, samples=50)
+    return jaxplain.evaluate.compare(score, METHODS, METRICS, (X,), KEY, mask=MASK, samples=50)
 
 
 def test_controls_and_removals_are_always_there(table):
@@ -61,11 +61,15 @@ def test_cells_are_the_metrics_values(table):
     e = jaxplain.integrated_gradients(score, steps=4)
     a = jaxplain.explain_batch(e, X)
     np.testing.assert_allclose(
-        table.values[1, 0], jaxplain.evaluate_batch(jaxplain.deletion(score, steps=4), X, a), rtol=1e-5
+        table.values[1, 0],
+        jaxplain.evaluate.evaluate_batch(jaxplain.evaluate.deletion(score, steps=4), X, a),
+        rtol=1e-5,
     )
     mean = X.mean(0)
     np.testing.assert_allclose(
-        table.values[1, 1], jaxplain.evaluate_batch(jaxplain.deletion(score, steps=4, baseline=mean), X, a), rtol=1e-4
+        table.values[1, 1],
+        jaxplain.evaluate.evaluate_batch(jaxplain.evaluate.deletion(score, steps=4, baseline=mean), X, a),
+        rtol=1e-4,
     )
     np.testing.assert_allclose(table.values[1, 2], 1.0, atol=1e-4)
     np.testing.assert_allclose(table.values[0, 4], 0.0, atol=1e-6)  # the gradient of a linear score does not move
@@ -126,8 +130,14 @@ def test_text_csv_and_figure(table, tmp_path):
 
 def test_undefined_examples_are_counted_and_left_out():
     masks = MASK.at[:3].set(False)
-    table = jaxplain.compare(
-        score, {"gradient": jaxplain.gradient}, {"pointing": jaxplain.pointing_game}, (X,), KEY, mask=masks, samples=20
+    table = jaxplain.evaluate.compare(
+        score,
+        {"gradient": jaxplain.gradient},
+        {"pointing": jaxplain.evaluate.pointing_game},
+        (X,),
+        KEY,
+        mask=masks,
+        samples=20,
     )
     assert (table.undefined == 3).all()
     assert "(3 undefined)" in str(table)
@@ -138,12 +148,14 @@ def test_the_same_key_gives_the_same_grid_and_a_data_set_serves():
     data = SimpleNamespace(inputs=X.reshape(12, 16), targets=jnp.arange(12) % 2, truth=None)
     f = jaxplain.logit(lambda p, x: x @ p, jnp.asarray(np.random.default_rng(1).normal(size=(16, 2)), jnp.float32))
     metrics = {
-        "road": functools.partial(jaxplain.road, baseline=0.5),
-        "randomization": lambda method: jaxplain.parameter_randomization(
+        "road": functools.partial(jaxplain.evaluate.road, baseline=0.5),
+        "randomization": lambda method: jaxplain.evaluate.parameter_randomization(
             lambda p: method(jaxplain.logit(lambda p, x: x @ p, p)), f.params
         ),
     }
-    one, two = (jaxplain.compare(f, {"gradient": jaxplain.gradient}, metrics, data, KEY, samples=20) for _ in range(2))
+    one, two = (
+        jaxplain.evaluate.compare(f, {"gradient": jaxplain.gradient}, metrics, data, KEY, samples=20) for _ in range(2)
+    )
     np.testing.assert_array_equal(one.values, two.values)
     assert one.methods == ("gradient", "random", "input")
     assert one.metrics == ("road (zeros)", "road (mean)", "road (own)", "randomization")
@@ -160,16 +172,20 @@ def test_the_same_key_gives_the_same_grid_and_a_data_set_serves():
         ({"removals": {"zeros": 0.0}}, ValueError, "pass two"),
         ({"metrics": {"m": lambda q: q}}, TypeError, "first parameter"),
         ({"metrics": {"m": 3}}, TypeError, "metrics"),
-        ({"metrics": {"curve": jaxplain.deletion_curve}}, ValueError, "one number for each"),
+        ({"metrics": {"curve": jaxplain.evaluate.deletion_curve}}, ValueError, "one number for each"),
         ({"data": X}, TypeError, "`data`"),
-        ({"metrics": {"pointing": jaxplain.pointing_game}}, ValueError, "mask"),
+        ({"metrics": {"pointing": jaxplain.evaluate.pointing_game}}, ValueError, "mask"),
     ],
 )
 def test_bad_input_is_named(change, error, text):
-    given = {"methods": {"gradient": jaxplain.gradient}, "metrics": {"entropy": jaxplain.entropy}, "data": (X,)}
+    given = {
+        "methods": {"gradient": jaxplain.gradient},
+        "metrics": {"entropy": jaxplain.evaluate.entropy},
+        "data": (X,),
+    }
     given |= change
     with pytest.raises(error, match=text):
-        jaxplain.compare(
+        jaxplain.evaluate.compare(
             score, given["methods"], given["metrics"], given["data"], KEY, removals=given.get("removals"), samples=5
         )
 
@@ -185,7 +201,7 @@ def test_models_are_compared_against_re_seeded_trainings():
         (linear, jnp.asarray(m + 0.01 * rng.normal(size=(6, 3)), jnp.float32)) for m in (base, base, other, other)
     ]
     x = jnp.asarray(rng.normal(size=(20, 6)), jnp.float32)
-    result = jaxplain.compare_models(jaxplain.input_x_gradient, models, (x,), recipes=(0, 0, 1, 1), top=4)
+    result = jaxplain.evaluate.compare_models(jaxplain.input_x_gradient, models, (x,), recipes=(0, 0, 1, 1), top=4)
     assert result.agreement[0, 1] > result.agreement[0, 2]
     assert result.within.mean() > 0.9
     assert result.between.mean() < 0.6
@@ -198,11 +214,11 @@ def test_models_are_compared_against_re_seeded_trainings():
 
     a, b = (np.asarray(models[k][1])[:, labels[5]] * np.asarray(x[5]) for k in (0, 2))
     np.testing.assert_allclose(result.similarity[0, 2, 5], spearmanr(a, b).statistic, atol=1e-6)
-    alone = jaxplain.compare_models(jaxplain.gradient, models[:2], (x, jnp.zeros(20, int)))
+    alone = jaxplain.evaluate.compare_models(jaxplain.gradient, models[:2], (x, jnp.zeros(20, int)))
     assert np.isnan(alone.between).all()
     with pytest.raises(ValueError, match="two models"):
-        jaxplain.compare_models(jaxplain.gradient, models[:1], (x,))
+        jaxplain.evaluate.compare_models(jaxplain.gradient, models[:1], (x,))
     with pytest.raises(ValueError, match="recipes"):
-        jaxplain.compare_models(jaxplain.gradient, models, (x,), recipes=(0, 1))
+        jaxplain.evaluate.compare_models(jaxplain.gradient, models, (x,), recipes=(0, 1))
     with pytest.raises(ValueError, match="key"):
-        jaxplain.compare_models(METHODS["smooth"], models, (x,))
+        jaxplain.evaluate.compare_models(METHODS["smooth"], models, (x,))

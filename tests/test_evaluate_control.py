@@ -7,9 +7,9 @@ import pytest
 
 from jaxplain.evaluate.axioms.completeness import completeness
 from jaxplain.evaluate.comparison.control import paired_difference, random_attribution
+from jaxplain.evaluate.comparison.table import score_table
 from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion
 from jaxplain.evaluate.robustness.sensitivity import max_sensitivity
-from jaxplain.evaluate.comparison.table import score_table
 
 KEY = jax.random.key(0)
 

@@ -172,33 +172,35 @@ F = jaxplain.logit(lambda p, x: jnp.tanh(x.reshape(x.shape[0], -1) @ p[0]) @ p[1
 
 
 def evaluate(m, a=A, mask=MASK, x=X, y=Y):
-    return jaxplain.evaluate_batch(m, x, a, y, key=KEY, mask=mask)
+    return jaxplain.evaluate.evaluate_batch(m, x, a, y, key=KEY, mask=mask)
 
 
 def test_curves():
-    curve = evaluate(jaxplain.pixel_flipping(F)).score
+    curve = evaluate(jaxplain.evaluate.pixel_flipping(F)).score
     np.testing.assert_allclose(curve[:, 1:], EQUAL["pixel_flipping"], atol=1e-4)
-    patches = evaluate(jaxplain.deletion_curve(F, groups=np.arange(36).reshape(6, 6) // 12 * 3 + np.arange(6) // 2))
+    patches = evaluate(
+        jaxplain.evaluate.deletion_curve(F, groups=np.arange(36).reshape(6, 6) // 12 * 3 + np.arange(6) // 2)
+    )
     np.testing.assert_allclose(patches.score[:, 1:], EQUAL["selectivity"], atol=1e-4)
     drops = np.array(EQUAL["region_perturbation"])
-    aopc = evaluate(jaxplain.region_perturbation(F, window=2))
+    aopc = evaluate(jaxplain.evaluate.region_perturbation(F, window=2))
     np.testing.assert_allclose(aopc, drops.sum(axis=1) / 10, atol=1e-4)
     areas = np.concatenate([np.asarray(jax.vmap(F)(X, Y))[:, None], np.array(EQUAL["selectivity"])], axis=1)
     np.testing.assert_allclose(
-        evaluate(jaxplain.selectivity(F, window=2)), (areas[:, 1:] + areas[:, :-1]).mean(axis=1) / 2, atol=1e-4
+        evaluate(jaxplain.evaluate.selectivity(F, window=2)), (areas[:, 1:] + areas[:, :-1]).mean(axis=1) / 2, atol=1e-4
     )
 
 
 ONE_NUMBER = {
-    "faithfulness_estimate": jaxplain.faithfulness_estimate(F),
-    "sparseness": jaxplain.sparseness(),
-    "entropy": jaxplain.entropy(),
-    "effective_complexity": jaxplain.effective_complexity(tolerance=0.5),
-    "pointing_game": jaxplain.pointing_game(),
-    "top_k_intersection": jaxplain.top_k_intersection(7),
-    "relevance_rank_accuracy": jaxplain.relevance_rank_accuracy(),
-    "relevance_mass_accuracy": jaxplain.relevance_mass_accuracy(),
-    "roc_auc": jaxplain.roc_auc(),
+    "faithfulness_estimate": jaxplain.evaluate.faithfulness_estimate(F),
+    "sparseness": jaxplain.evaluate.sparseness(),
+    "entropy": jaxplain.evaluate.entropy(),
+    "effective_complexity": jaxplain.evaluate.effective_complexity(tolerance=0.5),
+    "pointing_game": jaxplain.evaluate.pointing_game(),
+    "top_k_intersection": jaxplain.evaluate.top_k_intersection(7),
+    "relevance_rank_accuracy": jaxplain.evaluate.relevance_rank_accuracy(),
+    "relevance_mass_accuracy": jaxplain.evaluate.relevance_mass_accuracy(),
+    "roc_auc": jaxplain.evaluate.roc_auc(),
 }
 
 
@@ -211,38 +213,40 @@ def test_attribution_localization_of_positive_attributions():
     # The library's setting keeps negative values in the total; with none left both agree with the definition.
     inside = np.maximum(A[..., 0], 0.0)
     share = (inside * MASK).sum((1, 2)) / inside.sum((1, 2))
-    np.testing.assert_allclose(evaluate(jaxplain.attribution_localization()), share, atol=1e-6)
+    np.testing.assert_allclose(evaluate(jaxplain.evaluate.attribution_localization()), share, atol=1e-6)
     weighted = share * 36 / MASK.sum((1, 2))
-    np.testing.assert_allclose(evaluate(jaxplain.attribution_localization(weighted=True)), weighted, rtol=1e-5)
+    np.testing.assert_allclose(evaluate(jaxplain.evaluate.attribution_localization(weighted=True)), weighted, rtol=1e-5)
 
 
 def test_similarities_equal_scipy_and_scikit_image():
     u, v = np.random.default_rng(1).normal(size=(2, 12, 10)).astype(np.float32)
-    np.testing.assert_allclose(jaxplain.spearman(np.round(u, 0), np.round(v, 0)), EQUAL["spearman"][0], atol=1e-6)
+    np.testing.assert_allclose(
+        jaxplain.evaluate.spearman(np.round(u, 0), np.round(v, 0)), EQUAL["spearman"][0], atol=1e-6
+    )
     uniform, gaussian = EQUAL["structural_similarity"]
-    np.testing.assert_allclose(jaxplain.structural_similarity(u, v), uniform, atol=1e-5)
-    np.testing.assert_allclose(jaxplain.structural_similarity(u, v, sigma=1.0), gaussian, atol=1e-5)
+    np.testing.assert_allclose(jaxplain.evaluate.structural_similarity(u, v), uniform, atol=1e-5)
+    np.testing.assert_allclose(jaxplain.evaluate.structural_similarity(u, v, sigma=1.0), gaussian, atol=1e-5)
 
 
 # Where the library is wrong; what it says is in the comments, printed by the script.
 
 
 def test_monotonicity_is_not_one_for_every_attribution():  # it says 1.0 for these and for their opposites
-    np.testing.assert_array_equal(evaluate(jaxplain.monotonicity(F)), [0.0, 0.0, 0.0])
-    linear = jaxplain.monotonicity(lambda x: x.sum())
+    np.testing.assert_array_equal(evaluate(jaxplain.evaluate.monotonicity(F)), [0.0, 0.0, 0.0])
+    linear = jaxplain.evaluate.monotonicity(lambda x: x.sum())
     assert float(linear(jnp.array([1.0, -1.0]), jnp.array([1.0, 2.0]))) == 0.0  # 0, 1, 0
     assert float(linear(jnp.array([1.0, 1.0]), jnp.array([1.0, 2.0]))) == 1.0  # 0, 1, 2
 
 
 def test_an_empty_mask_is_no_hit():  # it says 1.0
-    assert np.isnan(evaluate(jaxplain.pointing_game(), mask=np.zeros_like(MASK))).all()
+    assert np.isnan(evaluate(jaxplain.evaluate.pointing_game(), mask=np.zeros_like(MASK))).all()
 
 
 def test_road_scores_every_example():  # it says 1.0, the accuracy of the first 64 (and 0.711 with batch_size=90)
     x = np.ones((90, 6, 6, 1), np.float32)  # what is imputed in a constant image is that constant
     a = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)
     right = np.arange(90) < 64
-    m = jaxplain.road(lambda x, sign: 1.0 * (sign * x.mean() > 0), fractions=(0.5,), sigma=0.0)
+    m = jaxplain.evaluate.road(lambda x, sign: 1.0 * (sign * x.mean() > 0), fractions=(0.5,), sigma=0.0)
     values = evaluate(m, a, None, x, np.where(right, 1.0, -1.0).astype(np.float32))
     np.testing.assert_array_equal(values, right)
     assert float(values.mean()) == pytest.approx(64 / 90)
@@ -252,7 +256,7 @@ def test_sensitivity_n_scores_every_example():  # it says 0.525 of both attribut
     w = np.random.default_rng(1).normal(size=(6, 6, 1)).astype(np.float32)
     x = np.random.default_rng(2).uniform(0.1, 1.0, (90, 6, 6, 1)).astype(np.float32)
     sign = np.where(np.arange(90) < 64, 1.0, -1.0)
-    m = jaxplain.sensitivity_n(lambda x, _: jnp.sum(jnp.asarray(w) * x), sizes=4, samples=8)
+    m = jaxplain.evaluate.sensitivity_n(lambda x, _: jnp.sum(jnp.asarray(w) * x), sizes=4, samples=8)
     values = evaluate(m, sign[:, None, None, None] * w * x, None, x, np.zeros(90, int))
     np.testing.assert_allclose(values, sign, atol=1e-5)  # a sum over a subset is what its removal takes away
 
@@ -261,12 +265,12 @@ def test_completeness_is_a_distance_and_no_comparison_of_floats():  # it says Fa
     w = np.random.default_rng(1).normal(size=36).astype(np.float32)
     x = np.random.default_rng(2).uniform(0.1, 1.0, (90, 36)).astype(np.float32)
     x[:, 0] = 0.0
-    m = jaxplain.completeness(lambda x, _: jnp.asarray(w) @ x)
+    m = jaxplain.evaluate.completeness(lambda x, _: jnp.asarray(w) @ x)
     assert float(evaluate(m, w * x, None, x, np.zeros(90, int)).max()) < 1e-6 * np.abs(w * x).sum(1).max()
 
 
 def test_examples_are_not_normalised_together():  # its default divides a batch by the largest value in it
-    m = jaxplain.effective_complexity(tolerance=0.5)
+    m = jaxplain.evaluate.effective_complexity(tolerance=0.5)
     scaled = A.copy()
     scaled[1:] *= 1000.0
     assert float(evaluate(m)[0]) == float(evaluate(m, scaled)[0]) == EQUAL["effective_complexity"][0]

@@ -42,7 +42,7 @@ def make(params):
 
 
 def masks_of(**settings):
-    m = jaxplain.parameter_randomization(make, parameters(), **settings)
+    m = jaxplain.evaluate.parameter_randomization(make, parameters(), **settings)
     found = layer_masks(m, lambda p: make(p)(X, 0))
     return {name: np.asarray(found[name]["w"]).astype(int).tolist() for name in "abc"}
 
@@ -63,7 +63,7 @@ def test_linen_models_are_ordered_by_calls_and_statistics_are_kept():
             return nn.Dense(2, name="a_last")(nn.relu(x))
 
     params = jax.tree.map(jnp.asarray, Net().init(jax.random.key(0), X[None]))
-    m = jaxplain.parameter_randomization(lambda p: jaxplain.gradient(jaxplain.logit(Net().apply, p)), params)
+    m = jaxplain.evaluate.parameter_randomization(lambda p: jaxplain.gradient(jaxplain.logit(Net().apply, p)), params)
     found = layer_masks(m, lambda p: m.make(p)(X, 0))
     assert found["params"]["a_last"]["kernel"].tolist() == [True, True, True]
     assert found["params"]["z_first"]["kernel"].tolist() == [False, False, True]
@@ -74,7 +74,7 @@ def test_linen_models_are_ordered_by_calls_and_statistics_are_kept():
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_the_curve_equals_one_model_at_a_time(similarity, batch_size):
     params = parameters()
-    m = jaxplain.parameter_randomization_curve(
+    m = jaxplain.evaluate.parameter_randomization_curve(
         make, params, initialize=fresh, similarity=similarity, batch_size=batch_size
     )
     curve = m(KEY, X, 1)
@@ -90,18 +90,18 @@ def test_the_curve_equals_one_model_at_a_time(similarity, batch_size):
             expected.append(stats.spearmanr(fold(whole), fold(other)).statistic)
     np.testing.assert_allclose(curve.score, expected, atol=1e-5)
     np.testing.assert_allclose(curve.fraction, [0, 1 / 3, 2 / 3, 1], atol=1e-6)
-    mean = jaxplain.parameter_randomization(make, params, initialize=fresh, similarity=similarity)
+    mean = jaxplain.evaluate.parameter_randomization(make, params, initialize=fresh, similarity=similarity)
     np.testing.assert_allclose(mean(KEY, X, 1), np.mean(expected[1:]), atol=1e-5)
 
 
 def test_explanations_that_ignore_the_model_stay_the_same():
     for metric in (
-        partial(jaxplain.parameter_randomization, similarity="pearson"),
-        partial(jaxplain.smooth_parameter_randomization, sigma=0.1, samples=2),
+        partial(jaxplain.evaluate.parameter_randomization, similarity="pearson"),
+        partial(jaxplain.evaluate.smooth_parameter_randomization, sigma=0.1, samples=2),
     ):
         value = metric(lambda p: lambda x: x, {"w": jnp.ones((3, 2))})(KEY, X)
         np.testing.assert_allclose(value, 1.0, atol=1e-6)
-    rise = jaxplain.efficient_parameter_randomization(lambda p: lambda x: x, {"w": jnp.ones(3)})
+    rise = jaxplain.evaluate.efficient_parameter_randomization(lambda p: lambda x: x, {"w": jnp.ones(3)})
     assert float(rise(KEY, X)) == 0.0
 
 
@@ -109,12 +109,12 @@ def test_efficient_randomization_is_the_rise_of_the_histograms_entropy():
     def explain(p):
         return lambda x: p["w"] * x
 
-    m = jaxplain.efficient_parameter_randomization(
+    m = jaxplain.evaluate.efficient_parameter_randomization(
         explain, {"w": jnp.zeros(4)}, initialize=lambda k: {"w": jnp.ones(4)}
     )
     assert np.isnan(m(KEY, X))  # one value everywhere has no entropy to rise from
     start = {"w": jnp.array([1.0, 0.0, 0.0, 0.0])}
-    m = jaxplain.efficient_parameter_randomization(explain, start, initialize=lambda k: {"w": jnp.ones(4)})
+    m = jaxplain.evaluate.efficient_parameter_randomization(explain, start, initialize=lambda k: {"w": jnp.ones(4)})
     before = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))  # 1, 0, 0, 0
     np.testing.assert_allclose(m(KEY, X), (np.log(4) - before) / before, rtol=1e-5)  # 1, -2, 1/2, 3
 
@@ -126,9 +126,9 @@ def test_shuffling_keeps_the_values_and_one_key_serves_a_batch():
     new = randomized(None, KEY, params, "test")
     np.testing.assert_allclose(np.sort(new["a"]["w"], axis=None), np.sort(params["a"]["w"], axis=None))
     assert not np.allclose(new["a"]["w"], params["a"]["w"])
-    m = jaxplain.parameter_randomization(make, params)
+    m = jaxplain.evaluate.parameter_randomization(make, params)
     x = jnp.stack([X, 2 * X])
-    together = jaxplain.evaluate_batch(m, x, None, jnp.array([0, 1]), key=KEY)
+    together = jaxplain.evaluate.evaluate_batch(m, x, None, jnp.array([0, 1]), key=KEY)
     single = [float(m(KEY, row, k)) for k, row in enumerate(x)]
     np.testing.assert_allclose(together, single, atol=1e-5)
 
@@ -137,7 +137,7 @@ def test_random_logit_compares_with_another_class():
     def explain(x, k):
         return jnp.where(k == 2, x, -x)
 
-    m = jaxplain.random_logit(explain, classes=3)
+    m = jaxplain.evaluate.random_logit(explain, classes=3)
     values = {float(m(jax.random.key(k), X, 0)) for k in range(12)}
     assert values == {1.0, -1.0}  # class 1 is explained alike, class 2 by the opposite
     np.testing.assert_allclose(m(KEY, X, 2), -1.0)
@@ -147,46 +147,62 @@ def test_input_invariance_of_methods_on_a_linear_model():
     w = jnp.array([1.0, -1.0, 2.0, 0.5])
     f = lambda x: w @ x  # noqa: E731
     shift = jnp.array([1.0, 0.0, -1.0, 2.0])
-    assert float(jaxplain.input_invariance(jaxplain.gradient, f, shift=shift)(X)) == 0.0
-    times = float(jaxplain.input_invariance(jaxplain.input_x_gradient, f, shift=shift)(X))
+    assert float(jaxplain.evaluate.input_invariance(jaxplain.gradient, f, shift=shift)(X)) == 0.0
+    times = float(jaxplain.evaluate.input_invariance(jaxplain.input_x_gradient, f, shift=shift)(X))
     np.testing.assert_allclose(times, np.linalg.norm(w * shift) / np.linalg.norm(w * X), rtol=1e-5)
     moved = partial(jaxplain.integrated_gradients, steps=4)
-    assert float(jaxplain.input_invariance(moved, f, shift=0.0)(X)) == 0.0
+    assert float(jaxplain.evaluate.input_invariance(moved, f, shift=0.0)(X)) == 0.0
 
 
 def test_implementation_invariance_and_symmetry():
     f, g = (lambda x: jnp.sum(x**2)), (lambda x: x @ x)
-    assert float(jaxplain.implementation_invariance(jaxplain.gradient, f, g)(X)) < 1e-6
-    assert np.isnan(jaxplain.implementation_invariance(jaxplain.gradient, f, lambda x: x @ x + 1)(X))
+    assert float(jaxplain.evaluate.implementation_invariance(jaxplain.gradient, f, g)(X)) < 1e-6
+    assert np.isnan(jaxplain.evaluate.implementation_invariance(jaxplain.gradient, f, lambda x: x @ x + 1)(X))
 
     def first_only(h):
         return lambda x: jnp.zeros(4).at[0].set(h(x))
 
     swap = lambda x: x[::-1]  # noqa: E731
-    assert float(jaxplain.symmetry(jaxplain.gradient, f, swap)(X)) < 1e-6
-    np.testing.assert_allclose(jaxplain.symmetry(first_only, f, swap)(X), np.sqrt(2), rtol=1e-5)
-    assert np.isnan(jaxplain.symmetry(jaxplain.gradient, lambda x: x[0], swap)(X))
+    assert float(jaxplain.evaluate.symmetry(jaxplain.gradient, f, swap)(X)) < 1e-6
+    np.testing.assert_allclose(jaxplain.evaluate.symmetry(first_only, f, swap)(X), np.sqrt(2), rtol=1e-5)
+    assert np.isnan(jaxplain.evaluate.symmetry(jaxplain.gradient, lambda x: x[0], swap)(X))
 
 
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: jaxplain.parameter_randomization(make, parameters())(X, 0), TypeError, "needs a key"),
-        (lambda: jaxplain.parameter_randomization(3, {}), TypeError, "`make`"),
-        (lambda: jaxplain.parameter_randomization(make, parameters(), layers="a"), TypeError, "sequence of paths"),
-        (lambda: jaxplain.parameter_randomization(make, parameters(), layers=("d",))(KEY, X, 0), ValueError, "b"),
-        (lambda: jaxplain.parameter_randomization(make, parameters(), start="middle"), ValueError, "'middle'"),
-        (lambda: jaxplain.parameter_randomization(make, parameters(), similarity="cosine"), ValueError, "'cosine'"),
+        (lambda: jaxplain.evaluate.parameter_randomization(make, parameters())(X, 0), TypeError, "needs a key"),
+        (lambda: jaxplain.evaluate.parameter_randomization(3, {}), TypeError, "`make`"),
         (
-            lambda: jaxplain.parameter_randomization(make, parameters(), initialize=lambda k: {})(KEY, X, 0),
+            lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), layers="a"),
+            TypeError,
+            "sequence of paths",
+        ),
+        (
+            lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), layers=("d",))(KEY, X, 0),
+            ValueError,
+            "b",
+        ),
+        (lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), start="middle"), ValueError, "'middle'"),
+        (
+            lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), similarity="cosine"),
+            ValueError,
+            "'cosine'",
+        ),
+        (
+            lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), initialize=lambda k: {})(KEY, X, 0),
             ValueError,
             "structure",
         ),
-        (lambda: jaxplain.parameter_randomization(lambda p: jnp.sin, {"n": 3})(KEY, X), ValueError, "floating"),
-        (lambda: jaxplain.random_logit(jnp.sin, classes=1), ValueError, "`classes`"),
-        (lambda: jaxplain.random_logit(jnp.sin, classes=3)(KEY, X, 0.5), TypeError, "integer"),
-        (lambda: jaxplain.input_invariance(3, jnp.sum, shift=1.0), TypeError, "`method`"),
-        (lambda: jaxplain.symmetry(jaxplain.gradient, jnp.sum, lambda x: x[:2])(X), ValueError, "shape"),
+        (
+            lambda: jaxplain.evaluate.parameter_randomization(lambda p: jnp.sin, {"n": 3})(KEY, X),
+            ValueError,
+            "floating",
+        ),
+        (lambda: jaxplain.evaluate.random_logit(jnp.sin, classes=1), ValueError, "`classes`"),
+        (lambda: jaxplain.evaluate.random_logit(jnp.sin, classes=3)(KEY, X, 0.5), TypeError, "integer"),
+        (lambda: jaxplain.evaluate.input_invariance(3, jnp.sum, shift=1.0), TypeError, "`method`"),
+        (lambda: jaxplain.evaluate.symmetry(jaxplain.gradient, jnp.sum, lambda x: x[:2])(X), ValueError, "shape"),
     ],
 )
 def test_bad_input_is_named(call, error, text):

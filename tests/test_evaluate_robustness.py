@@ -140,9 +140,9 @@ def test_average_and_lipschitz_equal_the_definition_over_the_same_draws():
     moved = [np.asarray(perturb(jax.random.fold_in(draws, s), X, 0.2)) for s in range(7)]
     changes = np.array([np.linalg.norm(gradient_of_cubes(m) - centre) for m in moved])
     steps = np.array([np.linalg.norm(m - np.asarray(X)) for m in moved])
-    average = jaxplain.average_sensitivity(gradient_of_cubes, radius=0.2, samples=7, batch_size=3)
+    average = jaxplain.evaluate.average_sensitivity(gradient_of_cubes, radius=0.2, samples=7, batch_size=3)
     np.testing.assert_allclose(average(KEY, X), changes.mean() / np.linalg.norm(centre), rtol=1e-5)
-    lipschitz = jaxplain.local_lipschitz_estimate(gradient_of_cubes, radius=0.2, samples=7)
+    lipschitz = jaxplain.evaluate.local_lipschitz_estimate(gradient_of_cubes, radius=0.2, samples=7)
     np.testing.assert_allclose(lipschitz(KEY, X), (changes / steps).max(), rtol=1e-4)
 
 
@@ -164,9 +164,11 @@ def test_relative_stabilities_equal_the_definition_and_keep_to_the_class():
     assert 0 < len(expected["input"]) < 20
     settings = {"radius": 0.2, "samples": 20, "batch_size": 6, "floor": 1e-9}
     found = {
-        "input": jaxplain.relative_input_stability(gradient_of_cubes, outputs, **settings),
-        "output": jaxplain.relative_output_stability(gradient_of_cubes, outputs, **settings),
-        "representation": jaxplain.relative_representation_stability(gradient_of_cubes, jnp.exp, outputs, **settings),
+        "input": jaxplain.evaluate.relative_input_stability(gradient_of_cubes, outputs, **settings),
+        "output": jaxplain.evaluate.relative_output_stability(gradient_of_cubes, outputs, **settings),
+        "representation": jaxplain.evaluate.relative_representation_stability(
+            gradient_of_cubes, jnp.exp, outputs, **settings
+        ),
     }
     for kind, m in found.items():
         np.testing.assert_allclose(m(KEY, X), max(expected[kind]), rtol=1e-3)
@@ -176,31 +178,31 @@ def test_relative_stability_without_neighbours_of_the_class_is_undefined():
     def never(x):
         return jnp.where(jnp.all(x == X), jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0]))
 
-    assert np.isnan(jaxplain.relative_input_stability(jnp.sin, never, radius=0.1)(KEY, X))
-    zero = jaxplain.relative_input_stability(jnp.ones_like, radius=0.1)
+    assert np.isnan(jaxplain.evaluate.relative_input_stability(jnp.sin, never, radius=0.1)(KEY, X))
+    zero = jaxplain.evaluate.relative_input_stability(jnp.ones_like, radius=0.1)
     assert float(zero(KEY, X)) == 0.0
 
 
 def test_continuity_by_hand():
     x = jnp.array([[0.0, 1.0, 0.0, 0.0]])
-    m = jaxplain.continuity(lambda x: 3 * x, steps=1)
+    m = jaxplain.evaluate.continuity(lambda x: 3 * x, steps=1)
     # Shifts -1, 0, 1: two pixels change by one each, by three in the explanation.
     np.testing.assert_allclose(m(x), 6 / np.sqrt(2), rtol=1e-6)
     assert np.isnan(m(jnp.zeros((1, 4))))
     with pytest.raises(ValueError, match="axis 1"):
         m(jnp.zeros(4))
-    words = jaxplain.continuity(lambda x: x, steps=2, axis=0)
+    words = jaxplain.evaluate.continuity(lambda x: x, steps=2, axis=0)
     np.testing.assert_allclose(words(x.T), 2 / np.sqrt(2), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: jaxplain.average_sensitivity(None, radius=0.1), TypeError, "average_sensitivity: `e`"),
-        (lambda: jaxplain.local_lipschitz_estimate(jnp.sin, radius=0.1)(X), TypeError, "needs a key"),
-        (lambda: jaxplain.relative_output_stability(jnp.sin, None, radius=0.1), TypeError, "`outputs`"),
-        (lambda: jaxplain.relative_input_stability(jnp.sin, radius=0.1, floor=0.0), ValueError, "`floor`"),
-        (lambda: jaxplain.continuity(None), TypeError, "explanation"),
+        (lambda: jaxplain.evaluate.average_sensitivity(None, radius=0.1), TypeError, "average_sensitivity: `e`"),
+        (lambda: jaxplain.evaluate.local_lipschitz_estimate(jnp.sin, radius=0.1)(X), TypeError, "needs a key"),
+        (lambda: jaxplain.evaluate.relative_output_stability(jnp.sin, None, radius=0.1), TypeError, "`outputs`"),
+        (lambda: jaxplain.evaluate.relative_input_stability(jnp.sin, radius=0.1, floor=0.0), ValueError, "`floor`"),
+        (lambda: jaxplain.evaluate.continuity(None), TypeError, "explanation"),
     ],
 )
 def test_bad_input_of_the_others_is_named(call, error, text):

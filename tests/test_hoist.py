@@ -12,8 +12,8 @@ import pytest
 from flax import linen
 from jax import lax
 
-from jaxplain.program.trace import hoist
 from jaxplain.program.function import Static, as_function
+from jaxplain.program.trace import hoist
 from jaxplain.program.trace.hoist import hoisted, holds_foreign_code
 from jaxplain.score import logit
 

@@ -12,7 +12,7 @@ import pytest
 from methods import network, rectified, smooth
 
 import jaxplain
-from jaxplain.program.quadrature import logarithmic_gauss
+from jaxplain.program.integration import logarithmic_gauss
 from jaxplain.program.node.smooth import smoothed
 
 X = jnp.array([0.5, -1.0, 2.0, 0.25])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from jaxplain.internals.capture import split
 from jaxplain.explain.gradient.gradient import gradient, input_x_gradient
 from jaxplain.explain.gradient.layer import conductance, internal_influence
-from jaxplain.internals.patching import activation_patching, attribution_patching
 from jaxplain.explain.gradient.path import integrated_gradients
+from jaxplain.internals.capture import split
+from jaxplain.internals.patching import activation_patching, attribution_patching
 from jaxplain.score import logit, output
 
 # x has two inputs. Hidden unit 0 has the bias 1, unit 1 the bias -1 and fires from x0 = 0.5 on, unit 2 never fires.

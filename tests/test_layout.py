@@ -11,10 +11,10 @@ from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
 import jaxplain
-from jaxplain.program.trace import compat
 from jaxplain.program.fast.convolution import FAST
 from jaxplain.program.fast.layout import fast_layout
 from jaxplain.program.fast.pool import scatter_to_winners
+from jaxplain.program.trace import compat
 
 KEY = jax.random.key(0)
 IMAGE = jax.random.normal(KEY, (2, 8, 9, 4))

@@ -132,9 +132,7 @@ def test_gradient_through_the_explanation(row: Row):
     direction = jax.tree.map(lambda leaf: jax.random.normal(jax.random.key(5), leaf.shape), params)
     slope = sum(jax.tree.leaves(jax.tree.map(lambda g, d: (g * d).sum(), grads, direction)))
     step = 1e-2
-    ahead, behind = (
-        energy(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction), x) for s in (step, -step)
-    )
+    ahead, behind = (energy(jax.tree.map(lambda p, d, s=s: p + s * d, params, direction), x) for s in (step, -step))
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=0.05, atol=1e-3)
 
 

@@ -31,7 +31,7 @@ def metric(row: Row, factor=1.0, key=0):
 
 
 def run(m, x=X, a=A, labels=LABELS, mask=MASK, index=None):
-    return jax.tree.map(np.asarray, jaxplain.evaluate_batch(m, x, a, labels, key=KEY, mask=mask, index=index))
+    return jax.tree.map(np.asarray, jaxplain.evaluate.evaluate_batch(m, x, a, labels, key=KEY, mask=mask, index=index))
 
 
 def test_every_public_metric_has_a_row():
@@ -111,7 +111,7 @@ def test_bad_input_is_an_error_that_names_the_metric(row: Row):
             run(m, a=np.ones((5, 3, 3)))
     if m.needs_key:
         with pytest.raises(ValueError, match=f"{row.name} is random and needs a key"):
-            jaxplain.evaluate_batch(m, X, A, LABELS)
+            jaxplain.evaluate.evaluate_batch(m, X, A, LABELS)
         with pytest.raises(TypeError, match=f"{row.name}: it is random and needs a key first"):
             m(X[0], A[0], 0)
     if getattr(m, "needs_mask", False):
@@ -145,5 +145,5 @@ def test_the_truth_outranks_a_random_attribution(row: Row, shape):
     x = jax.random.normal(jax.random.key(5), (12, *shape)) + 0.5
     m = row.build(Weighted(w, row.faithful), None)
     truth, noise = w[None] * x, jax.random.normal(jax.random.key(6), x.shape)
-    true, random = (np.nanmean(jaxplain.evaluate_batch(m, x, a, key=KEY)) for a in (truth, noise))
+    true, random = (np.nanmean(jaxplain.evaluate.evaluate_batch(m, x, a, key=KEY)) for a in (truth, noise))
     assert (true > random) if m.better == "higher" else (true < random), (true, random)

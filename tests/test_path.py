@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.program.quadrature import RULES, quadrature
+from jaxplain.program.integration import RULES, quadrature
 
 FIRST, SECOND = np.sin(np.arange(12.0)).reshape(4, 3), np.cos(np.arange(3.0))
 X, BASELINE = np.array([0.5, -1.0, 2.0, 0.25]), np.array([0.1, 0.2, -0.3, 0.4])

@@ -73,14 +73,14 @@ def test_blurred_paths_add_up_and_equal_fine_differences():
         return jnp.tanh((w * x).sum()) + (x**2).mean()
 
     a = jax.jit(jaxplain.blur_integrated_gradients(f, sigma=4.0, steps=60, batch_size=7))(IMAGE)
-    blurred = [jaxplain.blur(s)(IMAGE) for s in np.linspace(4.0, 1e-3, 400)]
+    blurred = [jaxplain.baseline.blur(s)(IMAGE) for s in np.linspace(4.0, 1e-3, 400)]
     np.testing.assert_allclose(a.sum(), f(IMAGE) - f(blurred[0]), atol=1e-4)
     gradient = jax.jit(jax.grad(lambda a, b: f((a + b) / 2), argnums=0))
     steps = sum(2 * gradient(u, v) * (v - u) for u, v in itertools.pairwise(blurred))
     np.testing.assert_allclose(a, steps, atol=2e-3)
     signal = jnp.sin(jnp.arange(16.0))
     b = jax.jit(jaxplain.blur_integrated_gradients(lambda x: (x**3).sum(), sigma=3.0, axes=(0,)))(signal)
-    start = jaxplain.blur(3.0, axes=(0,))(signal)
+    start = jaxplain.baseline.blur(3.0, axes=(0,))(signal)
     np.testing.assert_allclose(b.sum(), (signal**3).sum() - (start**3).sum(), atol=1e-4)
     with pytest.raises(ValueError, match="sigma"):
         jaxplain.blur_integrated_gradients(f, sigma=0.0)
@@ -248,7 +248,7 @@ def test_the_nearest_row_of_another_class():
     def predicted(x):
         return jnp.argmax(rectified(params, x[None])[0])
 
-    found = jax.jit(jax.vmap(jaxplain.nearest_counter_class(data, labels, predicted)))(x)
+    found = jax.jit(jax.vmap(jaxplain.baseline.nearest_counter_class(data, labels, predicted)))(x)
     for row, one in zip(np.asarray(found), np.asarray(x), strict=True):
         other = np.asarray(labels) != int(predicted(jnp.asarray(one)))
         distances = np.where(other, ((np.asarray(data) - one) ** 2).sum(1), np.inf)
@@ -256,19 +256,21 @@ def test_the_nearest_row_of_another_class():
     f = jaxplain.logit(smooth, params)
 
     def attributed(x, label):
-        b = jaxplain.nearest_counter_class(data, labels, label)
+        b = jaxplain.baseline.nearest_counter_class(data, labels, label)
         return jaxplain.integrated_gradients(f, baseline=b)(x, 1)
 
     assert bool(jnp.isfinite(jax.vmap(attributed)(x[:3], jnp.array([0, 1, 2]))).all())
-    alone = jax.jit(lambda label: jaxplain.nearest_counter_class(data, jnp.zeros(200, jnp.int32), label)(x[0]))(0)
+    alone = jax.jit(
+        lambda label: jaxplain.baseline.nearest_counter_class(data, jnp.zeros(200, jnp.int32), label)(x[0])
+    )(0)
     assert bool(jnp.isnan(alone).all())
 
 
 def test_bad_rows_are_named():
     data = jnp.ones((3, 2))
     with pytest.raises(ValueError, match="all rows are of class 1"):
-        jaxplain.nearest_counter_class(data, jnp.ones(3, jnp.int32), 1)
+        jaxplain.baseline.nearest_counter_class(data, jnp.ones(3, jnp.int32), 1)
     with pytest.raises(ValueError, match="labels"):
-        jaxplain.nearest_counter_class(data, jnp.ones(2, jnp.int32), 1)
+        jaxplain.baseline.nearest_counter_class(data, jnp.ones(2, jnp.int32), 1)
     with pytest.raises(TypeError, match="integers"):
-        jaxplain.nearest_counter_class(data, jnp.ones(3), 1)
+        jaxplain.baseline.nearest_counter_class(data, jnp.ones(3), 1)

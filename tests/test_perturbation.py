@@ -249,7 +249,7 @@ def test_bad_input_is_named():
 
 
 def test_keys_are_asked_for_where_something_is_drawn_and_only_there():
-    x, noise = jnp.ones(4), jaxplain.uniform_noise(0.0, 1.0)
+    x, noise = jnp.ones(4), jaxplain.baseline.uniform_noise(0.0, 1.0)
     for e in (
         jaxplain.rise(jnp.sum, samples=3),
         jaxplain.feature_ablation(jnp.sum, baseline=noise),

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from jaxplain import plot
-from jaxplain.evaluate.faithfulness.deletion import deletion
 from jaxplain.evaluate.comparison.table import score_table
+from jaxplain.evaluate.faithfulness.deletion import deletion
 from jaxplain.internals.layers import layers
 
 RANDOM = np.random.default_rng(0)

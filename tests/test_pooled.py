@@ -9,8 +9,8 @@ from jax import lax
 
 import jaxplain
 from jaxplain.explain.backward import relevance
-from jaxplain.program.trace import compat
 from jaxplain.program.fast.layout import fast_layout
+from jaxplain.program.trace import compat
 
 KEY = jax.random.key(0)
 FEW, MANY = (3, 3, 1, 6), (3, 3, 5, 6)

@@ -318,7 +318,7 @@ def test_groups_may_differ_by_example():
 
 
 def test_random_baselines_take_one_draw():
-    baseline = jaxplain.uniform_noise(-1.0, 1.0)
+    baseline = jaxplain.baseline.uniform_noise(-1.0, 1.0)
     e = jaxplain.shapley_values(lambda x: x.sum(), baseline=baseline)
     a = e(KEY, POINT)
     assert e.needs_key

@@ -13,9 +13,9 @@ from jax import lax
 
 import jaxplain
 from jaxplain.explain.backward import choice, relevance
-from jaxplain.program.trace.compat import subprograms
 from jaxplain.program.node.rewrite import open_score
 from jaxplain.program.node.signs import never_negative
+from jaxplain.program.trace.compat import subprograms
 
 X = jnp.array([0.5, -1.0, 2.0])
 SIGNED = {

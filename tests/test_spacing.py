@@ -7,7 +7,7 @@ import pytest
 
 import jaxplain
 from jaxplain.explain.gradient.spacing import GRID, SAFETY, enough_steps, joined, ruled, spaced, spacing
-from jaxplain.program.quadrature import RULES, quadrature
+from jaxplain.program.integration import RULES, quadrature
 
 PLACES = np.linspace(0.0, 1.0, GRID + 1)
 

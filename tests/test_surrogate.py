@@ -124,13 +124,13 @@ def test_superpixels():
     pytest.importorskip("skimage")
     image = np.zeros((16, 16, 3), np.float32)
     image[:, 8:] = 1.0
-    groups = np.asarray(jaxplain.superpixels(image, 8))
+    groups = np.asarray(jaxplain.baseline.superpixels(image, 8))
     assert groups.shape == (16, 16)
     assert set(groups.ravel()) == set(range(groups.max() + 1))
     assert not set(groups[:, :8].ravel()) & set(groups[:, 8:].ravel())
     a = jaxplain.lime(lambda x: x[:, 8:].sum(), groups=groups, samples=64)(KEY, jnp.asarray(image))
     np.testing.assert_allclose(a.sum(), 384, rtol=1e-4)
-    assert np.asarray(jaxplain.superpixels(image[..., 0], 4)).shape == (16, 16)
+    assert np.asarray(jaxplain.baseline.superpixels(image[..., 0], 4)).shape == (16, 16)
 
 
 def test_bad_input(monkeypatch):
@@ -146,9 +146,9 @@ def test_bad_input(monkeypatch):
     with pytest.raises(ValueError, match="score `f` is NaN"):
         jaxplain.lime(lambda x: jnp.log(x).sum(), samples=32)(KEY, jnp.ones(3))
     with pytest.raises(ValueError, match=r"\[H, W\]"):
-        jaxplain.superpixels(np.ones(3))
+        jaxplain.baseline.superpixels(np.ones(3))
     with pytest.raises(TypeError, match="traced"):
-        jax.jit(jaxplain.superpixels)(jnp.ones((4, 4)))
+        jax.jit(jaxplain.baseline.superpixels)(jnp.ones((4, 4)))
     monkeypatch.setitem(__import__("sys").modules, "skimage.segmentation", None)
     with pytest.raises(ImportError, match="jaxplain\\[images\\]"):
-        jaxplain.superpixels(np.ones((4, 4)))
+        jaxplain.baseline.superpixels(np.ones((4, 4)))

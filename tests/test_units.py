@@ -30,7 +30,7 @@ def activations(path):
 @pytest.mark.parametrize("path", ["conv_0", "conv_1", "dense"])
 def test_top_activations_equal_a_brute_force_search(path):
     inputs = INPUTS.copy()
-    top = jaxplain.top_activations(score(), path, inputs, k=4, batch_size=7)
+    top = jaxplain.aggregate.top_activations(score(), path, inputs, k=4, batch_size=7)
     h = activations(path).reshape(len(inputs), -1, activations(path).shape[-1])
     boxes = np.asarray(jaxplain.receptive_field(score(), path)(jnp.asarray(inputs[0])))
     boxes = boxes.reshape(-1, *boxes.shape[-2:])
@@ -46,7 +46,7 @@ def test_top_activations_equal_a_brute_force_search(path):
             assert np.isin(patch, top.patches[unit, rank]).all()
             if patch.shape == top.patches[unit, rank].shape:
                 np.testing.assert_array_equal(patch, top.patches[unit, rank])
-    some = jaxplain.top_activations(score(), path, inputs, k=4, units=[2, 0])
+    some = jaxplain.aggregate.top_activations(score(), path, inputs, k=4, units=[2, 0])
     np.testing.assert_array_equal(some.indices, top.indices[[2, 0]])
 
 
@@ -79,10 +79,10 @@ def test_dead_and_saturated_units():
         return h.sum() + r.sum()
 
     x = np.random.default_rng(0).uniform(-1, 1, (300, 1)).astype(np.float32) * np.ones((1, 4), np.float32)
-    bounded = jaxplain.unit_activity(net, "tanh", x, batch_size=64)
+    bounded = jaxplain.aggregate.unit_activity(net, "tanh", x, batch_size=64)
     assert bounded.saturated.tolist() == [False, True, False, True]
     assert bounded.dead.tolist() == [False, False, True, False]
-    rectified = jaxplain.unit_activity(net, "relu", x, batch_size=64)
+    rectified = jaxplain.aggregate.unit_activity(net, "relu", x, batch_size=64)
     assert rectified.dead.tolist() == [False, True, True, False]
     assert not rectified.saturated.any()
     h = np.maximum(x[:, :1] * np.array([1, -1, 0, 1]) - np.array([0, 9, 0, 0.5]), 0)
@@ -93,25 +93,27 @@ def test_dead_and_saturated_units():
 
 def test_bad_input_of_the_dataset_functions():
     with pytest.raises(ValueError, match="unit 9 is outside"):
-        jaxplain.top_activations(score(), "conv_0", INPUTS, units=[9])
+        jaxplain.aggregate.top_activations(score(), "conv_0", INPUTS, units=[9])
     with pytest.raises(ValueError, match="no layer"):
-        jaxplain.top_activations(score(), "conv_9", INPUTS)
+        jaxplain.aggregate.top_activations(score(), "conv_9", INPUTS)
     with pytest.raises(ValueError, match="empty"):
-        jaxplain.top_activations(score(), "conv_0", INPUTS[:0])
+        jaxplain.aggregate.top_activations(score(), "conv_0", INPUTS[:0])
     with pytest.raises(ValueError, match="NaN"):
-        jaxplain.unit_activity(score(), "conv_0", np.full_like(INPUTS[:2], np.nan))
+        jaxplain.aggregate.unit_activity(score(), "conv_0", np.full_like(INPUTS[:2], np.nan))
     with pytest.raises(ValueError, match="margin"):
-        jaxplain.unit_activity(score(), "conv_0", INPUTS, margin=0.0)
+        jaxplain.aggregate.unit_activity(score(), "conv_0", INPUTS, margin=0.0)
     with pytest.raises(ValueError, match="no cell"):
-        jaxplain.activation_atlas(score(), "conv_1", INPUTS, key=KEY, image=image.pixels((8, 8, 1)), least=99, steps=1)
+        jaxplain.aggregate.activation_atlas(
+            score(), "conv_1", INPUTS, key=KEY, image=image.pixels((8, 8, 1)), least=99, steps=1
+        )
     with pytest.raises(ValueError, match="returned shape"):
-        jaxplain.activation_atlas(
+        jaxplain.aggregate.activation_atlas(
             score(), "conv_1", INPUTS, key=KEY, image=image.pixels((8, 8, 1)), embedding=lambda h: h[:, :1], steps=1
         )
 
 
 def test_the_atlas_averages_what_falls_into_its_cells():
-    atlas = jaxplain.activation_atlas(
+    atlas = jaxplain.aggregate.activation_atlas(
         score(), "conv_1", INPUTS, key=KEY, image=image.pixels((8, 8, 1)), grid=3, least=2, steps=3
     )
     h = activations("conv_1").reshape(len(INPUTS), -1, 6)[np.arange(len(INPUTS)), atlas.positions]
@@ -132,19 +134,19 @@ def test_frechet_distance_in_closed_form():
     s, t = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = np.linalg.eigvals(s @ t)
     wanted = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(s + t) - 2 * np.sqrt(root.real).sum()
-    np.testing.assert_allclose(jaxplain.frechet_distance(a, b), wanted, rtol=1e-4)
-    assert float(jaxplain.frechet_distance(a, a)) < 1e-4
-    draws = jaxplain.frechet_bootstrap(KEY, a, b, samples=40)
+    np.testing.assert_allclose(jaxplain.evaluate.frechet_distance(a, b), wanted, rtol=1e-4)
+    assert float(jaxplain.evaluate.frechet_distance(a, a)) < 1e-4
+    draws = jaxplain.evaluate.frechet_bootstrap(KEY, a, b, samples=40)
     np.testing.assert_allclose(draws.mean(), wanted, rtol=1e-3)
     assert 0.05 < float(draws.std()) < 1.5
     with pytest.raises(ValueError, match="two or more"):
-        jaxplain.frechet_distance(a[:1], b)
+        jaxplain.evaluate.frechet_distance(a[:1], b)
     with pytest.raises(ValueError, match="features against"):
-        jaxplain.frechet_distance(a, b[:, :2])
+        jaxplain.evaluate.frechet_distance(a, b[:, :2])
 
 
 def test_the_gallery_of_units():
-    top = jaxplain.top_activations(score(), "conv_0", INPUTS, k=3)
+    top = jaxplain.aggregate.top_activations(score(), "conv_0", INPUTS, k=3)
     views = np.random.default_rng(0).normal(size=top.patches.shape)
     figure = plot.unit_gallery(np.zeros((5, 8, 8)), range(5), top.patches, top.values, views=views)
     assert len(figure.axes) == 5 * (1 + 3 + 3)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxplain.program.function import Function
+from jaxplain.program import Function
 from jaxplain.types import Array, Pytree
 
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.aggregate.unit import _batches, _read
-from jaxplain.explain.visualization.inversion import _Settings, _template, visualize_directions
-from jaxplain.explain.visualization.objective.layer import reading
+from jaxplain.aggregate.unit import given_batches, read_units
+from jaxplain.explain.visualization import Settings, template, visualize_directions
+from jaxplain.explain.visualization.objective import reading
 from jaxplain.types import Array, Pytree
 
 
@@ -93,10 +93,10 @@ def activation_atlas(
     name = "activation_atlas"
     check.count(grid, name, "grid")
     check.count(least, name, "least")
-    read, template = reading(f, path, name), _Settings(_template(image, settings))
+    read, made = reading(f, path, name), Settings(template(image, settings))
     found = [
         [np.asarray(part)[np.asarray(batch.mask)] for part in _sampled(read, batch, shared, key)]
-        for batch, shared in _batches(inputs, args, batch_size, name)
+        for batch, shared in given_batches(inputs, args, batch_size, name)
     ]
     vectors, positions = (np.concatenate(parts) for parts in zip(*found, strict=True))
     coordinates = _embedded(vectors, embedding)
@@ -106,7 +106,7 @@ def activation_atlas(
     if full.size == 0:
         raise ValueError(f"{name}: no cell holds {least} of the {len(vectors)} examples; lower `grid` or `least`.")
     means = np.stack([vectors[cell == number].mean(axis=0) for number in full])
-    seen = visualize_directions(template, read, image, jnp.asarray(means), jax.random.fold_in(key, 1), power)
+    seen = visualize_directions(made, read, image, jnp.asarray(means), jax.random.fold_in(key, 1), power)
     cells = np.stack([full // grid, full % grid], axis=1)
     return ActivationAtlas(
         np.asarray(seen.image), cells, counts[full], means, np.asarray(seen.value), coordinates, positions, grid
@@ -116,7 +116,7 @@ def activation_atlas(
 @jax.jit
 def _sampled(read: Any, batch: Any, shared: tuple[Any, ...], key: Array) -> tuple[Array, Array]:
     """Each example's activation at a position drawn from its own key."""
-    values = _read(read, batch.inputs, batch.targets, shared)
+    values = read_units(read, batch.inputs, batch.targets, shared)
     flat = values.reshape(values.shape[0], -1, values.shape[-1])
 
     def one(h: Array, index: Array) -> tuple[Array, Array]:

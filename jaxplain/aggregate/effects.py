@@ -10,9 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.baseline.features import Features, Groups, as_groups, features
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.loop import fold_range, map_range, wide_dtype
+from jaxplain.baseline import Features, Groups, as_groups, features
+from jaxplain.program import Function, as_function, fold_range, map_range, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -11,9 +11,8 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.aggregate.effects import Global, row_of
-from jaxplain.baseline.features import Groups, as_groups, features
-from jaxplain.program.function import as_function, setting
-from jaxplain.program.loop import fold_range
+from jaxplain.baseline import Groups, as_groups, features
+from jaxplain.program import as_function, fold_range, setting
 from jaxplain.types import Array, Pytree
 
 

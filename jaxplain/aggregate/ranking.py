@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array, Pytree
 
 EMPTY = np.iinfo(np.int32).max  # the index of a place in a ranking that no example has taken

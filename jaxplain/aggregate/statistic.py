@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
-from jaxplain.program.function import setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -13,10 +13,10 @@ from jax import lax
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
 from jaxplain.aggregate.ranking import EMPTY
-from jaxplain.data.batching import Batch, batches
-from jaxplain.explain.visualization.objective.layer import reading
-from jaxplain.explain.visualization.receptive import cut, receptive_field
-from jaxplain.program.function import setting
+from jaxplain.data import Batch, batches
+from jaxplain.explain.visualization import cut, receptive_field
+from jaxplain.explain.visualization.objective import reading
+from jaxplain.program import setting
 from jaxplain.types import Array, Pytree
 
 
@@ -179,9 +179,9 @@ def top_activations(
     read, aggregator = reading(f, path, name), top_units(k)
     state: Any = None
     chosen = np.zeros(0, int)
-    for batch, shared in _batches(inputs, args, batch_size, name):
+    for batch, shared in given_batches(inputs, args, batch_size, name):
         if state is None:
-            shape = jax.eval_shape(_read, read, batch.inputs, batch.targets, shared).shape[1:]
+            shape = jax.eval_shape(read_units, read, batch.inputs, batch.targets, shared).shape[1:]
             chosen = _chosen(units, shape[-1], path)
             state = aggregator.init(jax.ShapeDtypeStruct((*shape[:-1], len(chosen)), jnp.float32))
         state = _rank(aggregator, state, read, batch, shared, jnp.asarray(chosen))
@@ -195,7 +195,7 @@ def top_activations(
     return TopActivations(chosen, values, indices, positions, boxes, patches)
 
 
-def _read(read: Any, x: Pytree, rows: tuple[Any, ...], shared: tuple[Any, ...]) -> Array:
+def read_units(read: Any, x: Pytree, rows: tuple[Any, ...], shared: tuple[Any, ...]) -> Array:
     """A layer's values for a batch, `[B, *positions, U]`."""
 
     def one(x: Pytree, rows: tuple[Any, ...]) -> Array:
@@ -207,11 +207,11 @@ def _read(read: Any, x: Pytree, rows: tuple[Any, ...], shared: tuple[Any, ...]) 
 
 @jax.jit
 def _rank(aggregator: Any, state: Any, read: Any, batch: Batch, shared: tuple[Any, ...], units: Array) -> UnitsState:
-    values = _read(read, batch.inputs, batch.targets, shared)[..., units]
+    values = read_units(read, batch.inputs, batch.targets, shared)[..., units]
     return aggregator.update(state, values, index=batch.index, mask=batch.mask)
 
 
-def _batches(inputs: Pytree, args: tuple[Any, ...], batch_size: int, name: str) -> Iterator[tuple[Batch, Any]]:
+def given_batches(inputs: Pytree, args: tuple[Any, ...], batch_size: int, name: str) -> Iterator[tuple[Batch, Any]]:
     """Batches of the inputs with the arguments that go with them (as targets), and what all examples share."""
     check.batch_length(inputs, name)
     check.count(batch_size, name, "batch_size")
@@ -305,7 +305,7 @@ def unit_activity(
     read = reading(f, path, "unit_activity")
     parts = [
         [np.asarray(part, np.float64) for part in _span(read, batch, shared, jnp.asarray(threshold, jnp.float32))]
-        for batch, shared in _batches(inputs, args, batch_size, "unit_activity")
+        for batch, shared in given_batches(inputs, args, batch_size, "unit_activity")
     ]
     count, total, actives, lows, highs = (np.stack(column) for column in zip(*parts, strict=True))
     mean, active = total.sum(axis=0) / count.sum(), actives.sum(axis=0) / count.sum()
@@ -315,7 +315,7 @@ def unit_activity(
     ends = jnp.asarray([-np.inf if low == 0 else low + reach, high - reach], jnp.float32)
     at_end = [
         np.asarray(_at_bounds(read, batch, shared, ends), np.float64)
-        for batch, shared in _batches(inputs, args, batch_size, "unit_activity")
+        for batch, shared in given_batches(inputs, args, batch_size, "unit_activity")
     ]
     dead = (largest <= threshold) | (largest - smallest <= 1e-6 * max(abs(low), abs(high)))
     bounded = np.stack(at_end).sum(axis=0) / count.sum()
@@ -340,6 +340,6 @@ def _at_bounds(read: Any, batch: Batch, shared: tuple[Any, ...], ends: Array) ->
 
 def _flat(read: Any, batch: Batch, shared: tuple[Any, ...]) -> tuple[Array, Array]:
     """Values `[B, positions, U]` and which rows are real."""
-    values = _read(read, batch.inputs, batch.targets, shared)
+    values = read_units(read, batch.inputs, batch.targets, shared)
     values = values.reshape(values.shape[0], -1, values.shape[-1])
     return values, jnp.asarray(batch.mask)[:, None, None]

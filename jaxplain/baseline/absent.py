@@ -17,7 +17,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline.counter_class import nearest_counter_class as nearest_counter_class
 from jaxplain.baseline.imputation import noisy_linear_imputation as noisy_linear_imputation
-from jaxplain.program.function import Function, as_function, is_array, is_node, needs_key, setting
+from jaxplain.program import Function, as_function, is_array, is_node, needs_key, setting
 from jaxplain.types import Array, Pytree
 
 

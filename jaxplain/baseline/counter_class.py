@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program.function import Function, as_function, is_array
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, as_function, is_array, wide_dtype
 from jaxplain.types import Array, Pytree
 
 _CANDIDATES = 8

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import wide_dtype
 from jaxplain.types import Array, Pytree
 
 

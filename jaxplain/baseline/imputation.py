@@ -14,8 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.function import Function
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, wide_dtype
 from jaxplain.types import Array, Pytree
 
 _TOLERANCE = 1e-6

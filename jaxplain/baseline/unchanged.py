@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline.absent import is_background, resolve
-from jaxplain.program.function import needs_key
+from jaxplain.program import needs_key
 from jaxplain.types import Array, Pytree
 
 

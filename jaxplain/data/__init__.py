@@ -4,8 +4,8 @@ Arrays stay NumPy arrays on the host until a program takes them. Images are floa
 int32 `[N]`.
 """
 
-from jaxplain.data.batching import Batch, Batches, batch_indices, batches
 from jaxplain.data.arrays import load_npz
+from jaxplain.data.batching import Batch, Batches, batch_indices, batches, common_length
 from jaxplain.data.bundled import breast_cancer, diabetes, digits
 from jaxplain.data.cifar import load_cifar10, read_cifar10
 from jaxplain.data.idx import load_idx_folder, read_idx
@@ -35,6 +35,7 @@ __all__ = [
     "batch_indices",
     "batches",
     "breast_cancer",
+    "common_length",
     "diabetes",
     "digits",
     "load_cifar10",

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program.function import is_array
+from jaxplain.program import is_array
 from jaxplain.types import Array, Pytree
 
 

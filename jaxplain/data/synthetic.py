@@ -11,7 +11,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.data.pixels import checked_size
 from jaxplain.data.splits import Dataset
-from jaxplain.program.function import Function
+from jaxplain.program import Function
 from jaxplain.types import Array
 
 

@@ -6,14 +6,19 @@ Also what is kept of an attribution (`channel_sum`, `top_features`, `group_sum`)
 from jaxplain.dataset.driver import Explained, explain_dataset
 from jaxplain.dataset.explanations import Explanations, open_explanations
 from jaxplain.dataset.reduce import Strongest, channel_sum, group_sum, top_features
+from jaxplain.dataset.run import first_rows
+from jaxplain.dataset.source import as_source, known_arguments
 
 __all__ = [
     "Explained",
     "Explanations",
     "Strongest",
+    "as_source",
     "channel_sum",
     "explain_dataset",
+    "first_rows",
     "group_sum",
+    "known_arguments",
     "open_explanations",
     "top_features",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxplain.program.function import is_array
+from jaxplain.program import is_array
 from jaxplain.types import Pytree
 
 NAME = "explain_dataset"

@@ -14,7 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxplain import check
-from jaxplain.aggregate.aggregator import Aggregator
+from jaxplain.aggregate import Aggregator
 from jaxplain.dataset.devices import Devices, agree, meet
 from jaxplain.dataset.explanations import OWN, Explanations, open_explanations
 from jaxplain.dataset.fold import Fold, Saver
@@ -28,8 +28,8 @@ from jaxplain.dataset.run import Plan, first_rows, run
 from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import Spec
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
-from jaxplain.explain.batch import check_calls, require_key
-from jaxplain.program.function import as_function, needs_key
+from jaxplain.explain import check_calls, require_key
+from jaxplain.program import as_function, needs_key
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"

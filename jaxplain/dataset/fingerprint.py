@@ -15,8 +15,8 @@ import numpy as np
 
 from jaxplain.dataset.devices import whole_value
 from jaxplain.dataset.source import Rows
-from jaxplain.program.trace.compat import Program, is_literal, literal_value, open_program, subprograms
-from jaxplain.program.function import Function, Static, is_array
+from jaxplain.program import Function, Static, is_array
+from jaxplain.program.trace import Program, is_literal, literal_value, open_program, subprograms
 
 NAME = "explain_dataset"
 FORMAT = 1

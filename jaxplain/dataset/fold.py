@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxplain.aggregate.aggregator import Aggregator
+from jaxplain.aggregate import Aggregator
 from jaxplain.dataset.devices import Devices, gathered
 from jaxplain.dataset.fingerprint import arrays_of, digest, settings_of
 from jaxplain.dataset.ledger import Finished

@@ -10,13 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import is_background, resolve
-from jaxplain.train.checkpoint import leaves_by_path
-from jaxplain.readout.criterion import wide
-from jaxplain.explain.batch import explain_rows
-from jaxplain.explain.gradient.path import IntegratedGradients
-from jaxplain.program.differentiate import total
-from jaxplain.program.function import Function, as_function, needs_key, setting
+from jaxplain.baseline import is_background, resolve
+from jaxplain.explain import explain_rows
+from jaxplain.explain.gradient import IntegratedGradients
+from jaxplain.program import Function, as_function, leaves_by_path, needs_key, setting, total
+from jaxplain.readout import wide
 from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
 

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.features import as_groups
-from jaxplain.program.function import Function, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.baseline import as_groups
+from jaxplain.program import Function, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -17,7 +17,7 @@ from jaxplain.dataset.reader import Batch, Reader, read_ahead
 from jaxplain.dataset.record import Record, record_rows
 from jaxplain.dataset.source import Rows, Source
 from jaxplain.dataset.writer import Writer
-from jaxplain.explain.batch import example_keys, lower_rows
+from jaxplain.explain import example_keys, lower_rows
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"

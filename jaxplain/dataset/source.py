@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from jaxplain import check
-from jaxplain.data.batching import common_length
-from jaxplain.program.function import is_array
+from jaxplain.data import common_length
+from jaxplain.program import is_array
 from jaxplain.types import Pytree
 
 NAME = "explain_dataset"

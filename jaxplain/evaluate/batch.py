@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.function import as_function, needs_key
-from jaxplain.program.trace.hoist import Compiled
-from jaxplain.program.fast.layout import fast_layout
+from jaxplain.program import as_function, needs_key
+from jaxplain.program.fast import fast_layout
+from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
 
 
@@ -75,7 +75,7 @@ def evaluate_batch(
         return _whole(function, tuple(given[:3]))
     shared = bool(getattr(function, "shared_key", False))
     keys = _keys(function, title, key, index, size, shared)
-    return (_evaluate_shared if shared else _evaluate)(function, keys, tuple(given))
+    return (_evaluate_shared if shared else evaluate_rows)(function, keys, tuple(given))
 
 
 def _present(value: Any, name: str, title: str, what: str) -> Any:
@@ -131,7 +131,7 @@ def _mapped_shared(m: Any, key: Array, given: tuple[Any, ...]) -> Any:
     return fast_layout(lambda key, *inputs: jax.vmap(lambda *one: m(key, *one))(*inputs))(key, *given)
 
 
-_evaluate, _evaluate_shared = Compiled(_mapped), Compiled(_mapped_shared)
+evaluate_rows, _evaluate_shared = Compiled(_mapped), Compiled(_mapped_shared)
 
 
 @jax.jit

@@ -12,10 +12,8 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, resolve
-from jaxplain.baseline.features import Features, Groups, as_groups, feature_sums, features
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.baseline import Features, Groups, as_baseline, as_groups, feature_sums, features, resolve
+from jaxplain.program import Function, as_function, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.function import as_function
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import as_function, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

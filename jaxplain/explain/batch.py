@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.explain.gradient.adaptive import refine
-from jaxplain.explain.gradient.path import IntegratedGradients
-from jaxplain.program.function import Function, as_function, needs_key
-from jaxplain.program.trace.hoist import Compiled
-from jaxplain.program.fast.layout import fast_layout
+from jaxplain.explain.gradient import IntegratedGradients, refine
+from jaxplain.program import Function, as_function, needs_key
+from jaxplain.program.fast import fast_layout
+from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
 
 

@@ -11,10 +11,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.trace.address import Selected, contents, is_pattern
-from jaxplain.program.function import Function, as_function, is_array, setting
-from jaxplain.program.trace.tap import Found, Tap, Values, reachable, refuse_hidden, run, taken_key
-from jaxplain.program.trace.view import AUTO, Shown, View, look, shown
+from jaxplain.program import Function, as_function, is_array, setting
+from jaxplain.program.trace import (
+    AUTO,
+    Found,
+    Selected,
+    Shown,
+    Tap,
+    Values,
+    View,
+    contents,
+    is_pattern,
+    look,
+    reachable,
+    refuse_hidden,
+    run,
+    shown,
+    taken_key,
+)
 from jaxplain.types import Array, Pytree
 
 

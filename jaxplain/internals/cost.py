@@ -13,21 +13,23 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.trace.compat import (
+from jaxplain.internals.operations import backward_operations, forward_operations
+from jaxplain.program.trace import (
     Equation,
     Program,
+    Route,
+    Site,
     Variable,
     dtype_of,
     inner_operands,
     is_literal,
+    live_equations,
     loop_parts,
+    owner_path,
     scope,
+    scopes,
     subprograms,
 )
-from jaxplain.program.trace.marks import owner_path, scopes
-from jaxplain.internals.operations import backward_operations, forward_operations
-from jaxplain.program.trace.sites import Route, Site
-from jaxplain.program.trace.tap import live_equations
 
 
 @dataclasses.dataclass

@@ -10,10 +10,10 @@ from typing import Any
 import jax
 
 from jaxplain import check
-from jaxplain.internals.layers import Layers
-from jaxplain.program.function import Function, as_function, setting
 from jaxplain.internals.graph import Graph, Node, graph
-from jaxplain.program.trace.view import look
+from jaxplain.internals.layers import Layers
+from jaxplain.program import Function, as_function, setting
+from jaxplain.program.trace import look
 from jaxplain.types import Layer, Pytree
 
 BOX, LINE, GAP, CHARACTER = 26, 13, 26, 6.6
@@ -175,9 +175,7 @@ def _svg(found: Graph, texts: Sequence[tuple[str, ...]]) -> str:
     return "\n".join([*parts, "</svg>"])
 
 
-def _places(
-    found: Graph, sizes: Sequence[tuple[float, float]]
-) -> tuple[list[tuple[float, float]], float, float]:
+def _places(found: Graph, sizes: Sequence[tuple[float, float]]) -> tuple[list[tuple[float, float]], float, float]:
     """The middle of each box's upper side, and the size of the picture."""
     rank = [0] * len(found.nodes)
     for target in range(len(found.nodes)):

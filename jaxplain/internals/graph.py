@@ -11,17 +11,21 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxplain.program.trace.compat import (
+from jaxplain.program.trace import (
+    REWRITABLE,
     Equation,
     Program,
+    Site,
     Variable,
     inner_operands,
     is_literal,
+    marks_batch,
+    owner_path,
+    read_tag,
     scope,
+    scopes,
     subprograms,
 )
-from jaxplain.program.trace.marks import marks_batch, owner_path, read_tag, scopes
-from jaxplain.program.trace.sites import REWRITABLE, Site
 
 SHOWN = ("dot_general", "conv_general_dilated", "reduce_window_max", "reduce_window_sum", "reduce_window")
 """Operations outside of any module that are nodes by themselves."""

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from jaxplain.internals.cost import Share, costs, parameter_sizes
-from jaxplain.program.function import Function, as_function
-from jaxplain.program.trace.view import View, listed_shapes, look
+from jaxplain.program import Function, as_function
+from jaxplain.program.trace import View, listed_shapes, look
 from jaxplain.types import Layer, Pytree
 
 

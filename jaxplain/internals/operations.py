@@ -11,7 +11,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from jaxplain.program.trace.compat import Equation, dtype_of, shape_of
+from jaxplain.program.trace import Equation, dtype_of, shape_of
 
 # fmt: off
 ELEMENTWISE = frozenset((

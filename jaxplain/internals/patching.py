@@ -12,9 +12,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.internals.capture import cut
-from jaxplain.program.differentiate import value_and_gradient
-from jaxplain.program.function import Function, setting
-from jaxplain.program.loop import widen
+from jaxplain.program import Function, setting, value_and_gradient, widen
 from jaxplain.types import Array, Pytree
 
 Axes = int | tuple[int, ...] | None

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.function import is_array
+from jaxplain.program import is_array
 from jaxplain.types import Array, Pytree
 
 
@@ -161,3 +161,9 @@ def spread(values: Array, size: tuple[int, ...]) -> Array:
             weights = weights / weights.sum(axis=1, keepdims=True)
             values = jnp.moveaxis(jnp.tensordot(values, weights, (axis, 0)), -1, axis)
     return values
+
+
+def normalized(values: Array) -> Array:
+    """Divide by the largest absolute value; a map of zeros stays."""
+    largest = jnp.max(jnp.abs(values))
+    return values / jnp.where(largest > 0, largest, 1)

@@ -1,6 +1,17 @@
-"""Families of networks, models written elsewhere as pure functions, and published weights."""
+"""Small networks of four families, models written in NNX as pure functions, and published weights.
+
+The one folder that imports Flax for more than looking at a foreign model.
+"""
 
 from jaxplain.models.networks import cnn, mlp, resnet, transformer
 from jaxplain.models.nnx import from_nnx
+from jaxplain.models.safetensors import load_safetensors
 
-__all__ = ["cnn", "from_nnx", "mlp", "resnet", "transformer"]
+__all__ = [
+    "cnn",
+    "from_nnx",
+    "load_safetensors",
+    "mlp",
+    "resnet",
+    "transformer",
+]

@@ -15,10 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.models.nnx import from_nnx
 from jaxplain.types import Array
-
-__all__ = ["cnn", "from_nnx", "mlp", "resnet", "transformer"]
 
 Activation = Literal["relu", "gelu"]
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {"relu": jax.nn.relu, "gelu": jax.nn.gelu}

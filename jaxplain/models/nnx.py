@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.function import Function, Static, setting
+from jaxplain.program import Function, Static, setting
 from jaxplain.types import Array, Pytree
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.train.checkpoint import leaves_by_path
+from jaxplain.program import leaves_by_path
 from jaxplain.types import Pytree
 
 _DTYPES = {

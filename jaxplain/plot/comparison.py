@@ -22,7 +22,7 @@ def comparison(result: Any) -> Figure:
     the cost in gradients and the mean rank; the lower picture holds Spearman's correlation of the rankings.
 
     Args:
-        result: What `jaxplain.compare` returned.
+        result: What `jaxplain.evaluate.compare` returned.
 
     Returns:
         A figure.
@@ -33,13 +33,15 @@ def comparison(result: Any) -> Figure:
     Example:
         >>> import functools, jax, jax.numpy as jnp, jaxplain
         >>> x = jnp.array([[1.0, 3.0, 2.0], [5.0, 2.0, 4.0]])
-        >>> f, metrics = lambda x: (x**2).sum(), {"deletion": jaxplain.deletion}
-        >>> table = jaxplain.compare(f, {"gradient": jax.grad}, metrics, (x,), jax.random.key(0), samples=9)
+        >>> f, metrics = lambda x: (x**2).sum(), {"deletion": jaxplain.evaluate.deletion}
+        >>> table = jaxplain.evaluate.compare(f, {"gradient": jax.grad}, metrics, (x,), jax.random.key(0), samples=9)
         >>> len(comparison(table).axes)
         2
     """
     if not all(hasattr(result, name) for name in ("methods", "metrics", "ranks", "rank_agreement", "own_baseline")):
-        raise TypeError(f"comparison: `result` is {type(result).__name__}; pass what `jaxplain.compare` returned.")
+        raise TypeError(
+            f"comparison: `result` is {type(result).__name__}; pass what `jaxplain.evaluate.compare` returned."
+        )
     rows, columns = len(result.methods), len(result.metrics)
     wide = max(5.0, 2.6 + 0.85 * (columns + 2))
     figure = canvas(wide, 1.6 + 0.3 * rows + 1.2 + 0.34 * columns, _description(result))

@@ -103,7 +103,7 @@ def activation_atlas(atlas: Any, *, size: float = 7.0) -> Figure:
     """Draw an activation atlas: each cell's picture at its place on the map, larger where it averages more examples.
 
     Args:
-        atlas: What `jaxplain.activation_atlas` returns.
+        atlas: What `jaxplain.aggregate.activation_atlas` returns.
         size: Side of the figure in inches.
 
     Returns:
@@ -121,7 +121,7 @@ def activation_atlas(atlas: Any, *, size: float = 7.0) -> Figure:
     for field in ("images", "cells", "counts", "grid"):
         if not hasattr(atlas, field):
             raise TypeError(
-                f"activation_atlas: pass what jaxplain.activation_atlas returns, not {type(atlas).__name__}."
+                f"activation_atlas: pass what jaxplain.aggregate.activation_atlas returns, not {type(atlas).__name__}."
             )
     pictures = images(atlas.images, "activation_atlas")
     total = int(np.sum(atlas.counts))

@@ -1,1 +1,55 @@
-"""Reads and rewrites a traced function: the engine under capture, rules and layouts."""
+"""The engine: functions as pytrees, loops over points, derivatives; below it what reads and rewrites programs.
+
+Here lives what every family stands on and nothing that knows a method. `trace` turns a function into a program and
+back, `node` says what groups of its equations mean, `fast` writes them as a backend is fast at.
+"""
+
+from jaxplain.program.differentiate import like, map_floating, total, value_and_gradient
+from jaxplain.program.function import Function, Static, as_function, freeze, is_array, is_node, needs_key, setting, thaw
+from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
+from jaxplain.program.leaf import leaves_by_parts, leaves_by_path
+from jaxplain.program.loop import (
+    Moments,
+    chunk_size,
+    chunked,
+    chunked_moments,
+    chunked_sum,
+    fold_range,
+    map_range,
+    masked,
+    merge_moments,
+    wide_dtype,
+    widen,
+)
+
+__all__ = [
+    "RULES",
+    "Function",
+    "Moments",
+    "Static",
+    "as_function",
+    "chunk_size",
+    "chunked",
+    "chunked_moments",
+    "chunked_sum",
+    "fold_range",
+    "freeze",
+    "is_array",
+    "is_node",
+    "leaves_by_parts",
+    "leaves_by_path",
+    "like",
+    "logarithmic_gauss",
+    "map_floating",
+    "map_range",
+    "masked",
+    "merge_moments",
+    "needs_key",
+    "quadrature",
+    "setting",
+    "thaw",
+    "total",
+    "value_and_gradient",
+    "wide_dtype",
+    "widen",
+]

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.fast.layout import traced_fast
+from jaxplain.program.fast import traced_fast
 from jaxplain.types import Array, Pytree
 
 

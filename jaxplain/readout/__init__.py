@@ -1,1 +1,18 @@
-"""Reading a model's outputs: the part, the target, the loss of one example."""
+"""Reading a model's outputs: which part is meant, what a target picks from it, how wrong it is.
+
+Shared by scores, which explain one example, and by training, which minimises over many.
+"""
+
+from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
+from jaxplain.readout.selection import Select, selector
+from jaxplain.readout.target import Pick
+
+__all__ = [
+    "Pick",
+    "Select",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "selector",
+    "squared_error",
+    "wide",
+]

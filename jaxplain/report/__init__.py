@@ -1,5 +1,14 @@
-"""One self-contained page of a run, or of a folder of explanations."""
+"""One self-contained page of a run, or of a folder of explanations: no network, no script.
 
+Sections are figures, tables and texts that the caller made; nothing is computed here but the page.
+"""
+
+from jaxplain.report.explanations import explanations_page
 from jaxplain.report.page import Section, Table, report
 
-__all__ = ["Section", "Table", "report"]
+__all__ = [
+    "Section",
+    "Table",
+    "explanations_page",
+    "report",
+]

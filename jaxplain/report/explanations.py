@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from jaxplain import check
-from jaxplain.dataset.explanations import Explanations
-from jaxplain.dataset.source import as_source, known_arguments
+from jaxplain.dataset import Explanations, as_source, known_arguments
 from jaxplain.report.page import Section, Table, report
 
 NAME = "explanations_page"

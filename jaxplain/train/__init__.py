@@ -1,11 +1,16 @@
-"""Training as pure functions: initialise, forward, error, backpropagate, update; and `fit`, which runs them."""
+"""Training as pure functions: initialise, forward, error, backpropagate, update; and `fit`, which runs them.
 
-from jaxplain.models.safetensors import load_safetensors
+Also the losses of one example, checkpoints, and the reading of a training history. A model is any
+`apply(params, batch)`.
+"""
+
+from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.train.checkpoint import load, save
 from jaxplain.train.diagnosis import Diagnosis, diagnose
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
+from jaxplain.train.trainable import as_trainable
 
 __all__ = [
     "Diagnosis",
@@ -13,14 +18,17 @@ __all__ = [
     "History",
     "Metrics",
     "TrainState",
+    "as_trainable",
     "assess",
+    "binary_cross_entropy",
+    "cross_entropy",
     "diagnose",
     "eval_step",
     "fit",
     "init",
     "load",
-    "load_safetensors",
     "predict",
     "save",
+    "squared_error",
     "train_step",
 ]

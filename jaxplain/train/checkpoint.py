@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxplain.program import leaves_by_parts
 from jaxplain.types import Pytree
 
 _EPOCH = re.compile(r"epoch_(\d+)")
@@ -42,7 +43,7 @@ def save(path: str | os.PathLike[str], tree: Pytree, *, overwrite: bool = False)
         [1.0, 1.0]
     """
     target = Path(path).absolute()
-    leaves = {parts: _data(leaf) for parts, leaf in _parts(tree).items()}
+    leaves = {parts: _data(leaf) for parts, leaf in leaves_by_parts(tree).items()}
     if not leaves:
         raise ValueError(f"save: the pytree holds no arrays (it is {tree!r}).")
     if target.exists() and not overwrite:
@@ -101,10 +102,10 @@ def load(path: str | os.PathLike[str], like: Pytree, *, at: str = "") -> Pytree:
     with _checkpointer() as checkpointer:
         metadata = checkpointer.metadata(source).item_metadata.tree
         prefix = tuple(at.split("/")) if at else ()
-        found = {parts: leaf for parts, leaf in _parts(metadata).items() if parts[: len(prefix)] == prefix}
-        wanted = {prefix + parts: leaf for parts, leaf in _parts(like).items()}
+        found = {parts: leaf for parts, leaf in leaves_by_parts(metadata).items() if parts[: len(prefix)] == prefix}
+        wanted = {prefix + parts: leaf for parts, leaf in leaves_by_parts(like).items()}
         _compare(_specs(found), _specs(wanted), f"load: the checkpoint at {source}")
-        restored = _parts(checkpointer.restore(source, args=_as_numpy(metadata)))
+        restored = leaves_by_parts(checkpointer.restore(source, args=_as_numpy(metadata)))
     leaves = [_like(restored[parts], leaf) for parts, leaf in wanted.items()]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
@@ -126,27 +127,6 @@ def _as_numpy(metadata: Any) -> Any:
 
     arguments = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), metadata)
     return ocp.args.PyTreeRestore(restore_args=arguments)
-
-
-def _parts(tree: Pytree) -> dict[tuple[str, ...], Any]:
-    """Leaves by the names on their way; the `value` that NNX puts under each variable is left out."""
-    named = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        parts = tuple(_name(part) for part in path)
-        named[parts[:-1] if len(parts) > 1 and parts[-1] == "value" else parts] = leaf
-    return named
-
-
-def leaves_by_path(tree: Pytree) -> dict[str, Any]:
-    """Leaves by their path, joined by "/"."""
-    return {"/".join(parts): leaf for parts, leaf in _parts(tree).items()}
-
-
-def _name(part: Any) -> str:
-    for field in ("key", "idx", "name"):
-        if hasattr(part, field):
-            return str(getattr(part, field))
-    return str(part)
 
 
 def _nested(leaves: dict[tuple[str, ...], Any]) -> Any:

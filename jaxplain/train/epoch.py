@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxplain.data.batching import batch_indices
-from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error
-from jaxplain.program.function import Function, Static, setting
-from jaxplain.program.fast.layout import traced_fast
+from jaxplain.data import batch_indices
+from jaxplain.program import Function, Static, setting
+from jaxplain.program.fast import traced_fast
+from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.types import Array, Pytree
 
 DROPOUT, STREAMS = 2**32 - 1, 2**32 - 2  # folded into the run's key, apart from every epoch's number

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.data.batching import batch_indices
-from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy
+from jaxplain.data import batch_indices
+from jaxplain.program import is_array
+from jaxplain.readout import binary_cross_entropy, cross_entropy
 from jaxplain.train.epoch import Batch, Program
-from jaxplain.program.function import is_array
 from jaxplain.types import Array, Pytree
 
 ARGUMENTS = ("inputs", "targets", "weights")

@@ -10,35 +10,13 @@ import jax.numpy as jnp
 import optax
 
 from jaxplain import check
-from jaxplain.train.checkpoint import load, save
-from jaxplain.readout.criterion import cross_entropy
-from jaxplain.train.diagnosis import Diagnosis, diagnose
-from jaxplain.train.epoch import Batch, Fit, History, Metrics, Program, TrainState, as_fit, run_epochs, start_run
+from jaxplain.program import Static, as_function
+from jaxplain.readout import cross_entropy
+from jaxplain.train.epoch import Batch, Fit, Metrics, Program, TrainState, as_fit, run_epochs, start_run
 from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
 from jaxplain.train.host_loop import HostLoop
-from jaxplain.train.inference import assess, predict
-from jaxplain.program.function import Static, as_function
-from jaxplain.models.safetensors import load_safetensors
 from jaxplain.train.trainable import as_trainable, trained_leaves
 from jaxplain.types import Array, Pytree
-
-__all__ = [
-    "Diagnosis",
-    "Fit",
-    "History",
-    "Metrics",
-    "TrainState",
-    "assess",
-    "diagnose",
-    "eval_step",
-    "fit",
-    "init",
-    "load",
-    "load_safetensors",
-    "predict",
-    "save",
-    "train_step",
-]
 
 Loss = Callable[[Any, Any], Any]
 SGD = optax.sgd(0.01)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.readout.criterion import cross_entropy
+from jaxplain.program import as_function
+from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Program, over_batches, validate
 from jaxplain.train.feed import check_values, one_batch
-from jaxplain.program.function import as_function
 from jaxplain.train.trainable import as_trainable
 from jaxplain.types import Pytree
 

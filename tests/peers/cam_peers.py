@@ -1,6 +1,6 @@
 """Prints what pytorch-grad-cam and captum give on the network of `tests/cams.py`: the constants of `test_cam_peers.py`.
 
-    PYTHONPATH=tests python tests/peers/cam_peers.py    (torch, captum 0.9.0, grad-cam 1.5.7, jax, flax)
+PYTHONPATH=tests python tests/peers/cam_peers.py    (torch, captum 0.9.0, grad-cam 1.5.7, jax, flax)
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Prints what captum computes for the network of `tests/test_path.py`; its numbers are recorded there.
 
-    pip install captum==0.9.0 torch numpy && python tests/peers/captum_path.py
+pip install captum==0.9.0 torch numpy && python tests/peers/captum_path.py
 """
 
 import captum

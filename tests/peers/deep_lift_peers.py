@@ -1,6 +1,6 @@
 """Prints what captum and shap give on small networks: the constants of `test_deep_lift_peers.py`.
 
-    PYTHONPATH=tests python tests/peers/deep_lift_peers.py    (torch, captum 0.9.0, shap 0.51.0)
+PYTHONPATH=tests python tests/peers/deep_lift_peers.py    (torch, captum 0.9.0, shap 0.51.0)
 """
 
 import captum

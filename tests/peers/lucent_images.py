@@ -1,6 +1,6 @@
 """Print Lucent's Fourier image and its direction objective for fixed numbers, recorded in `test_activation_images.py`.
 
-    python tests/peers/lucent_images.py    (needs torch and torch-lucent 0.1.8)
+python tests/peers/lucent_images.py    (needs torch and torch-lucent 0.1.8)
 """
 
 import numpy as np

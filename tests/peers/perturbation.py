@@ -1,6 +1,6 @@
 """Prints the numbers of captum 0.9 that `tests/test_perturbation.py` and `tests/test_attack.py` hold.
 
-    python tests/peers/perturbation.py        (torch and captum==0.9.0; nothing of this library is imported)
+python tests/peers/perturbation.py        (torch and captum==0.9.0; nothing of this library is imported)
 """
 
 import numpy as np

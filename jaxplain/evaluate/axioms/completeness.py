@@ -8,11 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, resolve
-from jaxplain.baseline.features import attribution_leaves
-from jaxplain.program.differentiate import total
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.baseline import as_baseline, attribution_leaves, resolve
+from jaxplain.program import Function, as_function, needs_key, setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -9,10 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.evaluate.robustness.sensitivity import NORMS, explained, size
-from jaxplain.program.differentiate import map_floating
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.evaluate.robustness import NORMS, explained, size
+from jaxplain.program import Function, as_function, map_floating, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -1,1 +1,20 @@
-"""Methods and metrics beside each other, with controls."""
+"""Methods, metrics and models beside each other, with random controls and intervals."""
+
+from jaxplain.evaluate.comparison.agreement import consistency, sufficiency
+from jaxplain.evaluate.comparison.compare import compare
+from jaxplain.evaluate.comparison.compare_models import compare_models
+from jaxplain.evaluate.comparison.control import paired_difference, random_attribution
+from jaxplain.evaluate.comparison.frechet import frechet_bootstrap, frechet_distance
+from jaxplain.evaluate.comparison.table import score_table
+
+__all__ = [
+    "compare",
+    "compare_models",
+    "consistency",
+    "frechet_bootstrap",
+    "frechet_distance",
+    "paired_difference",
+    "random_attribution",
+    "score_table",
+    "sufficiency",
+]

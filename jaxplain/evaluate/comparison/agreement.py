@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, as_function, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

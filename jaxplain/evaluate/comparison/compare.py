@@ -13,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, mean
-from jaxplain.evaluate.batch import _evaluate, batched, evaluate_batch, example_keys
+from jaxplain.baseline import as_baseline, mean
+from jaxplain.evaluate.batch import batched, evaluate_batch, evaluate_rows, example_keys
 from jaxplain.evaluate.comparison.comparison import Comparison
 from jaxplain.evaluate.comparison.control import paired_difference, random_attribution
 from jaxplain.evaluate.comparison.controls import Blurred, Edges, InputItself
 from jaxplain.evaluate.comparison.cost import gradients_used
 from jaxplain.evaluate.removal import Faithful
-from jaxplain.program.function import Function, as_function, needs_key
+from jaxplain.program import Function, as_function, needs_key
 from jaxplain.types import Array, Pytree
 
 NAME = "compare"
@@ -70,9 +70,9 @@ def compare(
             result.
         methods: Name to a method `f -> e`, such as `jaxplain.gradient` or
             `functools.partial(jaxplain.integrated_gradients, steps=32)`, or to an explanation made of `f` already.
-        metrics: Name to a metric, or to a function that makes one of `f` (`jaxplain.deletion`), of an explanation `e`
-            (`functools.partial(jaxplain.max_sensitivity, radius=0.1)`) or of a `method`
-            (`lambda method: jaxplain.parameter_randomization(lambda p: method(logit(apply, p)), params)`); which one
+        metrics: Name to a metric, or to a function that makes one of `f` (`evaluate.deletion`), of an explanation `e`
+            (`functools.partial(evaluate.max_sensitivity, radius=0.1)`) or of a `method`
+            (`lambda method: evaluate.parameter_randomization(lambda p: method(logit(apply, p)), params)`); which one
             its first parameter's name says. Each has to return one number for each example.
         data: `(x, *args)`, each `[B, ...]`; or a data set with `inputs`, `targets` and, for localization, `truth`.
         key: A threefry key, for random methods, metrics and controls, and for the bootstrap.
@@ -104,7 +104,7 @@ def compare(
     """
     check.function(f, NAME, "f", "f(x, *args) -> scalar")
     check.threefry(key, NAME)
-    x, args, mask = _unpacked(data, mask)
+    x, args, mask = unpacked(data, mask)
     size = check.batch_length(x, NAME)
     check.finite(x, NAME)
     args = tuple(batched(value, size, NAME, f"argument {place + 1} after `x`") for place, value in enumerate(args))
@@ -137,7 +137,8 @@ def compare(
     )
 
 
-def _unpacked(data: Any, mask: Any) -> tuple[Pytree, tuple[Any, ...], Any]:
+def unpacked(data: Any, mask: Any) -> tuple[Pytree, tuple[Any, ...], Any]:
+    """A data set or `(x, *args)` as (x, args, mask); a set that knows the truth gives the mask."""
     if hasattr(data, "inputs") and hasattr(data, "targets"):
         return data.inputs, (data.targets,), getattr(data, "truth", None) if mask is None else mask
     if not isinstance(data, tuple) or not data:
@@ -225,9 +226,9 @@ def _explained(
     attributions, seconds, gradients = {}, [], []
     for label, row in rows.items():
         own = keys if needs_key(row.explain) else None
-        jax.block_until_ready(_evaluate(row.explain, own, (x, *args)))
+        jax.block_until_ready(evaluate_rows(row.explain, own, (x, *args)))
         start = time.perf_counter()
-        attributions[label] = jax.block_until_ready(_evaluate(row.explain, own, (x, *args)))
+        attributions[label] = jax.block_until_ready(evaluate_rows(row.explain, own, (x, *args)))
         seconds.append((time.perf_counter() - start) / size)
         inputs = (one[0], *one[1])
         gradients.append(gradients_used(score, row.explain, inputs, None if own is None else own[0]))

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.evaluate.batch import _evaluate, example_keys
-from jaxplain.evaluate.comparison.compare import _unpacked
+from jaxplain.evaluate.batch import evaluate_rows, example_keys
+from jaxplain.evaluate.comparison.compare import unpacked
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program.function import as_function, needs_key
+from jaxplain.program import as_function, needs_key
 from jaxplain.score import logit
 from jaxplain.types import Array, Pytree
 
@@ -120,7 +120,7 @@ def compare_models(
     recipes = tuple([0] * len(models) if recipes is None else [int(r) for r in recipes])
     if len(recipes) != len(models):
         raise ValueError(f"{NAME}: `recipes` has {len(recipes)} numbers, but there are {len(models)} models.")
-    x, args, _ = _unpacked(data, None)
+    x, args, _ = unpacked(data, None)
     size = check.batch_length(x, NAME)
     check.finite(x, NAME)
     outputs = [np.asarray(_outputs(as_function(apply), params, x)) for apply, params in models]
@@ -160,7 +160,7 @@ def _attributions(
     if needs_key(e) and key is None:
         raise ValueError(f"{NAME}: the method is random and needs a key: compare_models(..., key=jax.random.key(0)).")
     keys = example_keys(key, jnp.arange(size)) if needs_key(e) else None
-    return _evaluate(e, keys, (x, *args))
+    return evaluate_rows(e, keys, (x, *args))
 
 
 def _mean(pairs: np.ndarray) -> np.ndarray:

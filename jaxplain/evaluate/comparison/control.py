@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.function import Function
+from jaxplain.program import Function
 from jaxplain.types import Array, Pytree
 
 

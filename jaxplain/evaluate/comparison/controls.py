@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import blur
-from jaxplain.program.function import Function, needs_key
-from jaxplain.program.loop import wide_dtype
+from jaxplain.baseline import blur
+from jaxplain.program import Function, needs_key, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

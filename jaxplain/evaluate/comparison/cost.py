@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxplain.internals.layers import layers
-from jaxplain.program.differentiate import value_and_gradient
+from jaxplain.internals import layers
+from jaxplain.program import value_and_gradient
 from jaxplain.types import Array, Pytree
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.batch import batched, evaluate_batch, example_keys
 from jaxplain.evaluate.comparison.control import PairedDifference, paired_difference, random_attribution
-from jaxplain.program.function import as_function
+from jaxplain.program import as_function
 from jaxplain.types import Array, Pytree
 
 CONTROL = "random"
@@ -154,7 +154,7 @@ def _metric(metric: Any, label: str, title: str) -> Any:
         if label not in metric:
             raise ValueError(
                 f"score_table: the metric {title!r} is given for each method, but not for {label!r}; it has "
-                f"{sorted(metric)}. The control's explanation is `jaxplain.random_attribution()`."
+                f"{sorted(metric)}. The control's explanation is `jaxplain.evaluate.random_attribution()`."
             )
         metric = metric[label]
     if not callable(metric):

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings
-from jaxplain.program.function import Function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -1,1 +1,42 @@
-"""Does the score change as the attribution says?"""
+"""Faithfulness: does the score change as the attribution says when features are removed or put in?"""
+
+from jaxplain.evaluate.faithfulness.correlation import (
+    faithfulness_correlation,
+    faithfulness_estimate,
+    mu_fidelity,
+    sensitivity_n,
+    sensitivity_n_curve,
+)
+from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion, insertion_curve
+from jaxplain.evaluate.faithfulness.infidelity import infidelity
+from jaxplain.evaluate.faithfulness.masking import average_drop, average_gain, average_increase
+from jaxplain.evaluate.faithfulness.monotonicity import monotonicity, monotonicity_correlation
+from jaxplain.evaluate.faithfulness.nonsensitivity import non_sensitivity
+from jaxplain.evaluate.faithfulness.region import irof, pixel_flipping, region_perturbation, selectivity
+from jaxplain.evaluate.faithfulness.road import imputed_baseline, road, road_curve
+
+__all__ = [
+    "average_drop",
+    "average_gain",
+    "average_increase",
+    "deletion",
+    "deletion_curve",
+    "faithfulness_correlation",
+    "faithfulness_estimate",
+    "imputed_baseline",
+    "infidelity",
+    "insertion",
+    "insertion_curve",
+    "irof",
+    "monotonicity",
+    "monotonicity_correlation",
+    "mu_fidelity",
+    "non_sensitivity",
+    "pixel_flipping",
+    "region_perturbation",
+    "road",
+    "road_curve",
+    "selectivity",
+    "sensitivity_n",
+    "sensitivity_n_curve",
+]

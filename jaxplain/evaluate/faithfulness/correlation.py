@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, random_subset, settings, share_of
 from jaxplain.evaluate.similarity import pearson, spearman
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array
 
 

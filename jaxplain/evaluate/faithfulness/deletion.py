@@ -3,26 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array
-
-
-class Curve(NamedTuple):
-    """How the score goes as features are removed or inserted, most relevant first.
-
-    fraction: `[steps + 1]`, the share of the features removed (inserted) so far, from 0 to 1.
-    score: `[steps + 1]`, the score at each of them, in float32 or wider.
-    """
-
-    fraction: Array
-    score: Array
 
 
 class Removal(Faithful):
@@ -79,7 +69,7 @@ class Removal(Faithful):
         return ranked(jnp.where(task.valid, -relevance, -jnp.inf) if self.order == "lerf" else relevance)
 
 
-def _removal(
+def removal(
     name: str,
     f: Callable[..., Any],
     baseline: Any,
@@ -89,6 +79,7 @@ def _removal(
     window: Any = None,
     **summary: Any,
 ) -> Removal:
+    """Check what all metrics of removal share, and make one."""
     steps = None if steps is None else check.count(steps, name, "steps")
     return Removal(**settings(name, f, baseline, groups, batch_size, window), steps=steps, **summary)
 
@@ -142,7 +133,7 @@ def deletion(
     Source: Petsiuk, Das and Saenko 2018, "RISE: randomized input sampling for explanation of black-box models",
     Algorithm 1 (supplement). There the score is a softmax probability and removed pixels are zero.
     """
-    return _removal("deletion", f, baseline, steps, batch_size, groups, insert=False)
+    return removal("deletion", f, baseline, steps, batch_size, groups, insert=False)
 
 
 def insertion(
@@ -159,7 +150,7 @@ def insertion(
 
     Args:
         f: As in `deletion`.
-        baseline: As in `deletion`; the source starts from a blurred image, `jaxplain.blur(sigma)`.
+        baseline: As in `deletion`; the source starts from a blurred image, `jaxplain.baseline.blur(sigma)`.
         steps: As in `deletion`.
         batch_size: As in `deletion`.
         groups: As in `deletion`.
@@ -178,7 +169,7 @@ def insertion(
 
     Source: Petsiuk, Das and Saenko 2018, Algorithm 1 (supplement), mode "insertion".
     """
-    return _removal("insertion", f, baseline, steps, batch_size, groups, insert=True)
+    return removal("insertion", f, baseline, steps, batch_size, groups, insert=True)
 
 
 def deletion_curve(
@@ -212,7 +203,7 @@ def deletion_curve(
 
     Source: Petsiuk, Das and Saenko 2018, Algorithm 1 (supplement).
     """
-    return _removal("deletion_curve", f, baseline, steps, batch_size, groups, insert=False, summary="curve")
+    return removal("deletion_curve", f, baseline, steps, batch_size, groups, insert=False, summary="curve")
 
 
 def insertion_curve(
@@ -246,4 +237,4 @@ def insertion_curve(
 
     Source: Petsiuk, Das and Saenko 2018, Algorithm 1 (supplement).
     """
-    return _removal("insertion_curve", f, baseline, steps, batch_size, groups, insert=True, summary="curve")
+    return removal("insertion_curve", f, baseline, steps, batch_size, groups, insert=True, summary="curve")

@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.baseline import attribution_leaves
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, settings
-from jaxplain.baseline.features import attribution_leaves
-from jaxplain.program.differentiate import total
-from jaxplain.program.function import setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
 
 PERTURBATIONS = ("noise", "removal", "square")

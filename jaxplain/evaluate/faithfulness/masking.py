@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain.evaluate.removal import Faithful, Task, settings
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array, Pytree
 
 

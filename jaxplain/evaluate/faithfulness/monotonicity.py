@@ -11,7 +11,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
 from jaxplain.evaluate.similarity import spearman
-from jaxplain.program.function import needs_key, setting
+from jaxplain.program import needs_key, setting
 from jaxplain.types import Array
 
 

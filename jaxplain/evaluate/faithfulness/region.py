@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxplain import check
-from jaxplain.evaluate.faithfulness.deletion import ORDERS, Removal, _removal
+from jaxplain.evaluate.faithfulness.deletion import ORDERS, Removal, removal
 
 
 def pixel_flipping(
@@ -48,7 +48,7 @@ def pixel_flipping(
     propagation", section "Experimental evaluation", pixel-flipping.
     """
     check.choice(order, ORDERS, "pixel_flipping", "order")
-    return _removal("pixel_flipping", f, baseline, steps, batch_size, groups, order=order, summary="curve")
+    return removal("pixel_flipping", f, baseline, steps, batch_size, groups, order=order, summary="curve")
 
 
 def region_perturbation(
@@ -70,7 +70,7 @@ def region_perturbation(
         f: As in `deletion`.
         window: Side of the square regions, or one side for each of x's first axes (`(4,)` for a sequence); regions at
             the far border may be smaller. None takes single pixels, or `groups`. The source uses 9.
-        baseline: As in `deletion`; the source draws uniform noise, `jaxplain.uniform_noise(0.0, 1.0)`.
+        baseline: As in `deletion`; the source draws uniform noise, `jaxplain.baseline.uniform_noise(0.0, 1.0)`.
         steps: How many portions L; None for one region at a time.
         order: 'morf', 'lerf' (lower is better) or 'random' (no direction; calls take a key first).
         batch_size: As in `deletion`.
@@ -91,7 +91,7 @@ def region_perturbation(
     Source: Samek et al. 2017, "Evaluating the visualization of what a deep neural network has learned", equation 12.
     """
     check.choice(order, ORDERS, "region_perturbation", "order")
-    return _removal(
+    return removal(
         "region_perturbation", f, baseline, steps, batch_size, groups, window, order=order, summary="mean_drop"
     )
 
@@ -132,7 +132,7 @@ def selectivity(
     Source: Montavon, Samek and Müller 2018, "Methods for interpreting and understanding deep neural networks",
     section 7.2.
     """
-    return _removal("selectivity", f, baseline, steps, batch_size, groups, window)
+    return removal("selectivity", f, baseline, steps, batch_size, groups, window)
 
 
 def irof(f: Callable[..., Any], groups: Any, *, baseline: Any = 0.0, batch_size: int = 1) -> Removal:
@@ -144,8 +144,8 @@ def irof(f: Callable[..., Any], groups: Any, *, baseline: Any = 0.0, batch_size:
         f: As in `deletion`; the source takes a class probability. Scores that can be 0 or negative have no meaningful
             ratio.
         groups: The segments, integers 0 to n-1 as in `deletion`, for example superpixels of the image at hand. Traced
-            segments, under `vmap`, have to be `jaxplain.deletion`'s with `steps`; here their number has to be known.
-        baseline: As in `deletion`; the source takes the mean colour of the data, `jaxplain.mean(data)`.
+            segments, under `vmap`, have to be `deletion`'s with `steps`; here their number has to be known.
+        baseline: As in `deletion`; the source takes the mean colour of the data, `jaxplain.baseline.mean(data)`.
         batch_size: As in `deletion`.
 
     Returns:
@@ -167,4 +167,4 @@ def irof(f: Callable[..., Any], groups: Any, *, baseline: Any = 0.0, batch_size:
         raise ValueError(
             "irof: `groups` has to give the segments; without them every pixel would be one: see deletion."
         )
-    return _removal("irof", f, baseline, None, batch_size, groups, summary="over", by_mean=True)
+    return removal("irof", f, baseline, None, batch_size, groups, summary="over", by_mean=True)

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.evaluate.faithfulness.deletion import Curve
+from jaxplain.baseline import imputed
+from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings, share_of
-from jaxplain.baseline.imputation import imputed
-from jaxplain.program.function import Function, setting
+from jaxplain.program import Function, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -46,7 +46,7 @@ class ImputedBaseline(Function):
 def imputed_baseline(*, sigma: Any = 0.01) -> ImputedBaseline:
     """The baseline that fills removed pixels in from those that remain, for every metric that removes features.
 
-    `jaxplain.deletion(f, baseline=imputed_baseline())`: at each step the pixels removed so far are imputed from the
+    `deletion(f, baseline=imputed_baseline())`: at each step the pixels removed so far are imputed from the
     others by noisy linear imputation (all of them missing: zeros and noise).
 
     Args:

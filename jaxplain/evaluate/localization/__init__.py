@@ -1,1 +1,23 @@
-"""Does the attribution lie where the object is?"""
+"""Localization: does the attribution lie where the object is?"""
+
+from jaxplain.evaluate.localization.localization import (
+    attribution_localization,
+    focus,
+    mosaic,
+    pointing_game,
+    relevance_mass_accuracy,
+    relevance_rank_accuracy,
+    roc_auc,
+    top_k_intersection,
+)
+
+__all__ = [
+    "attribution_localization",
+    "focus",
+    "mosaic",
+    "pointing_game",
+    "relevance_mass_accuracy",
+    "relevance_rank_accuracy",
+    "roc_auc",
+    "top_k_intersection",
+]

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.similarity import ranks
-from jaxplain.program.function import Function, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, setting, wide_dtype
 from jaxplain.types import Array
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program.trace.reading import first_reads
+from jaxplain.program.trace import first_reads
 from jaxplain.types import Array, Pytree
 
 

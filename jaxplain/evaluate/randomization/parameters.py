@@ -9,13 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.evaluate.faithfulness.deletion import Curve
+from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.randomization.layers import layer_masks, randomized
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program.differentiate import map_floating
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import chunked_sum, wide_dtype
+from jaxplain.program import Function, as_function, chunked_sum, map_floating, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 DIRECTIONS = ("top", "bottom")

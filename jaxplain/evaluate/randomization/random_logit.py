@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program.function import Function, as_function, needs_key, setting
+from jaxplain.program import Function, as_function, needs_key, setting
 from jaxplain.types import Array, Pytree
 
 

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.robustness.sensitivity import explained, size
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, as_function, needs_key, setting, wide_dtype
 from jaxplain.types import Array
 
 

@@ -9,9 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.differentiate import map_floating
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import chunked, wide_dtype
+from jaxplain.program import Function, as_function, chunked, map_floating, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 NORMS = ("l2", "l1", "linf")

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.robustness.sensitivity import Around, around, explained, moves, perturb, size
-from jaxplain.program.function import as_function, setting
-from jaxplain.program.loop import chunked, wide_dtype
+from jaxplain.program import as_function, chunked, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxplain import check
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.node.nodes import Node
-from jaxplain.program.node.rewrite import Opened, Rule, open_score, pull
+from jaxplain.program import Function, as_function, setting
+from jaxplain.program.node import Node, Opened, Rule, open_score, pull
 from jaxplain.types import Array, Pytree
 
 

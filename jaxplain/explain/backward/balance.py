@@ -9,9 +9,8 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.backward.lrp import Propagation, lrp
-from jaxplain.program.differentiate import total
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.node.rewrite import pull_with_flow
+from jaxplain.program import Function, as_function, setting, total
+from jaxplain.program.node import pull_with_flow
 from jaxplain.types import Array, Pytree
 
 

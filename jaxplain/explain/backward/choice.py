@@ -8,11 +8,17 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxplain.explain.backward.rules import STABILISER, ConstantScale, Epsilon, Numerator, PassThrough, SignRule, Softmax, Stop
-from jaxplain.program.node.flat import Value
-from jaxplain.program.node.nodes import KINDS, Graph, Node
-from jaxplain.program.node.rewrite import OwnDerivative, Rule, without_rule
-from jaxplain.program.node.signs import never_negative
+from jaxplain.explain.backward.rules import (
+    STABILISER,
+    ConstantScale,
+    Epsilon,
+    Numerator,
+    PassThrough,
+    SignRule,
+    Softmax,
+    Stop,
+)
+from jaxplain.program.node import KINDS, Graph, Node, OwnDerivative, Rule, Value, never_negative, without_rule
 
 WEIGHTS = ("dense", "convolution")
 """The layers with weights, which a single rule is for."""

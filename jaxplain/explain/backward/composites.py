@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from jaxplain.explain.backward.rules import STABILISER, AlphaBeta, Epsilon, Flat, Gamma, Stop, ZBox
-from jaxplain.program.node.rewrite import Rule
+from jaxplain.program.node import Rule
 
 Composite = dict[str, Rule]
 

@@ -9,16 +9,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, is_background, resolve
+from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
 from jaxplain.explain.backward.reveal_cancel import beside, revealed
-from jaxplain.baseline.unchanged import warn_where_equal
-from jaxplain.program.node.flat import widened
-from jaxplain.program.function import as_function, needs_key, setting
-from jaxplain.program.loop import chunked_sum
-from jaxplain.program.node.nodes import Graph, Node
-from jaxplain.program.node.rewrite import Opened, OwnDerivative, Rule, pull, without_rule
+from jaxplain.program import as_function, chunked_sum, needs_key, setting
+from jaxplain.program.node import Graph, Node, Opened, OwnDerivative, Rule, pull, widened, without_rule
 from jaxplain.types import Array, Pytree
 
 RULES = ("rescale", "reveal_cancel")

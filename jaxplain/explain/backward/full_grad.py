@@ -10,15 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.explain.cam.layer_map import normalized
-from jaxplain.internals.spatial import on_grid, resized, spread, without_axis
-from jaxplain.program.node.biases import Bias, biases, feeds, scaled
-from jaxplain.program.trace.compat import Program
-from jaxplain.program.differentiate import total
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.loop import wide_dtype, widen
-from jaxplain.program.trace.tap import run
-from jaxplain.program.trace.view import batch_axes, look
+from jaxplain.internals import normalized, on_grid, resized, spread, without_axis
+from jaxplain.program import Function, as_function, setting, total, wide_dtype, widen
+from jaxplain.program.node import Bias, biases, feeds, scaled
+from jaxplain.program.trace import Program, batch_axes, look, run
 from jaxplain.types import Array, Pytree
 
 
@@ -61,8 +56,7 @@ class _Decomposed(Function):
             supply = iter(point)
             leaves = list(view.leaves)
             leaves[start : start + count] = [
-                next(supply) if move else leaf
-                for leaf, move in zip(leaves[start : start + count], moving, strict=True)
+                next(supply) if move else leaf for leaf, move in zip(leaves[start : start + count], moving, strict=True)
             ]
             outputs, _ = run(view.program, leaves, scaled(found), feeds(found, factors))
             return check.scalar(outputs[0], self.name)

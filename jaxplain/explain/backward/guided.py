@@ -10,12 +10,9 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.backward.backward import Backward
-from jaxplain.program.trace.compat import Equation, subprograms
-from jaxplain.program.node.flat import flatten
-from jaxplain.program.function import as_function
-from jaxplain.program.node.nodes import Node, build
-from jaxplain.program.node.probe import RECTIFIERS
-from jaxplain.program.node.rewrite import Call, Opened, Rule, open_score
+from jaxplain.program import as_function
+from jaxplain.program.node import RECTIFIERS, Call, Node, Opened, Rule, build, flatten, open_score
+from jaxplain.program.trace import Equation, subprograms
 from jaxplain.types import Array, Pytree
 
 

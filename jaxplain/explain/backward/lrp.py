@@ -12,9 +12,8 @@ from jaxplain import check
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.choice import WEIGHTS, as_composite, choose, stops
 from jaxplain.explain.backward.rules import STABILISER, AlphaBeta, ZBox
-from jaxplain.program.function import as_function, setting
-from jaxplain.program.node.nodes import Node
-from jaxplain.program.node.rewrite import Opened, Rule, inputs_of, open_score
+from jaxplain.program import as_function, setting
+from jaxplain.program.node import Node, Opened, Rule, inputs_of, open_score
 from jaxplain.types import Array, Pytree
 
 

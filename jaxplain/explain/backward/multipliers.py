@@ -12,9 +12,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.node.nodes import Node
-from jaxplain.program.node.regions import HELD
-from jaxplain.program.node.rewrite import Call, Rule
+from jaxplain.program.node import HELD, Call, Node, Rule
 from jaxplain.types import Array
 
 

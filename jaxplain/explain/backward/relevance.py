@@ -27,7 +27,17 @@ from jaxplain.explain.backward.composites import (
     epsilon_plus,
     epsilon_plus_flat,
 )
-from jaxplain.explain.backward.rules import STABILISER, AlphaBeta, Epsilon, Flat, Gamma, PassThrough, Stop, WSquare, ZBox
+from jaxplain.explain.backward.rules import (
+    STABILISER,
+    AlphaBeta,
+    Epsilon,
+    Flat,
+    Gamma,
+    PassThrough,
+    Stop,
+    WSquare,
+    ZBox,
+)
 
 __all__ = [
     "alpha_beta",

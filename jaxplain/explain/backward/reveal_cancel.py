@@ -17,11 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain.explain.backward.multipliers import midpoint_slope, quotient
-from jaxplain.program.node.chains import layer_of
-from jaxplain.program.trace.compat import loop_parts
-from jaxplain.program.node.flat import Step, Value
-from jaxplain.program.node.nodes import Graph, Node
-from jaxplain.program.node.rewrite import Call, OwnDerivative, Rule
+from jaxplain.program.node import Call, Graph, Node, OwnDerivative, Rule, Step, Value, layer_of
+from jaxplain.program.trace import loop_parts
 from jaxplain.types import Array
 
 

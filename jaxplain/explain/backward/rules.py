@@ -9,10 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.node.chains import Layer, layer_of
-from jaxplain.program.function import setting
-from jaxplain.program.node.nodes import Node
-from jaxplain.program.node.rewrite import Call, Rule
+from jaxplain.program import setting
+from jaxplain.program.node import Call, Layer, Node, Rule, layer_of
 from jaxplain.types import Array
 
 STABILISER = 1e-6

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
-from jaxplain.internals.spatial import Places
-from jaxplain.program.trace.activity import depends
-from jaxplain.program.differentiate import value_and_gradient
-from jaxplain.program.loop import widen
+from jaxplain.internals import Places
+from jaxplain.program import value_and_gradient, widen
+from jaxplain.program.trace import depends
 from jaxplain.types import Array, Pytree
 
 
@@ -378,5 +377,3 @@ def layer_cam(
     Source: Jiang et al. 2021, "LayerCAM: exploring hierarchical class activation maps", equations 5 to 7.
     """
     return layer_map(GradientMap, "layer_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis)
-
-

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
-from jaxplain.internals.spatial import Places
-from jaxplain.program.loop import widen
+from jaxplain.internals import Places
+from jaxplain.program import widen
 from jaxplain.types import Array, Pytree
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxplain import check
+from jaxplain.explain.backward import guided_backprop
 from jaxplain.explain.cam.cam import grad_cam
-from jaxplain.explain.backward.guided import guided_backprop
 from jaxplain.explain.cam.layer_map import Grid
-from jaxplain.internals.spatial import masked_input
-from jaxplain.program.function import Function, setting
+from jaxplain.internals import masked_input
+from jaxplain.program import Function, setting
 from jaxplain.types import Pytree
 
 

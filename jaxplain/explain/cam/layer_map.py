@@ -6,14 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.internals.capture import cut
-from jaxplain.internals.spatial import Places, places, resized
-from jaxplain.program.differentiate import value_and_gradient
-from jaxplain.program.function import Function, setting
-from jaxplain.program.loop import widen
+from jaxplain.internals import Places, cut, normalized, places, resized
+from jaxplain.program import Function, setting, value_and_gradient, widen
 from jaxplain.types import Array, Pytree
 
 Resize = bool | tuple[int, ...]
@@ -67,12 +63,6 @@ class LayerMap(Function):
                 "`resize=(H, W)` with one length for each axis, or `resize=False` for the layer's own size."
             )
         return size
-
-
-def normalized(values: Array) -> Array:
-    """Divide by the largest absolute value; a map of zeros stays."""
-    largest = jnp.max(jnp.abs(values))
-    return values / jnp.where(largest > 0, largest, 1)
 
 
 Kind = TypeVar("Kind", bound=LayerMap)

@@ -11,9 +11,8 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
-from jaxplain.internals.spatial import Places, masked_input, resized
-from jaxplain.program.function import setting
-from jaxplain.program.loop import widen
+from jaxplain.internals import Places, masked_input, resized
+from jaxplain.program import setting, widen
 from jaxplain.types import Array, Pytree
 
 

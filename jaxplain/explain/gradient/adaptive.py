@@ -18,11 +18,9 @@ from jax import lax
 
 from jaxplain.explain.gradient.path import Convergence, IntegratedGradients, interpolate
 from jaxplain.explain.gradient.spacing import GRID, Points, Spacing, enough_steps, joined, ruled, spaced, spacing
-from jaxplain.program.differentiate import like, total
-from jaxplain.program.trace.hoist import Compiled
-from jaxplain.program.fast.layout import fast_layout
-from jaxplain.program.loop import wide_dtype
-from jaxplain.program.quadrature import quadrature
+from jaxplain.program import like, quadrature, total, wide_dtype
+from jaxplain.program.fast import fast_layout
+from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
 
 

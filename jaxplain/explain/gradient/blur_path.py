@@ -9,11 +9,18 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import blur
-from jaxplain.program.differentiate import like, value_and_gradient
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.loop import chunked_sum, wide_dtype
-from jaxplain.program.quadrature import RULES, quadrature
+from jaxplain.baseline import blur
+from jaxplain.program import (
+    RULES,
+    Function,
+    as_function,
+    chunked_sum,
+    like,
+    quadrature,
+    setting,
+    value_and_gradient,
+    wide_dtype,
+)
 from jaxplain.types import Array, Pytree
 
 
@@ -81,7 +88,7 @@ def blur_integrated_gradients(
     Args:
         f: A score, `f(x, *args) -> scalar`.
         sigma: Width of the Gaussian that the path starts from, in pixels (the source uses 50 for 224 x 224).
-        axes: The axes that are blurred, counted from the front, as in `jaxplain.blur`: (0, 1) for `[H, W, C]`, (0,) for
+        axes: The axes that are blurred, counted from the front, as in `baseline.blur`: (0, 1) for `[H, W, C]`, (0,) for
             a signal.
         steps: Number of gradients.
         rule: The quadrature, as in `integrated_gradients`.

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.differentiate import value_and_gradient
-from jaxplain.program.function import Function, as_function, setting
+from jaxplain.program import Function, as_function, setting, value_and_gradient
 from jaxplain.types import Pytree
 
 

@@ -10,11 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline
-from jaxplain.explain.perturbation.perturbation import Perturbing
-from jaxplain.program.differentiate import like, value_and_gradient
-from jaxplain.program.function import as_function, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.baseline import Perturbing, as_baseline
+from jaxplain.program import as_function, like, setting, value_and_gradient, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

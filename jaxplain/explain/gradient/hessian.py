@@ -11,12 +11,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline
-from jaxplain.explain.perturbation.perturbation import Perturbing
-from jaxplain.program.function import as_function, setting
-from jaxplain.program.loop import chunk_size, wide_dtype
-from jaxplain.program.quadrature import logarithmic_gauss
-from jaxplain.program.node.smooth import smoothed
+from jaxplain.baseline import Perturbing, as_baseline
+from jaxplain.program import as_function, chunk_size, logarithmic_gauss, setting, wide_dtype
+from jaxplain.program.node import smoothed
 from jaxplain.types import Array, Pytree
 
 

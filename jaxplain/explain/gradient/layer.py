@@ -9,13 +9,20 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, resolve
-from jaxplain.internals.capture import cut
+from jaxplain.baseline import as_baseline, resolve
 from jaxplain.explain.gradient.path import interpolate
-from jaxplain.program.differentiate import like, value_and_gradient
-from jaxplain.program.function import Function, needs_key, setting
-from jaxplain.program.loop import chunked_sum, widen
-from jaxplain.program.quadrature import RULES, quadrature
+from jaxplain.internals import cut
+from jaxplain.program import (
+    RULES,
+    Function,
+    chunked_sum,
+    like,
+    needs_key,
+    quadrature,
+    setting,
+    value_and_gradient,
+    widen,
+)
 from jaxplain.types import Array, Pytree
 
 

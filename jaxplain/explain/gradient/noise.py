@@ -9,9 +9,17 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.differentiate import like, map_floating
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import chunked_moments, chunked_sum, widen
+from jaxplain.program import (
+    Function,
+    as_function,
+    chunked_moments,
+    chunked_sum,
+    like,
+    map_floating,
+    needs_key,
+    setting,
+    widen,
+)
 from jaxplain.types import Array, Pytree
 
 

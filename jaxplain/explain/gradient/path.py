@@ -10,12 +10,20 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, is_background, resolve
-from jaxplain.baseline.unchanged import warn_where_equal
-from jaxplain.program.differentiate import like, map_floating, total, value_and_gradient
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import chunked_sum
-from jaxplain.program.quadrature import RULES, quadrature
+from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
+from jaxplain.program import (
+    RULES,
+    Function,
+    as_function,
+    chunked_sum,
+    like,
+    map_floating,
+    needs_key,
+    quadrature,
+    setting,
+    total,
+    value_and_gradient,
+)
 from jaxplain.types import Array, Pytree
 
 

@@ -11,12 +11,9 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline
+from jaxplain.baseline import as_baseline, warn_where_equal
 from jaxplain.explain.gradient.path import IntegratedGradients, integrated_gradients
-from jaxplain.baseline.unchanged import warn_where_equal
-from jaxplain.program.differentiate import like
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, as_function, like, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxplain.program.quadrature import quadrature
+from jaxplain.program import quadrature
 
 GRID = 32
 """Intervals of the grid of scores."""

@@ -10,9 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.differentiate import map_floating, value_and_gradient
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, as_function, map_floating, setting, value_and_gradient, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -125,9 +123,7 @@ class Attack(Function):
             size = sum(leaf.size for leaf in jax.tree.leaves(offset) if check.is_floating(leaf))
             distance = jax.random.uniform(jax.random.fold_in(key, len(leaves))) ** (1 / size)
             scale = self.radius * distance / _norm(x, offset)
-        return map_floating(
-            lambda a, d, m: (_wide(a) + scale * d * m).astype(jnp.result_type(a)), x, offset, masks
-        )
+        return map_floating(lambda a, d, m: (_wide(a) + scale * d * m).astype(jnp.result_type(a)), x, offset, masks)
 
 
 def _wide(leaf: Any) -> Array:
@@ -246,6 +242,4 @@ def pgd(
     check.choice(norm, ("linf", "l2"), name, "norm")
     check.choice(direction, ("sign", "gradient"), name, "direction")
     score, steps = as_function(check.callable_score(f, name)), check.count(steps, name, "steps")
-    return Attack(
-        score, epsilon, step_size, low, high, mask, steps, norm, direction, targeted, random_start, name=name
-    )
+    return Attack(score, epsilon, step_size, low, high, mask, steps, norm, direction, targeted, random_start, name=name)

@@ -11,9 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.differentiate import map_floating
-from jaxplain.program.function import Function, Static, as_function, is_node, setting
-from jaxplain.program.loop import wide_dtype
+from jaxplain.program import Function, Static, as_function, is_node, map_floating, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 FARTHEST = 32.0

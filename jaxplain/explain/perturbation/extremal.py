@@ -11,9 +11,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline
-from jaxplain.explain.perturbation.perturbation import Perturbing, merged
-from jaxplain.program.function import Static, as_function, setting
+from jaxplain.baseline import Perturbing, as_baseline, merged
+from jaxplain.program import Static, as_function, setting
 from jaxplain.types import Array, Pytree
 
 _POWER = 8.0
@@ -160,7 +159,7 @@ def extremal_perturbation(
     Args:
         f: A score, `f(x, *args) -> scalar`.
         area: The share of the input that the mask leaves, in (0, 1); may be traced, as under `vmap` over areas.
-        baseline: What is behind the mask, as in `feature_ablation`; the source blurs: `jaxplain.blur(sigma)`.
+        baseline: What is behind the mask, as in `feature_ablation`; the source blurs: `jaxplain.baseline.blur(sigma)`.
         spacing: Distance of the grid's points along each axis that the mask varies along, from the front, in elements:
             `(4, 4)` for `[H, W, C]` or `[H, W]`, `(16,)` for `[T, C]`. It is the bumps' width, too.
         preserve: Whether the mask keeps or hides.

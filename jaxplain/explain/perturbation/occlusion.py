@@ -11,10 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline
-from jaxplain.explain.perturbation.perturbation import Perturbing, merged, replaced
-from jaxplain.program.function import Static, as_function
-from jaxplain.program.loop import map_range
+from jaxplain.baseline import Perturbing, as_baseline, merged, replaced
+from jaxplain.program import Static, as_function, map_range
 from jaxplain.types import Array, Pytree
 
 

@@ -9,11 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline
-from jaxplain.explain.perturbation.perturbation import Perturbing, merged
-from jaxplain.baseline.features import Groups, as_groups, features
-from jaxplain.program.function import as_function, setting
-from jaxplain.program.loop import fold_range
+from jaxplain.baseline import Groups, Perturbing, as_baseline, as_groups, features, merged
+from jaxplain.program import as_function, fold_range, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -154,8 +151,10 @@ def rise(
     if check.is_concrete(probability) and not probability < 1:
         raise ValueError(f"{name}: `probability` is {probability}; it has to lie between 0 and 1.")
     given = as_groups(groups, name)
-    grid = check.count(cells, name, "cells") if isinstance(cells, int) else tuple(
-        check.count(cell, name, "cells") for cell in cells
+    grid = (
+        check.count(cells, name, "cells")
+        if isinstance(cells, int)
+        else tuple(check.count(cell, name, "cells") for cell in cells)
     )
     return Rise(
         as_function(check.callable_score(f, name)),

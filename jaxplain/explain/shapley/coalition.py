@@ -11,12 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.baseline.absent import as_baseline, is_background, resolve
-from jaxplain.baseline.unchanged import warn_where_equal
-from jaxplain.baseline.features import Features, Groups, as_groups, features
-from jaxplain.program.differentiate import like
-from jaxplain.program.function import Function, as_function, needs_key, setting
-from jaxplain.program.loop import fold_range, map_range, wide_dtype
+from jaxplain.baseline import (
+    Features,
+    Groups,
+    as_baseline,
+    as_groups,
+    features,
+    is_background,
+    resolve,
+    warn_where_equal,
+)
+from jaxplain.program import Function, as_function, fold_range, like, map_range, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 Keep = list[Any]

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array, Pytree
 
 MOST = 24

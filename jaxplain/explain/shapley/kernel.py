@@ -13,8 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
 from jaxplain.explain.shapley.exact import all_values, exact
-from jaxplain.program.function import setting
-from jaxplain.program.loop import fold_range
+from jaxplain.program import fold_range, setting
 from jaxplain.types import Array, Pytree
 
 BLOCK = 64

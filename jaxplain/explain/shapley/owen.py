@@ -10,12 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.baseline import Groups
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
 from jaxplain.explain.shapley.exact import MOST, coalition_weights, exact, marginals
 from jaxplain.explain.shapley.sampling import pair_moments
-from jaxplain.baseline.features import Groups
-from jaxplain.program.function import setting
-from jaxplain.program.loop import fold_range, map_range
+from jaxplain.program import fold_range, map_range, setting
 from jaxplain.types import Array, Pytree
 
 

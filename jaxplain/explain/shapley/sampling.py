@@ -10,8 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
-from jaxplain.program.function import setting
-from jaxplain.program.loop import Moments, fold_range, masked, merge_moments
+from jaxplain.program import Moments, fold_range, masked, merge_moments, setting
 from jaxplain.types import Array, Pytree
 
 ROUNDING = 8

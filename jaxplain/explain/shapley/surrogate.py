@@ -11,9 +11,8 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
-from jaxplain.program.trace.compat import apart
-from jaxplain.program.function import setting
-from jaxplain.program.loop import fold_range
+from jaxplain.program import fold_range, setting
+from jaxplain.program.trace import apart
 from jaxplain.types import Array, Pytree
 
 BLOCK = 64
@@ -157,7 +156,7 @@ def lime(
             that keep nearly everything, and need more samples.
         regression: 'ridge' or 'lasso'.
         penalty: The strength of the penalty, 0 or more (0 is least squares). It does not depend on `samples`.
-        groups: As in `shapley_values`; for images superpixels, such as those of `jaxplain.superpixels`.
+        groups: As in `shapley_values`; for images superpixels, such as those of `jaxplain.baseline.superpixels`.
         max_groups: As in `shapley_values`.
         batch_size: How many points (a mask with one baseline) are scored at once; memory grows with it and not with
             `samples`.

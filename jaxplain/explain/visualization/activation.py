@@ -13,15 +13,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.explain.visualization.image.compose import Several, shape_of
-from jaxplain.explain.visualization.image.pixel import pixels
-from jaxplain.explain.visualization.objective.algebra import Objective
+from jaxplain.explain.visualization.image import Several, pixels, shape_of
+from jaxplain.explain.visualization.objective import Objective
 from jaxplain.explain.visualization.regulariser import l2, total_variation
-from jaxplain.explain.visualization.transform.geometry import jitter
-from jaxplain.program.function import Function, Static, as_function, setting
-from jaxplain.program.fast.lanes import as_among_others
-from jaxplain.program.fast.layout import fast_layout
-from jaxplain.program.trace.rectifier import rectified
+from jaxplain.explain.visualization.transform import jitter
+from jaxplain.program import Function, Static, as_function, setting
+from jaxplain.program.fast import as_among_others, fast_layout
+from jaxplain.program.trace import rectified
 from jaxplain.types import Array, Pytree
 
 __all__ = [

@@ -8,10 +8,9 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.explain.visualization.objective.layer import OnLayer, picked, reading
-from jaxplain.program.differentiate import like, value_and_gradient
-from jaxplain.program.function import Function, setting
-from jaxplain.program.trace.rectifier import rectified
+from jaxplain.explain.visualization.objective import OnLayer, picked, reading
+from jaxplain.program import Function, like, setting, value_and_gradient
+from jaxplain.program.trace import rectified
 from jaxplain.types import Array, Pytree
 
 RULES = ("deconvnet", "guided", "gradient")

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.function import Function, as_function, setting
-from jaxplain.program.fast.layout import fast_layout
+from jaxplain.program import Function, as_function, setting
+from jaxplain.program.fast import fast_layout
 from jaxplain.types import Array
 
 

@@ -10,12 +10,9 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.visualization.activation import ActivationMaximization, Visualization, activation_maximization
-from jaxplain.explain.visualization.image.compose import start
-from jaxplain.explain.visualization.image.pixel import pixels
-from jaxplain.explain.visualization.image.spectrum import fourier
-from jaxplain.explain.visualization.objective.layer import Direction, reading
-from jaxplain.explain.visualization.objective.likeness import Inversion
-from jaxplain.program.function import Function, as_function
+from jaxplain.explain.visualization.image import fourier, pixels, start
+from jaxplain.explain.visualization.objective import Direction, Inversion, reading
+from jaxplain.program import Function, as_function
 from jaxplain.types import Array, Pytree
 
 
@@ -70,15 +67,16 @@ def feature_inversion(f: Callable[..., Any], path: str, *, image: Any = None, **
 
     Source: Mahendran and Vedaldi 2015, "Understanding deep image representations by inverting them", equation 2.
     """
-    return FeatureInversion(reading(f, path, "feature_inversion"), image, _Settings(_template(image, settings)))
+    return FeatureInversion(reading(f, path, "feature_inversion"), image, Settings(template(image, settings)))
 
 
-class _Settings(Function):
+class Settings(Function):
     """Everything of an activation maximization but the objective and the image."""
 
     template: Any
 
     def __call__(self, objective: Any, image: Any, *regularisers: Any) -> ActivationMaximization:
+        """The template with another objective, begun at an image."""
         e = self.template
         return ActivationMaximization(
             as_function(objective),
@@ -93,7 +91,7 @@ class _Settings(Function):
         )
 
 
-def _template(image: Any, settings: dict[str, Any]) -> ActivationMaximization:
+def template(image: Any, settings: dict[str, Any]) -> ActivationMaximization:
     """Check settings once, when a method is made."""
     return activation_maximization(_nothing, image=pixels((1,)) if image is None else image, **settings)
 
@@ -200,7 +198,7 @@ def accentuate(
     """
     read = None if path is None else reading(f if model is None else model, path, "accentuate")
     drift = check.positive(drift, "accentuate", "drift", zero=True)
-    return Accentuation(as_function(f), drift, image, read, _Settings(_template(image, settings)), low, high)
+    return Accentuation(as_function(f), drift, image, read, Settings(template(image, settings)), low, high)
 
 
 class ActivationGrid(Function):
@@ -272,4 +270,4 @@ def activation_grid(
     Source: Olah et al. 2018, "The building blocks of interpretability", "What does the network see?".
     """
     check.positive(power, "activation_grid", "power", zero=True)
-    return ActivationGrid(reading(f, path, "activation_grid"), image, _Settings(_template(image, settings)), power)
+    return ActivationGrid(reading(f, path, "activation_grid"), image, Settings(template(image, settings)), power)

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.explain.visualization.objective.layer import reading
-from jaxplain.program.function import Function, setting
+from jaxplain.explain.visualization.objective import reading
+from jaxplain.program import Function, setting
 from jaxplain.types import Array
 
 

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import blur as blurred
-from jaxplain.program.function import Function, setting
+from jaxplain.baseline import blur as blurred
+from jaxplain.program import Function, setting
 from jaxplain.types import Array, Pytree
+
+__all__ = ["blur", "l1", "l2", "lp", "normalize_gradient", "opacity", "total_variation", "value_range"]
 
 
 class Penalty(Function):

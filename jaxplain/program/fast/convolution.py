@@ -18,9 +18,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxplain.program.trace.compat import Equation, apart, dtype_of, known_parameters, shape_of
 from jaxplain.program.fast.cores import on_all_cores, on_one_core
 from jaxplain.program.fast.stand_in import stand_in
+from jaxplain.program.trace import Equation, apart, dtype_of, known_parameters, shape_of
 from jaxplain.types import Array
 
 FAST = ((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2))

@@ -16,7 +16,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import lax
 
-from jaxplain.program.trace.compat import CONVOLVES_ON_ONE_CORE
+from jaxplain.program.trace import CONVOLVES_ON_ONE_CORE
 from jaxplain.types import Array
 
 SHARED = 64

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxplain.program.trace.compat import evaluate, trace
+from jaxplain.program.trace import evaluate, trace
 from jaxplain.types import Pytree
 
 FEWEST = 4

@@ -19,7 +19,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxplain.program.trace.compat import (
+from jaxplain.program.fast.convolution import fast_convolution
+from jaxplain.program.fast.pool import LONGEST, pool, scatter_to_winners, unrolled
+from jaxplain.program.fast.pooled import chain, reading
+from jaxplain.program.fast.stand_in import stand_in
+from jaxplain.program.function import Function, Static, as_function, freeze, is_array, needs_key, setting, thaw
+from jaxplain.program.trace import (
     INLINED_CALLS,
     REMATERIALIZED,
     Equation,
@@ -34,18 +39,13 @@ from jaxplain.program.trace.compat import (
     open_program,
     retraced,
     segment,
+    state,
     subprograms,
     trace,
     under_scope,
     variables,
     with_subprograms,
 )
-from jaxplain.program.fast.convolution import fast_convolution
-from jaxplain.program.function import Function, Static, as_function, freeze, is_array, needs_key, setting, thaw
-from jaxplain.program.trace.marks import state
-from jaxplain.program.fast.pool import LONGEST, pool, scatter_to_winners, unrolled
-from jaxplain.program.fast.pooled import chain, reading
-from jaxplain.program.fast.stand_in import stand_in
 
 DESCENDED = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
 """Calls whose programs are rewritten. Custom derivatives are not: what they compute has a derivative of its own."""

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxplain.program.trace.compat import apart
+from jaxplain.program.trace import apart
 from jaxplain.types import Array
 
 LARGEST = 64

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jax import lax
 
-from jaxplain.program.trace.compat import (
+from jaxplain.program.fast.convolution import stencil
+from jaxplain.program.fast.pool import pool, pooled_by_slices
+from jaxplain.program.fast.stand_in import stand_in
+from jaxplain.program.trace import (
     Equation,
     Program,
     Variable,
@@ -25,14 +28,11 @@ from jaxplain.program.trace.compat import (
     evaluate,
     is_literal,
     literal_value,
+    rectified_operand,
     segment,
     shape_of,
     variables,
 )
-from jaxplain.program.fast.convolution import stencil
-from jaxplain.program.fast.pool import pool, pooled_by_slices
-from jaxplain.program.trace.rectifier import rectified_operand
-from jaxplain.program.fast.stand_in import stand_in
 from jaxplain.types import Array
 
 

@@ -1,1 +1,54 @@
-"""Groups of equations that mean one operation, and the rules that rewrite them."""
+"""What groups of equations mean: activations, affine layers, normalisations, softmax; and a rule for each node.
+
+Recognition is by what a group computes, never by a module's name. Which rules there are stands in `explain.backward`.
+"""
+
+from jaxplain.program.node.biases import Bias, biases, feeds, scaled
+from jaxplain.program.node.chains import Layer, layer_of
+from jaxplain.program.node.flat import Step, Value, flatten, widened
+from jaxplain.program.node.nodes import KINDS, Graph, Node, build
+from jaxplain.program.node.probe import RECTIFIERS
+from jaxplain.program.node.regions import HELD
+from jaxplain.program.node.rewrite import (
+    Call,
+    Opened,
+    OwnDerivative,
+    Rule,
+    inputs_of,
+    open_score,
+    pull,
+    pull_with_flow,
+    without_rule,
+)
+from jaxplain.program.node.signs import never_negative
+from jaxplain.program.node.smooth import smoothed
+
+__all__ = [
+    "HELD",
+    "KINDS",
+    "RECTIFIERS",
+    "Bias",
+    "Call",
+    "Graph",
+    "Layer",
+    "Node",
+    "Opened",
+    "OwnDerivative",
+    "Rule",
+    "Step",
+    "Value",
+    "biases",
+    "build",
+    "feeds",
+    "flatten",
+    "inputs_of",
+    "layer_of",
+    "never_negative",
+    "open_score",
+    "pull",
+    "pull_with_flow",
+    "scaled",
+    "smoothed",
+    "widened",
+    "without_rule",
+]

@@ -15,23 +15,30 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.program.trace.activity import Known, dependent, entered
-from jaxplain.program.trace.compat import (
+from jaxplain.program.trace import (
+    REWRITABLE,
     Equation,
+    Known,
+    Placed,
     Program,
+    Route,
+    Site,
+    Tap,
+    Values,
     Variable,
     bind,
+    dependent,
     dtype_of,
+    entered,
     is_literal,
     literal_value,
     loop_parts,
+    owner_path,
     scope,
+    scopes,
     shape_of,
     subprograms,
 )
-from jaxplain.program.trace.marks import owner_path, scopes
-from jaxplain.program.trace.sites import REWRITABLE, Route, Site
-from jaxplain.program.trace.tap import Placed, Tap, Values
 
 _ELEMENTWISE = {"add": (0, 1), "add_any": (0, 1), "sub": (0, 1), "max": (0, 1), "min": (0, 1), "clamp": (0, 1, 2)}
 _ARRANGING = {"pad": (0, 1), "dynamic_update_slice": (0, 1)}

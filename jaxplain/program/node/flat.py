@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.program.trace.compat import (
+from jaxplain.program.node.probe import is_elementwise
+from jaxplain.program.trace import (
     CUSTOM_DERIVATIVES,
     INLINED_CALLS,
     REMATERIALIZED,
@@ -24,15 +25,15 @@ from jaxplain.program.trace.compat import (
     evaluate_equation,
     is_literal,
     literal_value,
+    live_equations,
+    owner_path,
     scope,
+    scopes,
     shape_of,
     subprograms,
     variables,
     with_parameters,
 )
-from jaxplain.program.trace.marks import owner_path, scopes
-from jaxplain.program.node.probe import is_elementwise
-from jaxplain.program.trace.tap import live_equations
 
 CONTROL = ("scan", "cond", "while")
 

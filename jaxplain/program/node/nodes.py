@@ -27,11 +27,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxplain.program.node.chains import find_chains
-from jaxplain.program.trace.compat import Equation, loop_parts, open_program
 from jaxplain.program.node.facts import OUTPUT, Facts, Group, learn
 from jaxplain.program.node.flat import CONTROL, Flat, Step, Value, flatten
 from jaxplain.program.node.probe import ELEMENTWISE, is_elementwise
 from jaxplain.program.node.regions import HELD, find_groups
+from jaxplain.program.trace import Equation, loop_parts, open_program
 
 # fmt: off
 _SUMS = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxplain.program.trace.compat import (
+from jaxplain.program.trace import (
     CUSTOM_DERIVATIVES,
     INLINED_CALLS,
     Equation,

@@ -30,13 +30,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.trace.compat import Equation, loop_parts
-from jaxplain.program.node.flat import Value, flatten, widened
 from jaxplain.program.function import Function
+from jaxplain.program.node.flat import Value, flatten, widened
 from jaxplain.program.node.lookups import Lookup, cut_at_lookups
 from jaxplain.program.node.nodes import Graph, Node, build
-from jaxplain.program.trace.tap import run as run_program
-from jaxplain.program.trace.view import View, look
+from jaxplain.program.trace import Equation, View, look, loop_parts
+from jaxplain.program.trace import run as run_program
 from jaxplain.types import Array, Pytree
 
 

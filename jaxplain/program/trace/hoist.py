@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxplain.program.function import Static, is_array
 from jaxplain.program.trace.compat import (
     INLINED_CALLS,
     REMATERIALIZED,
@@ -37,7 +38,6 @@ from jaxplain.program.trace.compat import (
     under_scope,
     while_parts,
 )
-from jaxplain.program.function import Static, is_array
 
 SMALL = 256
 """Bytes up to which a constant stays in the program."""

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.trace.compat import Equation, checkpoint_name
 from jaxplain.program.function import is_array
+from jaxplain.program.trace.compat import Equation, checkpoint_name
 
 _TAG = "jaxplain:"
 _BATCH = "jaxplain batch axis"

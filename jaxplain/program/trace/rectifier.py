@@ -13,8 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.program.trace.compat import CUSTOM_DERIVATIVES, INLINED_CALLS, Equation, is_literal, literal_value, subprograms
 from jaxplain.program.function import Function, setting
+from jaxplain.program.trace.compat import (
+    CUSTOM_DERIVATIVES,
+    INLINED_CALLS,
+    Equation,
+    is_literal,
+    literal_value,
+    subprograms,
+)
 from jaxplain.program.trace.sites import Level, Site
 from jaxplain.program.trace.tap import Tap, reachable, run
 from jaxplain.program.trace.view import look

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxplain.program.function import Static, is_array
 from jaxplain.program.trace.address import Selected, contents, is_pattern, keyed, missing, select
 from jaxplain.program.trace.compat import Program, dtype_of, shape_of, trace
-from jaxplain.program.function import Static, is_array
 from jaxplain.program.trace.marks import mark_batch, state
 from jaxplain.program.trace.sites import Site, has_batch_axis, scope_sites, tagged_sites
 from jaxplain.program.trace.tags import tagging

@@ -6,12 +6,13 @@ a given input; `alpha` adds a channel of opacity, `batch` optimises several toge
 """
 
 from jaxplain.explain.visualization.image.colour import colour_matrix
-from jaxplain.explain.visualization.image.compose import alpha, batch, start
+from jaxplain.explain.visualization.image.compose import Several, alpha, batch, shape_of, start
 from jaxplain.explain.visualization.image.pattern import cppn, pyramid
 from jaxplain.explain.visualization.image.pixel import ball, pixels, vector
 from jaxplain.explain.visualization.image.spectrum import fourier, maco
 
 __all__ = [
+    "Several",
     "alpha",
     "ball",
     "batch",
@@ -21,6 +22,7 @@ __all__ = [
     "maco",
     "pixels",
     "pyramid",
+    "shape_of",
     "start",
     "vector",
 ]

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation
 from jaxplain.explain.visualization.image.spectrum import fourier
-from jaxplain.program.function import Function, setting
+from jaxplain.program import Function, setting
 from jaxplain.types import Array, Pytree
 
 

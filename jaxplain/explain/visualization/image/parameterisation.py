@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program.function import Function, setting
+from jaxplain.program import Function, setting
 from jaxplain.types import Array, Pytree
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, spatial_shape, squash
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, Squash, as_shape, squash
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array
 
 

@@ -8,12 +8,25 @@ of any score, such as a class' logit.
 """
 
 from jaxplain.explain.visualization.objective.algebra import Objective, interpolation, negative, score
-from jaxplain.explain.visualization.objective.layer import channel, deep_dream, direction, neuron, position
-from jaxplain.explain.visualization.objective.likeness import caricature, inversion, style
+from jaxplain.explain.visualization.objective.layer import (
+    Direction,
+    OnLayer,
+    channel,
+    deep_dream,
+    direction,
+    neuron,
+    picked,
+    position,
+    reading,
+)
+from jaxplain.explain.visualization.objective.likeness import Inversion, caricature, inversion, style
 from jaxplain.explain.visualization.objective.together import diversity, each
 
 __all__ = [
+    "Direction",
+    "Inversion",
     "Objective",
+    "OnLayer",
     "caricature",
     "channel",
     "deep_dream",
@@ -24,7 +37,9 @@ __all__ = [
     "inversion",
     "negative",
     "neuron",
+    "picked",
     "position",
+    "reading",
     "score",
     "style",
 ]

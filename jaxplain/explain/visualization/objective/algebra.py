@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.function import Function, as_function
+from jaxplain.program import Function, as_function
 from jaxplain.types import Array, Pytree
 
 Terms = list[tuple[str, Array]]

@@ -8,10 +8,10 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.internals.capture import cut
-from jaxplain.readout.criterion import wide
 from jaxplain.explain.visualization.objective.algebra import Objective
-from jaxplain.program.function import Function, as_function, is_array, setting
+from jaxplain.internals import cut
+from jaxplain.program import Function, as_function, is_array, setting
+from jaxplain.readout import wide
 from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
 

@@ -11,7 +11,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.explain.visualization.objective.algebra import Objective
 from jaxplain.explain.visualization.objective.layer import Direction, OnLayer, reading
-from jaxplain.program.function import setting
+from jaxplain.program import setting
 from jaxplain.types import Array, Pytree
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import blur as blurred
+from jaxplain.baseline import blur as blurred
 from jaxplain.explain.visualization.transform.geometry import Random, spatial_axes
 from jaxplain.types import Array
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from jaxplain import check
-from jaxplain.program.function import Function, setting
+from jaxplain.program import Function, setting
 from jaxplain.types import Array
 
 
