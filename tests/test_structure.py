@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import subprocess
 import sys
@@ -80,6 +81,7 @@ def folders(tree: dict[str, str]) -> set[str]:
     return {name.rpartition(".")[0] for name in tree} - {""}
 
 
+@functools.cache
 def imported(source: str) -> list[tuple[str, str]]:
     """Module and name of everything that a source imports, at any depth of it; the name is empty for `import a.b`."""
     found = []
@@ -146,6 +148,7 @@ def private(module: str, other: str, name: str, tree: dict[str, str]) -> bool:
     return folder != "" and not (home == folder or home.startswith(f"{folder}."))
 
 
+@functools.cache
 def listed(source: str) -> list[str]:
     """A module's `__all__`."""
     for node in ast.parse(source).body:

@@ -6,12 +6,13 @@ PYTHONPATH=tests python tests/peers/cam_peers.py    (torch, captum 0.9.0, grad-c
 import contextlib
 import io
 
-import cams
 import captum
 import numpy as np
 import pytorch_grad_cam as peer
 import torch
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from shared import cams
 
 CLASS = 1
 

@@ -7,7 +7,8 @@ import captum
 import numpy as np
 import shap
 import torch
-from networks import inputs, weights
+
+from shared.networks import inputs, weights
 
 
 class Dense(torch.nn.Module):

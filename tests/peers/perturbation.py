@@ -1,4 +1,4 @@
-"""Prints the numbers of captum 0.9 that `tests/test_perturbation.py` and `tests/test_attack.py` hold.
+"""Prints the numbers of captum 0.9 that `tests/shared/recorded_captum.py` holds.
 
 python tests/peers/perturbation.py        (torch and captum==0.9.0; nothing of this library is imported)
 """

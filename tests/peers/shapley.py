@@ -16,7 +16,7 @@ import torch
 from sklearn.linear_model import Lasso, Ridge
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from peer_network import BACKGROUND, BASELINE, FIRST, GROUPS, MASKS, SECOND, X, lime_weights, network
+from shared.peer_network import BACKGROUND, BASELINE, FIRST, GROUPS, MASKS, SECOND, X, lime_weights, network
 
 np.set_printoptions(precision=8, suppress=True)
 
