@@ -76,7 +76,7 @@ from jaxplain.explain import (
 from jaxplain.explain.backward import relevance
 from jaxplain.explain.visualization import image, objective, regulariser, transform
 from jaxplain.internals import activation_patching, attribution_patching, capture, draw, intervene, layers, split
-from jaxplain.program import Function
+from jaxplain.program import Function, meant
 from jaxplain.program.fast import fast_layout
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
 
@@ -91,6 +91,24 @@ if TYPE_CHECKING:
     from jaxplain import train as train
     from jaxplain.dataset import explain_dataset, open_explanations
     from jaxplain.models import from_nnx
+
+NAMESPACES = (
+    "evaluate",
+    "baseline",
+    "aggregate",
+    "data",
+    "models",
+    "train",
+    "dataset",
+    "plot",
+    "report",
+    "relevance",
+    "image",
+    "objective",
+    "transform",
+    "regulariser",
+)
+"""Where everything else is reached, without a second import."""
 
 __all__ = [
     "Function",
@@ -174,10 +192,11 @@ __all__ = [
 ]
 
 # `import jaxplain.image` finds the namespaces of deeper folders by their public names, too, as `import os.path` does.
-for _space in (image, objective, regulariser, relevance, transform):
-    sys.modules[f"jaxplain.{_space.__name__.rpartition('.')[2]}"] = _space
+_DEEPER = {"image": image, "objective": objective, "regulariser": regulariser, "relevance": relevance}
+_DEEPER["transform"] = transform
+for _name, _space in _DEEPER.items():
+    sys.modules[f"jaxplain.{_name}"] = _space
 
-_NAMESPACES = ("aggregate", "data", "dataset", "evaluate", "models", "plot", "report", "train")
 _LATE = {"explain_dataset": "dataset", "open_explanations": "dataset", "from_nnx": "models"}
 
 
@@ -185,6 +204,21 @@ def __getattr__(name: str) -> Any:
     """Import what is heavy (Flax, optax, matplotlib, TensorStore) when it is first asked for."""
     if name in _LATE:
         return getattr(importlib.import_module(f"jaxplain.{_LATE[name]}"), name)
-    if name in _NAMESPACES:
+    if name in NAMESPACES:
         return importlib.import_module(f"jaxplain.{name}")
-    raise AttributeError(f"module 'jaxplain' has no attribute {name!r}")
+    text = f"module 'jaxplain' has no attribute {name!r}"
+    if not name.startswith("_"):
+        spaces = {space: importlib.import_module(f"jaxplain.{space}").__all__ for space in NAMESPACES}
+        own = meant(name, [("jaxplain", __all__), *((f"jaxplain.{space}", names) for space, names in spaces.items())])
+        text += f"; it is called {own} here." if own else ". help(jaxplain) lists where to look."
+    raise AttributeError(text)
+
+
+def __dir__() -> list[str]:
+    """Every name and namespace; to `help`, which would print each function's whole text, only the namespaces."""
+    reader = sys._getframe(1)
+    for _ in range(3):
+        if reader.f_globals.get("__name__") == "pydoc":
+            return ["__doc__", *NAMESPACES]
+        reader = reader.f_back or reader
+    return sorted({*globals(), *__all__, *NAMESPACES})

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, is_array, setting
+from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.program.trace import add_batch_axis, batch_axis_length
 from jaxplain.readout import Pick, Select, cross_entropy, selector, wide
 from jaxplain.types import Array, Pytree
@@ -96,6 +96,7 @@ def _score(name: str, apply: Callable[..., Any], params: Pytree, select: Select,
     return ModelScore(as_function(apply), params, selector(select, name), reduce, name)
 
 
+@public
 def logit(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -> ModelScore:
     """Score by the model's raw output of the target: f(x, target) = z[target].
 
@@ -125,6 +126,7 @@ def logit(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -
     return _score("logit", apply, params, select, Pick("logit"))
 
 
+@public
 def output(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -> ModelScore:
     """Score by an output as it is, the word for regression: f(x, target) = y[target].
 
@@ -151,6 +153,7 @@ def output(apply: Callable[..., Any], params: Pytree, *, select: Select = None) 
     return _score("output", apply, params, select, Pick("logit"))
 
 
+@public
 def probability(
     apply: Callable[..., Any], params: Pytree, *, select: Select = None, activation: str = "softmax"
 ) -> ModelScore:
@@ -182,6 +185,7 @@ def probability(
     return _probability_like("probability", apply, params, select, activation)
 
 
+@public
 def log_probability(
     apply: Callable[..., Any], params: Pytree, *, select: Select = None, activation: str = "softmax"
 ) -> ModelScore:
@@ -208,6 +212,7 @@ def log_probability(
     return _probability_like("log_probability", apply, params, select, activation)
 
 
+@public
 def margin(
     apply: Callable[..., Any], params: Pytree, *, select: Select = None, activation: str = "softmax"
 ) -> ModelScore:
@@ -255,6 +260,7 @@ class _Criterion(Function):
         return self.criterion(outputs, target)
 
 
+@public
 def loss(
     apply: Callable[..., Any],
     params: Pytree,

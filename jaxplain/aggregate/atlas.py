@@ -13,6 +13,7 @@ from jaxplain import check
 from jaxplain.aggregate.unit import given_batches, read_units
 from jaxplain.explain.visualization import Settings, template, visualize_directions
 from jaxplain.explain.visualization.objective import reading
+from jaxplain.program import public
 from jaxplain.types import Array, Pytree
 
 
@@ -35,6 +36,7 @@ class ActivationAtlas(NamedTuple):
     grid: int
 
 
+@public
 def activation_atlas(
     f: Callable[..., Any],
     path: str,

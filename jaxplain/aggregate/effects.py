@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline import Features, Groups, as_groups, features
-from jaxplain.program import Function, as_function, fold_range, map_range, setting, wide_dtype
+from jaxplain.program import Function, as_function, fold_range, map_range, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -241,6 +241,7 @@ def _curve(
     )
 
 
+@public
 def partial_dependence(
     f: Callable[..., Any],
     feature: int,
@@ -286,6 +287,7 @@ def partial_dependence(
     return _curve("partial_dependence", f, feature, grid, points, groups, batch_size)
 
 
+@public
 def individual_conditional_expectation(
     f: Callable[..., Any],
     feature: int,
@@ -325,6 +327,7 @@ def individual_conditional_expectation(
     return _curve(name, f, feature, grid, points, groups, batch_size, centered=bool(centered))
 
 
+@public
 def accumulated_local_effects(
     f: Callable[..., Any],
     feature: int,

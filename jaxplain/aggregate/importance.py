@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.aggregate.effects import Global, row_of
 from jaxplain.baseline import Groups, as_groups, features
-from jaxplain.program import as_function, fold_range, setting
+from jaxplain.program import as_function, fold_range, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -89,6 +89,7 @@ def _permuted(e: PermutationImportance, key: Array, data: Pytree, args: Any) -> 
     return plain, jax.lax.map(one, jnp.arange(e.samples * parts.slots)).reshape(e.samples, parts.slots)
 
 
+@public
 def permutation_importance(
     f: Callable[..., Any], *, samples: int = 8, groups: Any = None, batch_size: int = 256
 ) -> PermutationImportance:

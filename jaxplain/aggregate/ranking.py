@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array, Pytree
 
 EMPTY = np.iinfo(np.int32).max  # the index of a place in a ranking that no example has taken
@@ -88,6 +88,7 @@ class TopKAggregator(Aggregator):
         return TopK(score, jnp.where(taken, state.indices, -1), state.undefined)
 
 
+@public
 def top_k(k: int = 10, *, largest: bool = True) -> TopKAggregator:
     """The k examples of a dataset with the largest score, and their indices.
 

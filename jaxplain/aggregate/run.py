@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator
+from jaxplain.program import public
 from jaxplain.types import Pytree
 
 
@@ -45,6 +46,7 @@ class CombinedAggregator(Aggregator):
         return {name: part.compute(state[name]) for name, part in self.parts.items()}
 
 
+@public
 def combine(**aggregators: Aggregator) -> CombinedAggregator:
     """Several aggregators as one, so that a dataset is explained once.
 
@@ -74,6 +76,7 @@ def combine(**aggregators: Aggregator) -> CombinedAggregator:
     return CombinedAggregator(dict(aggregators))
 
 
+@public
 def aggregate_batches(aggregator: Aggregator, batches: Iterable[Mapping[str, Any]]) -> Any:
     """One pass over batches: `init`, a compiled `update` for each, and `compute`.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
-from jaxplain.program import setting, wide_dtype
+from jaxplain.program import public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -169,6 +169,7 @@ def _add(total: Sum, term: Array) -> Sum:
     return Sum(value, total.rest + error)
 
 
+@public
 def moments(classes: int | None = None) -> MomentsAggregator:
     """Mean, mean absolute value and variance of every feature's attribution over a dataset, per class if asked.
 

@@ -16,7 +16,7 @@ from jaxplain.aggregate.ranking import EMPTY
 from jaxplain.data import Batch, batches
 from jaxplain.explain.visualization import cut, receptive_field
 from jaxplain.explain.visualization.objective import reading
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -133,6 +133,7 @@ class TopActivations(NamedTuple):
     patches: np.ndarray | None
 
 
+@public
 def top_activations(
     f: Callable[..., Any],
     path: str,
@@ -255,6 +256,7 @@ class UnitActivity(NamedTuple):
     saturated: np.ndarray
 
 
+@public
 def unit_activity(
     f: Callable[..., Any],
     path: str,

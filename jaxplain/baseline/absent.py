@@ -17,7 +17,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline.counter_class import nearest_counter_class as nearest_counter_class
 from jaxplain.baseline.imputation import noisy_linear_imputation as noisy_linear_imputation
-from jaxplain.program import Function, as_function, is_array, is_node, needs_key, setting
+from jaxplain.program import Function, as_function, is_array, is_node, needs_key, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -34,6 +34,7 @@ class _Keyed(Function):
         return self.function(key, x)
 
 
+@public
 def as_baseline(baseline: Any) -> Any:
     """Make a pytree of a baseline, so that its arrays are leaves and its code compares by value.
 
@@ -79,6 +80,7 @@ def _required(function: Callable[..., Any]) -> int:
     return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
 
 
+@public
 def is_background(value: Any, x: Pytree) -> bool:
     """Whether `value` is a set of baselines: x's structure with one more leading axis on every leaf."""
     if callable(value) or str(jax.tree.structure(value)) != str(jax.tree.structure(x)):
@@ -87,6 +89,7 @@ def is_background(value: Any, x: Pytree) -> bool:
     return all(jnp.ndim(v) == jnp.ndim(leaf) + 1 and jnp.shape(v)[1:] == jnp.shape(leaf) for v, leaf in pairs)
 
 
+@public
 def resolve(baseline: Any, x: Pytree, key: Array | None = None, *, name: str) -> Pytree:
     """The baseline of one example: of x's structure, shapes and dtypes, integer and boolean leaves as they are in `x`.
 
@@ -172,6 +175,7 @@ class _Zeros(Function):
         return jax.tree.map(lambda leaf: jnp.zeros_like(leaf) if check.is_floating(leaf) else leaf, x)
 
 
+@public
 def zeros() -> Function:
     """The baseline of zeros: b = 0 at every floating-point leaf.
 
@@ -192,6 +196,7 @@ class _Constant(Function):
         return self.value
 
 
+@public
 def mean(data: Pytree) -> Function:
     """The mean of a data set as the baseline: b_i = 1/N sum_n data_n,i.
 
@@ -232,6 +237,7 @@ class _Sample(Function):
         return jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], self.data)
 
 
+@public
 def sample(data: Pytree) -> Function:
     """A row of a data set, drawn uniformly, as the baseline.
 
@@ -268,6 +274,7 @@ class _Uniform(Function):
         return _each(draw, key, x)
 
 
+@public
 def uniform_noise(low: Any, high: Any) -> Function:
     """Uniform noise in x's place: b_i ~ U(low, high), independently of `x`.
 
@@ -308,6 +315,7 @@ class _Gaussian(Function):
         return _each(lambda k, leaf: leaf + self.sigma * jax.random.normal(k, leaf.shape, leaf.dtype), key, x)
 
 
+@public
 def gaussian_noise(sigma: Any) -> Function:
     """The input with Gaussian noise on it: b = x + sigma z, z ~ N(0, 1). Centred at `x`, as in the source.
 
@@ -349,6 +357,7 @@ class _Blur(Function):
         return value.astype(jnp.result_type(leaf))
 
 
+@public
 def blur(sigma: Any, *, axes: tuple[int, ...] = (0, 1)) -> Function:
     """The input blurred by a Gaussian: b = K x along each axis, K_ij proportional to exp(-(i - j)^2 / (2 sigma^2)).
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, is_array, wide_dtype
+from jaxplain.program import Function, as_function, is_array, public, wide_dtype
 from jaxplain.types import Array, Pytree
 
 _CANDIDATES = 8
@@ -60,6 +60,7 @@ def _rough(rows: Array, leaf: Array) -> Array:
     return jnp.square(flat).sum(1) - 2 * jnp.dot(flat, point, precision=jax.lax.Precision.HIGHEST)
 
 
+@public
 def nearest_counter_class(data: Pytree, labels: Any, label: Any) -> NearestCounterClass:
     """The row of a data set nearest to x that is of another class than x: the contrast that an attribution is read by.
 

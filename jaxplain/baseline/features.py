@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import wide_dtype
+from jaxplain.program import public, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -41,6 +41,7 @@ class Features(NamedTuple):
     slots: int
 
 
+@public
 def as_groups(groups: Any, name: str) -> Groups:
     """Check groups when a metric is made, while their values can be read.
 
@@ -75,6 +76,7 @@ def as_groups(groups: Any, name: str) -> Groups:
     return Groups(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.int32), groups), int(numbers[-1]) + 1)
 
 
+@public
 def features(x: Pytree, groups: Groups, name: str) -> Features:
     """Number the features of one input.
 
@@ -151,6 +153,7 @@ def _like_x(value: Any, x: Pytree, name: str, argument: str) -> list[Any]:
     return jax.tree.leaves(value)
 
 
+@public
 def attribution_leaves(attribution: Pytree, x: Pytree, groups: Any, name: str) -> list[tuple[Any, Any]]:
     """Pairs (attribution, leaf of x) over x's floating-point leaves, shapes checked and attributions widened.
 
@@ -174,6 +177,7 @@ def attribution_leaves(attribution: Pytree, x: Pytree, groups: Any, name: str) -
     return pairs
 
 
+@public
 def feature_sums(attribution: Pytree, x: Pytree, groups: Groups, parts: Features, name: str) -> Array:
     """The signed sum of an attribution over each feature's values, in float32 or wider.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function, wide_dtype
+from jaxplain.program import Function, public, wide_dtype
 from jaxplain.types import Array, Pytree
 
 _TOLERANCE = 1e-6
@@ -24,6 +24,7 @@ _MOST_ITERATIONS = 1000
 """Never reached in float32; a bound for values that are not finite."""
 
 
+@public
 def linear_imputation(x: Array, missing: Array) -> Array:
     """Replace missing pixels by the weighted mean of their neighbours, where neighbours may be missing themselves.
 
@@ -177,6 +178,7 @@ class LinearImputation(Function):
         return jax.tree.unflatten(structure, filled)
 
 
+@public
 def imputed(key: Array, x: Array, missing: Array, sigma: Any) -> Array:
     """`linear_imputation` with noise N(0, sigma^2) on the missing pixels: noisy linear imputation of one image."""
     filled = linear_imputation(x, missing)
@@ -185,6 +187,7 @@ def imputed(key: Array, x: Array, missing: Array, sigma: Any) -> Array:
     return jnp.where(hole, (filled + noise).astype(filled.dtype), filled)
 
 
+@public
 def noisy_linear_imputation(missing: Pytree, *, sigma: Any = 0.01) -> LinearImputation:
     """The input with some of its pixels replaced by the mean of their neighbours and a little noise.
 

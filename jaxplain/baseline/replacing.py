@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline.absent import resolve
 from jaxplain.baseline.unchanged import warn_where_equal
-from jaxplain.program import Function, like, needs_key, setting, wide_dtype
+from jaxplain.program import Function, like, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -48,6 +48,7 @@ class Perturbing(Function):
         warn_where_equal((self.baseline,), x, self.name)
 
 
+@public
 def replaced(x: Pytree, other: Pytree, where: list[Any]) -> Pytree:
     """Take the values of `other` where a leaf's mask is True; leaves whose mask is None stay."""
     leaves, structure = jax.tree.flatten(x)
@@ -58,6 +59,7 @@ def replaced(x: Pytree, other: Pytree, where: list[Any]) -> Pytree:
     return jax.tree.unflatten(structure, merged)
 
 
+@public
 def merged(parts: list[Any], x: Pytree) -> Pytree:
     """An attribution of x's structure from its floating-point leaves' parts; zeros where there is None."""
     leaves, structure = jax.tree.flatten(x)

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
+@public
 def superpixels(image: Any, segments: int = 50, *, compactness: float = 10.0) -> Array:
     """Divide an image into superpixels (SLIC): connected regions of similar colour, as `groups` for a method.
 

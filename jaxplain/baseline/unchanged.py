@@ -12,10 +12,11 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline.absent import is_background, resolve
-from jaxplain.program import needs_key
+from jaxplain.program import needs_key, public
 from jaxplain.types import Array, Pytree
 
 
+@public
 def warn_where_equal(baselines: Sequence[Any], x: Pytree, name: str, argument: str = "baseline") -> None:
     """Warn, once for a concrete batch, of examples that equal their baseline: all of `baselines`, where there are more.
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from jaxplain.data.batching import common_length
 from jaxplain.data.splits import Dataset
+from jaxplain.program import public
 
 
+@public
 def load_npz(path: str | os.PathLike[str], *, inputs: str = "inputs", targets: str | None = "targets") -> Dataset:
     """Load a dataset from an `.npz` file, values as they are stored.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import is_array
+from jaxplain.program import is_array, public
 from jaxplain.types import Array, Pytree
 
 
@@ -27,6 +27,7 @@ class Batch(NamedTuple):
     index: Any
 
 
+@public
 def batch_indices(key: Array | None, count: int, batch_size: int) -> tuple[Array, Array]:
     """Order one epoch: the row numbers of every batch, the last one filled up and masked.
 
@@ -77,6 +78,7 @@ class Batches:
             yield Batch(take(self._inputs, rows), take(self._targets, rows), mask, rows)
 
 
+@public
 def batches(data: Any, batch_size: int, *, key: Array | None = None) -> Batches:
     """Read a dataset in batches of one fixed size, shuffled by a key, the last one filled up and masked.
 
@@ -128,6 +130,7 @@ def take(tree: Pytree, rows: Any) -> Pytree:
     return jax.tree.map(lambda a: a[rows] if isinstance(a, jax.Array) else np.asarray(a[rows]), tree)
 
 
+@public
 def common_length(parts: dict[str, Pytree], name: str) -> int:
     """Require arrays with one row for each example, at least one, and return their number."""
     lengths: dict[str, int] = {}

@@ -9,9 +9,11 @@ import jax
 import numpy as np
 
 from jaxplain.data.splits import Dataset, Splits, standardize
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
+@public
 def digits(key: Array | None = None, *, test: float | int = 0.2, validation: float | int = 0) -> Splits:
     """Load 1,797 handwritten digits of 8x8 pixels in 10 classes.
 
@@ -40,6 +42,7 @@ def digits(key: Array | None = None, *, test: float | int = 0.2, validation: flo
     return data.split(_default(key), test=test, validation=validation)
 
 
+@public
 def breast_cancer(
     key: Array | None = None, *, test: float | int = 0.2, validation: float | int = 0, standardized: bool = True
 ) -> Splits:
@@ -77,6 +80,7 @@ def breast_cancer(
     return standardize(splits) if standardized else splits
 
 
+@public
 def diabetes(
     key: Array | None = None, *, test: float | int = 0.2, validation: float | int = 0, standardized: bool = True
 ) -> Splits:

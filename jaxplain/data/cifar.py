@@ -9,12 +9,14 @@ import numpy as np
 
 from jaxplain.data.pixels import check_folder, scaled
 from jaxplain.data.splits import Dataset, Splits, hold_out
+from jaxplain.program import public
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _TRAIN, _TEST = tuple(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"
 _RECORD = 1 + 3 * 32 * 32
 
 
+@public
 def read_cifar10(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     """Read one binary batch: records of a label byte, then 1,024 red, green and blue bytes each, row by row.
 
@@ -54,6 +56,7 @@ def read_cifar10(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), labels
 
 
+@public
 def load_cifar10(path: str | os.PathLike[str], *, validation: float | int = 0, scale: bool = True) -> Splits:
     """Load the folder of CIFAR-10's binary version: `data_batch_1.bin` to `data_batch_5.bin` and `test_batch.bin`.
 

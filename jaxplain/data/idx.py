@@ -14,12 +14,14 @@ import numpy as np
 
 from jaxplain.data.pixels import check_folder, scaled
 from jaxplain.data.splits import Dataset, Splits, hold_out
+from jaxplain.program import public
 
 # The third byte of the magic number; everything in the file is big-endian.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?")
 
 
+@public
 def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     """Read one IDX file: two zero bytes, a dtype code, the number of axes, their lengths, the values, all big-endian.
 
@@ -77,6 +79,7 @@ def _content(path: str | os.PathLike[str]) -> bytes:
         raise ValueError(f"read_idx: {path} is a corrupt or truncated gzip file ({error}).") from error
 
 
+@public
 def load_idx_folder(
     path: str | os.PathLike[str],
     *,

@@ -9,11 +9,13 @@ import numpy as np
 
 from jaxplain.data.pixels import check_folder, checked_size, scaled
 from jaxplain.data.splits import Dataset
+from jaxplain.program import public
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
+@public
 def load_image_folder(
     path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, color: bool = True, scale: bool = True
 ) -> Dataset:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.data.batching import common_length, take
+from jaxplain.program import public
 from jaxplain.types import Array, Pytree
 
 
@@ -145,6 +146,7 @@ class Splits(NamedTuple):
     target_statistics: Standardization | None = None
 
 
+@public
 def standardize(splits: Splits, *, targets: bool = False) -> Splits:
     """Standardise every set with the training set's statistics: z = (x - mean) / scale, feature by feature.
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.data.pixels import checked_size
 from jaxplain.data.splits import Dataset
-from jaxplain.program import Function
+from jaxplain.program import Function, public
 from jaxplain.types import Array
 
 
@@ -44,6 +44,7 @@ class PatchScore(Function):
         return _row(self.templates, target, "PatchScore") != 0
 
 
+@public
 def planted_patches(
     key: Array,
     examples: int = 1000,
@@ -167,6 +168,7 @@ class AdditiveScore(Function):
         return (self.linear != 0) | (self.quadratic != 0) | (self.amplitude * self.frequency != 0)
 
 
+@public
 def additive_tabular(
     key: Array,
     examples: int = 1000,
@@ -245,6 +247,7 @@ class MarkerScore(Function):
         return values if mask is None else jnp.where(mask, values, 0.0)
 
 
+@public
 def marker_tokens(
     key: Array,
     examples: int = 1000,

@@ -29,7 +29,7 @@ from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import Spec
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
 from jaxplain.explain import check_calls, require_key
-from jaxplain.program import as_function, needs_key
+from jaxplain.program import as_function, needs_key, public
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
@@ -47,6 +47,7 @@ class Explained(NamedTuple):
     aggregate: Any
 
 
+@public
 def explain_dataset(
     e: Callable[..., Any],
     data: Any,

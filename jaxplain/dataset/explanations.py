@@ -14,6 +14,7 @@ from jaxplain import check
 from jaxplain.dataset.ledger import finished_chunks
 from jaxplain.dataset.source import read_ids
 from jaxplain.dataset.store import EXAMPLES, Store, nested, open_store, read_attributes
+from jaxplain.program import public
 from jaxplain.types import Pytree
 
 NAME = "open_explanations"
@@ -148,6 +149,7 @@ class Explanations(Mapping[str, Any]):
         return f"<Explanations of {self.count} examples ({int(self.finished.sum())} finished): {', '.join(self._tree)}>"
 
 
+@public
 def open_explanations(path: str | os.PathLike[str], kind: str = "numpy") -> Any:
     """Open what `explain_dataset` wrote to a folder; values are read from it where they are indexed.
 

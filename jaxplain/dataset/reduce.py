@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import as_groups
-from jaxplain.program import Function, setting, wide_dtype
+from jaxplain.program import Function, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -29,6 +29,7 @@ class ChannelSum(Function):
         return jnp.sum(jnp.asarray(leaf), axis=-1, dtype=wide_dtype(leaf.dtype))
 
 
+@public
 def channel_sum() -> ChannelSum:
     """Keep the sum over the last axis, the channels: `[H, W, C]` becomes `[H, W]`; the total stays the same.
 
@@ -68,6 +69,7 @@ class TopFeatures(Function):
         return Strongest(flat[places], places.astype(jnp.int32))
 
 
+@public
 def top_features(k: int) -> TopFeatures:
     """Keep the k values of largest absolute value, signed and strongest first, and where they are.
 
@@ -104,6 +106,7 @@ class GroupSum(Function):
         return total
 
 
+@public
 def group_sum(groups: Any) -> GroupSum:
     """Keep one sum for each group of features: `[n]`, in float32 or wider.
 

@@ -18,6 +18,7 @@ from jaxplain.dataset.record import Record, record_rows
 from jaxplain.dataset.source import Rows, Source
 from jaxplain.dataset.writer import Writer
 from jaxplain.explain import example_keys, lower_rows
+from jaxplain.program import public
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
@@ -134,6 +135,7 @@ def _batches(reader: Reader) -> Iterator[Batch]:
     return read_ahead(items)
 
 
+@public
 def first_rows(source: Source) -> tuple[Source, Rows]:
     """One example, and the source from its start: of a stream, whose first batch has then been read, a chained one."""
     if source.random_access:

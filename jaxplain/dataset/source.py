@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.data import common_length
-from jaxplain.program import is_array
+from jaxplain.program import is_array, public
 from jaxplain.types import Pytree
 
 NAME = "explain_dataset"
@@ -174,6 +174,7 @@ class MappedSource(Source):
         return map(self._map, self._source.parts())
 
 
+@public
 def as_source(data: Any, ids: Any = None, transform: Callable[[Any], Any] | None = None) -> Source:
     """Find out what `data` is; see `explain_dataset`, which documents the kinds.
 
@@ -287,6 +288,7 @@ def read_ids(values: np.ndarray) -> np.ndarray:
     return np.array([row.tobytes().rstrip(b"\0").decode() for row in values], dtype=np.str_)
 
 
+@public
 def known_arguments(source: Source) -> tuple[Any, ...] | None:
     """The further arguments of all examples, where they lie in memory or in memory maps; None elsewhere."""
     inner = source._source if isinstance(source, MappedSource) else source

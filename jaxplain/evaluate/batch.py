@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import as_function, needs_key
+from jaxplain.program import as_function, needs_key, public
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
 
 
+@public
 def evaluate_batch(
     m: Any,
     x: Pytree,

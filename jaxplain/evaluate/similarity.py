@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import as_function, wide_dtype
+from jaxplain.program import as_function, public, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
+@public
 def pearson(a: Any, b: Any, *, where: Any = None) -> Array:
     """Pearson's correlation: r = sum_i u_i v_i / sqrt(sum_i u_i^2 sum_i v_i^2), u = a - mean a, v = b - mean b.
 
@@ -41,6 +42,7 @@ def pearson(a: Any, b: Any, *, where: Any = None) -> Array:
     return jnp.where(square > 0, jnp.clip(r, -1.0, 1.0), jnp.nan * square)
 
 
+@public
 def spearman(a: Any, b: Any, *, where: Any = None) -> Array:
     """Spearman's rank correlation: Pearson's of the ranks, where equal values share the mean of their ranks.
 
@@ -76,6 +78,7 @@ def ranks(values: Array, where: Array | None = None) -> Array:
     return (below + up_to + 1).astype(wide_dtype(values.dtype)) / 2
 
 
+@public
 def structural_similarity(
     a: Any, b: Any, *, data_range: Any = None, window: int = 7, sigma: Any = None, k1: float = 0.01, k2: float = 0.03
 ) -> Array:

@@ -10,12 +10,13 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.gradient import IntegratedGradients, refine
-from jaxplain.program import Function, as_function, needs_key
+from jaxplain.program import Function, as_function, needs_key, public
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
 
 
+@public
 def explain_batch(
     e: Callable[..., Any], x: Pytree, *args: Any, key: Array | None = None, index: Any = None, values: bool = True
 ) -> Pytree:

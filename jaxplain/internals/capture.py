@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program import Function, as_function, is_array, setting
+from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.program.trace import (
     AUTO,
     Found,
@@ -75,6 +75,7 @@ class Capture(_Inside):
         return kept or found
 
 
+@public
 def capture(f: Callable[..., Any], *paths: str, batch_axis: int | str | None = AUTO) -> Capture:
     """Return values inside a function along with its output.
 
@@ -142,6 +143,7 @@ class _Fill(Function):
         return jax.tree.map(lambda leaf: jnp.full_like(leaf, self.number), value)
 
 
+@public
 def intervene(
     f: Callable[..., Any], changes: Mapping[str, Any], *, batch_axis: int | str | None = AUTO
 ) -> Intervention:
@@ -247,6 +249,7 @@ class Head(_Inside):
         super().check_call(x, *args)
 
 
+@public
 def split(f: Callable[..., Any], path: str, *, batch_axis: int | str | None = AUTO) -> tuple[Body, Head]:
     """Cut a function at a layer: `head(body(x), x) == f(x)`.
 

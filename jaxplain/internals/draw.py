@@ -12,7 +12,7 @@ import jax
 from jaxplain import check
 from jaxplain.internals.graph import Graph, Node, graph
 from jaxplain.internals.layers import Layers
-from jaxplain.program import Function, as_function, setting
+from jaxplain.program import Function, as_function, public, setting
 from jaxplain.program.trace import look
 from jaxplain.types import Layer, Pytree
 
@@ -72,6 +72,7 @@ class Draw(Function):
         return Drawing(tuple(texts), paths, found.edges, _svg(found, texts), _dot(found, texts))
 
 
+@public
 def draw(f: Callable[..., Any], *, depth: int | None = None) -> Draw:
     """Draw a model as a graph: its modules, and which one's output goes into which.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxplain.internals.cost import Share, costs, parameter_sizes
-from jaxplain.program import Function, as_function
+from jaxplain.program import Function, as_function, public
 from jaxplain.program.trace import View, listed_shapes, look
 from jaxplain.types import Layer, Pytree
 
@@ -87,6 +87,7 @@ def _rest(view: View, outside: Share) -> Layer:
     return _layer("", getattr(view.f, "name", "function"), shape, dtype, outside)
 
 
+@public
 def layers(f: Callable[..., Any]) -> Layers:
     """List every module output of a function, with what each module costs.
 

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.internals.capture import cut
-from jaxplain.program import Function, setting, value_and_gradient, widen
+from jaxplain.program import Function, public, setting, value_and_gradient, widen
 from jaxplain.types import Array, Pytree
 
 Axes = int | tuple[int, ...] | None
@@ -91,6 +91,7 @@ class AttributionPatching(_Patching):
         return jnp.transpose(summed, [order.index(position) for position in range(len(axes))])
 
 
+@public
 def activation_patching(
     f: Callable[..., Any],
     path: str,
@@ -137,6 +138,7 @@ def activation_patching(
     return ActivationPatching(*cut(f, path, batch_axis, "activation_patching"), places, batch_size)
 
 
+@public
 def attribution_patching(
     f: Callable[..., Any], path: str, *, axes: Axes = None, batch_axis: int | str | None = "auto"
 ) -> AttributionPatching:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.program import public
 from jaxplain.types import Array
 
 Activation = Literal["relu", "gelu"]
@@ -226,6 +227,7 @@ def _need_images(x: Array, name: str, multiple: int) -> None:
         raise ValueError(f"{name}: images of {x.shape[1]}x{x.shape[2]} pixels do not fit; {what} ({multiple}) do.")
 
 
+@public
 def mlp(
     outputs: int, *, widths: Sequence[int] = (64,), activation: Activation = "relu", dropout: float = 0.0
 ) -> nn.Module:
@@ -254,6 +256,7 @@ def mlp(
     return MLP(outputs, tuple(widths), activation, dropout)
 
 
+@public
 def cnn(
     outputs: int,
     *,
@@ -287,6 +290,7 @@ def cnn(
     return CNN(outputs, tuple(widths), dense, activation, dropout)
 
 
+@public
 def resnet(
     outputs: int,
     *,
@@ -325,6 +329,7 @@ def resnet(
     return ResNet(outputs, tuple(widths), depth, activation, dropout)
 
 
+@public
 def transformer(
     outputs: int,
     *,

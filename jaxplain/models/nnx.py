@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program import Function, Static, setting
+from jaxplain.program import Function, Static, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -71,6 +71,7 @@ class NNXApply(Function):
         return hash((self.evaluation, self.training))
 
 
+@public
 def from_nnx(model: Any) -> tuple[NNXApply, Pytree]:
     """Make a pure function and its parameters of an NNX model, which is left as it was.
 

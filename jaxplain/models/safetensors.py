@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import leaves_by_path
+from jaxplain.program import leaves_by_path, public
 from jaxplain.types import Pytree
 
 _DTYPES = {
@@ -33,6 +33,7 @@ _TORCH_KERNELS = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}
 Source = str | tuple[str, Callable[[np.ndarray], Any]]
 
 
+@public
 def load_safetensors(
     path: str | os.PathLike[str],
     params: Pytree,

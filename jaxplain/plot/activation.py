@@ -24,8 +24,10 @@ from jaxplain.plot.canvas import (
     shown,
 )
 from jaxplain.plot.values import batch, images, label_texts, number, numbers, plain
+from jaxplain.program import public
 
 
+@public
 def activations(values: Mapping[str, Any], *, limit: int = 64) -> Figure:
     """Draw what layers compute for one example, a panel for each layer.
 
@@ -105,6 +107,7 @@ def _layer(figure: Figure, axes: Axes, tile: np.ndarray, title: str) -> None:
     bare(axes).set_title(plain(title), fontsize=9, loc="left")
 
 
+@public
 def filters(kernel: Any, *, shape: Sequence[int] | None = None, columns: int = 8, limit: int = 64) -> Figure:
     """Draw the weights of a first layer, one picture for each output.
 
@@ -160,6 +163,7 @@ def filters(kernel: Any, *, shape: Sequence[int] | None = None, columns: int = 8
     return figure
 
 
+@public
 def activation_gallery(
     inputs: Any, labels: Any = None, values: Any = None, *, names: Sequence[Any] | None = None, columns: int = 5
 ) -> Figure:

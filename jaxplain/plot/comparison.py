@@ -10,10 +10,12 @@ from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import DIVERGING, NEUTRAL, SEQUENTIAL, canvas, diverging, open_sides, readable
 from jaxplain.plot.values import plain
+from jaxplain.program import public
 
 ARROWS = {"higher": " ↑", "lower": " ↓", None: ""}
 
 
+@public
 def comparison(result: Any) -> Figure:
     """Draw what `compare` found: one row a method, one column a metric, and the agreement of the metrics' rankings.
 

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, panels
 from jaxplain.plot.values import batch, number, numbers, plain, texts
+from jaxplain.program import public
 
 LINES = 200
 """The most curves of single examples drawn, spread evenly over them."""
 
 
+@public
 def effects(
     values: Mapping[str, Any],
     *,
@@ -139,6 +141,7 @@ def _bars(axes: Axes, places: np.ndarray, table: np.ndarray, names: Sequence[Any
     axes.margins(y=0.2)
 
 
+@public
 def importance(
     values: Any, error: Any = None, *, names: Sequence[Any] | None = None, limit: int = 15, xlabel: str = "importance"
 ) -> Figure:

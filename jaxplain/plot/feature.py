@@ -14,10 +14,12 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides
 from jaxplain.plot.values import batch, number, numbers, texts
+from jaxplain.program import public
 
 ROW = 0.27
 
 
+@public
 def attribution_bar(attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
     """Draw the features with the largest attributions as bars.
 
@@ -98,6 +100,7 @@ def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.nda
     return inputs, array
 
 
+@public
 def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
     """Draw every example's attributions of the features that matter most, coloured by the features' values.
 
@@ -172,6 +175,7 @@ def _piled(values: np.ndarray, span: float) -> np.ndarray:
     return 0.4 * offsets / max(float(np.abs(offsets).max()), 8.0)
 
 
+@public
 def dependence(
     values: Any,
     attributions: Any,
@@ -252,6 +256,7 @@ def _index(feature: int | str, heads: list[str], names: Sequence[Any] | None, ar
     return int(feature)
 
 
+@public
 def waterfall(
     attributions: Any,
     baseline_score: Any,

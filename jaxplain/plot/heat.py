@@ -24,10 +24,12 @@ from jaxplain.plot.canvas import (
     shown,
 )
 from jaxplain.plot.values import batch, images, label_texts, plain
+from jaxplain.program import public
 
 SCALES = ("panel", "method", "shared")
 
 
+@public
 def heatmaps(
     inputs: Any,
     attributions: Any,

@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.table import Cell, draw_table
 from jaxplain.plot.values import plain
+from jaxplain.program import public
 
 _HEADS = {"forward": "operations forward", "backward": "operations backward"}
 """Names of a `Layer`'s fields that need more words where they stand alone."""
 
 
+@public
 def layer_table(layers: Sequence[Any], *, limit: int = 100) -> Figure:
     """Draw a model's layers as a table, with the totals of what adds up.
 

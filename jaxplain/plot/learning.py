@@ -13,10 +13,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, WRONG, canvas, open_sides
 from jaxplain.plot.values import number, numbers, plain
+from jaxplain.program import public
 
 NAMES = ("loss", "validation_loss", "accuracy", "validation_accuracy", "gradient_norm")
 
 
+@public
 def learning_curves(history: Any, diagnosis: Any = None) -> Figure:
     """Draw loss, accuracy and gradient norm over the epochs, with the best epoch and the diagnosis.
 

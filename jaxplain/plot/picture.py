@@ -11,10 +11,12 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, SERIES, bare, canvas, open_sides, panels, picture, shown
 from jaxplain.plot.values import batch, images, label_texts, number, numbers, plain, same_length, texts, visible
+from jaxplain.program import public
 
 KINDS = ("image", "signal", "row", "token")
 
 
+@public
 def samples(
     inputs: Any,
     labels: Any = None,
@@ -138,6 +140,7 @@ def _tokens(sequences: Any, titles: list[str]) -> Figure:
     return figure
 
 
+@public
 def top_examples(
     inputs: Any,
     values: Any,

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, picture, readable, shown
 from jaxplain.plot.values import batch, class_names, classes, images, plain, texts
+from jaxplain.program import public
 
 
+@public
 def predictions(
     inputs: Any,
     probabilities: Any,
@@ -120,6 +122,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %" if value > 0.99 else f"{100 * value:.0f} %"
 
 
+@public
 def confusion_matrix(labels: Any, predicted: Any, *, names: Sequence[Any] | None = None) -> Figure:
     """Draw how often each true class was answered with each class: counts, and rates of the true class.
 

@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.table import Cell, draw_table
 from jaxplain.plot.values import numbers, plain
+from jaxplain.program import public
 
 
+@public
 def scores_table(
     scores: Any,
     *,

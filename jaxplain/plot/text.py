@@ -15,6 +15,7 @@ from matplotlib.patches import Rectangle
 from jaxplain import check
 from jaxplain.plot.canvas import DIVERGING, check_percentile, colour_bar, diverging, largest, readable
 from jaxplain.plot.values import batch, label_texts, number, plain, visible
+from jaxplain.program import public
 
 # One character of the monospace font (0.602 em) and one line, in inches.
 CHARACTER, LINE = 0.602 * 9 / 72, 0.27
@@ -27,6 +28,7 @@ class Markup(str):
         return str(self)
 
 
+@public
 def tokens(
     sequences: Sequence[Any],
     attributions: Any,
@@ -86,6 +88,7 @@ def tokens(
     return figure
 
 
+@public
 def tokens_html(
     sequences: Sequence[Any],
     attributions: Any,

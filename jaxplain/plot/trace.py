@@ -10,8 +10,10 @@ from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
 from jaxplain.plot.values import batch, plain, texts
+from jaxplain.program import public
 
 
+@public
 def traces(
     attributions: Mapping[str, Any],
     scores: Mapping[str, Any],

@@ -21,6 +21,7 @@ from jaxplain.program.loop import (
     wide_dtype,
     widen,
 )
+from jaxplain.program.spelling import meant, public
 
 __all__ = [
     "RULES",
@@ -43,8 +44,10 @@ __all__ = [
     "map_floating",
     "map_range",
     "masked",
+    "meant",
     "merge_moments",
     "needs_key",
+    "public",
     "quadrature",
     "setting",
     "thaw",

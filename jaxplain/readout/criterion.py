@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
+@public
 def cross_entropy(outputs: Array, target: Any) -> Array:
     """Softmax cross-entropy of one example: -log softmax(z)[target], averaged over leading axes.
 
@@ -48,6 +50,7 @@ def cross_entropy(outputs: Array, target: Any) -> Array:
     return -jnp.mean(picked * jnp.where((labels >= 0) & (labels < classes), 1.0, jnp.nan).astype(picked.dtype))
 
 
+@public
 def binary_cross_entropy(outputs: Array, target: Any) -> Array:
     """Sigmoid cross-entropy of one example, averaged over its outputs (independent labels).
 
@@ -70,6 +73,7 @@ def binary_cross_entropy(outputs: Array, target: Any) -> Array:
     return -jnp.mean(labels * jax.nn.log_sigmoid(logits) + (1 - labels) * jax.nn.log_sigmoid(-logits))
 
 
+@public
 def squared_error(outputs: Array, target: Any) -> Array:
     """Squared error of one example, averaged over its outputs: mean (y - t)^2.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.dataset import Explanations, as_source, known_arguments
+from jaxplain.program import public
 from jaxplain.report.page import Section, Table, report
 
 NAME = "explanations_page"
@@ -20,6 +21,7 @@ PART = 4096
 """How many explanations are read at once for the means."""
 
 
+@public
 def explanations_page(
     path: str | os.PathLike[str],
     explanations: Explanations,

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
+from jaxplain.program import public
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Section:
     collapsed: bool = False
 
 
+@public
 def report(
     path: str | os.PathLike[str],
     sections: Sequence[Section | tuple[str, Any]],

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.program import leaves_by_parts
+from jaxplain.program import leaves_by_parts, public
 from jaxplain.types import Pytree
 
 _EPOCH = re.compile(r"epoch_(\d+)")
 
 
+@public
 def save(path: str | os.PathLike[str], tree: Pytree, *, overwrite: bool = False) -> None:
     """Save a pytree of arrays as an Orbax checkpoint.
 
@@ -71,6 +72,7 @@ def _move(aside: Path, target: Path) -> None:
         old.unlink()
 
 
+@public
 def load(path: str | os.PathLike[str], like: Pytree, *, at: str = "") -> Pytree:
     """Load an Orbax checkpoint into the structure of `like`, after checking that it fits leaf by leaf.
 

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxplain.program import public
+
 Verdict = Literal["diverges", "overfits", "underfits", "still learning", "fits well"]
 
 
@@ -38,6 +40,7 @@ _VERBS = {
 }
 
 
+@public
 def diagnose(
     history: Any,
     *,

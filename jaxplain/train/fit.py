@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxplain import check
-from jaxplain.program import Static, as_function
+from jaxplain.program import Static, as_function, public
 from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Batch, Fit, Metrics, Program, TrainState, as_fit, run_epochs, start_run
 from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
@@ -22,6 +22,7 @@ Loss = Callable[[Any, Any], Any]
 SGD = optax.sgd(0.01)
 
 
+@public
 def init(
     apply: Callable[..., Any], params: Pytree, *, key: Array, optimizer: optax.GradientTransformation = SGD
 ) -> TrainState:
@@ -49,6 +50,7 @@ def init(
     return _program(apply, params, cross_entropy, optimizer, None).start(params, key)
 
 
+@public
 def train_step(
     apply: Callable[..., Any],
     state: TrainState,
@@ -87,6 +89,7 @@ def train_step(
     return _program(apply, state.params, loss, optimizer, None).step(state, one_batch(batch, "train_step"))
 
 
+@public
 def eval_step(
     apply: Callable[..., Any], params: Pytree, batch: Any, *, loss: Loss = cross_entropy
 ) -> tuple[Array, Array]:
@@ -114,6 +117,7 @@ def eval_step(
     return program.evaluate(params, one_batch(batch, "eval_step"))
 
 
+@public
 def fit(
     apply: Callable[..., Any],
     params: Pytree,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import as_function
+from jaxplain.program import as_function, public
 from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Program, over_batches, validate
 from jaxplain.train.feed import check_values, one_batch
@@ -26,6 +26,7 @@ _predict = jax.jit(_predict_all, static_argnames="batch_size")
 _validate = jax.jit(validate, static_argnames="batch_size")
 
 
+@public
 def predict(apply: Callable[..., Any], params: Pytree, inputs: Any, *, batch_size: int = 256) -> Pytree:
     """The model's outputs for all examples, in evaluation mode, batch by batch in one compiled program.
 
@@ -52,6 +53,7 @@ def predict(apply: Callable[..., Any], params: Pytree, inputs: Any, *, batch_siz
     return _predict(as_trainable(apply), params, jax.tree.map(jnp.asarray, batch.inputs), batch_size=batch_size)
 
 
+@public
 def assess(
     apply: Callable[..., Any],
     params: Pytree,

@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program import Function, Static, as_function, freeze, setting, thaw
+from jaxplain.program import Function, Static, as_function, freeze, public, setting, thaw
 from jaxplain.types import Array, Pytree
 
 _FLAGS = {"train": True, "training": True, "is_training": True, "deterministic": False, "use_running_average": False}
@@ -120,6 +120,7 @@ class PlainModel(Function):
         return params
 
 
+@public
 def as_trainable(apply: Callable[..., Any]) -> Any:
     """Make a `Trainable` of `module.apply`, a partial of it, an apply of `from_nnx` or a plain function.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import as_baseline, attribution_leaves, resolve
-from jaxplain.program import Function, as_function, needs_key, setting, total, wide_dtype
+from jaxplain.program import Function, as_function, needs_key, public, setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -50,6 +50,7 @@ class Completeness(Function):
         return value.astype(wide_dtype(value.dtype))
 
 
+@public
 def completeness(
     f: Callable[..., Any], *, baseline: Any = 0.0, relative: bool = False, floor: Any = 1e-3
 ) -> Completeness:

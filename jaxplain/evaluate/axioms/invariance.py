@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.robustness import NORMS, explained, size
-from jaxplain.program import Function, as_function, map_floating, needs_key, setting, wide_dtype
+from jaxplain.program import Function, as_function, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -100,6 +100,7 @@ def _pair(name: str, method: Any, f: Any, g: Any, change: Any, norm: str, tolera
     return Invariance(first, second, (one, two), change, tolerance, norm, name)
 
 
+@public
 def input_invariance(method: Callable[..., Any], f: Callable[..., Any], *, shift: Any, norm: str = "l2") -> Invariance:
     """How much an explanation changes if the input is shifted and the model shifts it back; lower is better.
 
@@ -133,6 +134,7 @@ def input_invariance(method: Callable[..., Any], f: Callable[..., Any], *, shift
     return _pair(name, method, f, Shifted(as_function(f), shift), shift, norm, 1e-3)
 
 
+@public
 def implementation_invariance(
     method: Callable[..., Any], f: Callable[..., Any], g: Callable[..., Any], *, norm: str = "l2", tolerance: Any = 1e-4
 ) -> Invariance:
@@ -163,6 +165,7 @@ def implementation_invariance(
     return _pair("implementation_invariance", method, f, g, None, norm, tolerance)
 
 
+@public
 def symmetry(
     method: Callable[..., Any],
     f: Callable[..., Any],

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, setting, wide_dtype
+from jaxplain.program import Function, as_function, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -76,6 +76,7 @@ class Agreement(Function):
         return jax.lax.map(distances, rows) <= self.threshold
 
 
+@public
 def consistency(*, features: int = 5, label: Callable[[Array], Any] | None = None) -> Agreement:
     """Among examples with the same explanation, the share with the same prediction; higher is better.
 
@@ -106,6 +107,7 @@ def consistency(*, features: int = 5, label: Callable[[Array], Any] | None = Non
     return Agreement(None if label is None else as_function(label), None, features, "consistency")
 
 
+@public
 def sufficiency(*, threshold: Any) -> Agreement:
     """Among examples whose explanation is near, the share with the same prediction; higher is better.
 

@@ -20,7 +20,7 @@ from jaxplain.evaluate.comparison.control import paired_difference, random_attri
 from jaxplain.evaluate.comparison.controls import Blurred, Edges, InputItself
 from jaxplain.evaluate.comparison.cost import gradients_used
 from jaxplain.evaluate.removal import Faithful
-from jaxplain.program import Function, as_function, needs_key
+from jaxplain.program import Function, as_function, needs_key, public
 from jaxplain.types import Array, Pytree
 
 NAME = "compare"
@@ -45,6 +45,7 @@ class _Column:
     baseline: Any = None
 
 
+@public
 def compare(
     f: Any,
     methods: Mapping[str, Any],

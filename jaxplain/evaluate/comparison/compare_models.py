@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.evaluate.batch import evaluate_rows, example_keys
 from jaxplain.evaluate.comparison.compare import unpacked
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import as_function, needs_key
+from jaxplain.program import as_function, needs_key, public
 from jaxplain.score import logit
 from jaxplain.types import Array, Pytree
 
@@ -71,6 +71,7 @@ class ModelComparison:
         return "\n".join(lines)
 
 
+@public
 def compare_models(
     method: Callable[[Any], Any],
     models: Sequence[tuple[Callable[..., Any], Any]],

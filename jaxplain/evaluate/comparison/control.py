@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function
+from jaxplain.program import Function, public
 from jaxplain.types import Array, Pytree
 
 
@@ -50,6 +50,7 @@ def _fingerprint(leaves: list[Any]) -> Array:
     return total
 
 
+@public
 def random_attribution() -> RandomAttribution:
     """White noise in place of an explanation: a_i ~ N(0, 1), the control that every metric is read beside.
 
@@ -91,6 +92,7 @@ class PairedDifference(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
+@public
 def paired_difference(
     scores: Any, control: Any, *, key: Array, confidence: float = 0.95, samples: int = 10_000
 ) -> PairedDifference:

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
+@public
 def frechet_distance(one: Any, other: Any) -> Array:
     """The squared Fréchet distance between Gaussians fitted to two sets of features.
 
@@ -41,6 +43,7 @@ def frechet_distance(one: Any, other: Any) -> Array:
     return _distance(one, ones[0], len(one) / (len(one) - 1), other, ones[1], len(other) / (len(other) - 1))
 
 
+@public
 def frechet_bootstrap(key: Array, one: Any, other: Any, *, samples: int = 200, batch_size: int = 8) -> Array:
     """Bootstrap draws of the Fréchet distance, centred at its value: percentiles of them are an interval.
 

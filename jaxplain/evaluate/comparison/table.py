@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.batch import batched, evaluate_batch, example_keys
 from jaxplain.evaluate.comparison.control import PairedDifference, paired_difference, random_attribution
-from jaxplain.program import as_function
+from jaxplain.program import as_function, public
 from jaxplain.types import Array, Pytree
 
 CONTROL = "random"
@@ -85,6 +85,7 @@ class ScoreTable:
         return text + (f" ({missing} undefined)" if missing else "")
 
 
+@public
 def score_table(
     attributions: Mapping[str, Pytree],
     metrics: Mapping[str, Any],

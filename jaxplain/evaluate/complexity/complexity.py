@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings
-from jaxplain.program import Function, needs_key, setting, wide_dtype
+from jaxplain.program import Function, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -48,6 +48,7 @@ class Complexity(Function):
         return jnp.sum(weight * jnp.sort(share))
 
 
+@public
 def sparseness() -> Complexity:
     """The Gini index of an attribution's absolute values; higher is sparser, and better.
 
@@ -70,6 +71,7 @@ def sparseness() -> Complexity:
     return Complexity(name="sparseness")
 
 
+@public
 def entropy() -> Complexity:
     """The entropy of the shares that features have of an attribution; lower is simpler, and better.
 
@@ -118,6 +120,7 @@ class EffectiveComplexity(Faithful):
         return task.known(jnp.argmax(loss <= self.tolerance).astype(whole.dtype))
 
 
+@public
 def effective_complexity(
     f: Callable[..., Any] | None = None,
     *,

@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, random_subset, settings, share_of
 from jaxplain.evaluate.similarity import pearson, spearman
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array
 
 
@@ -87,6 +87,7 @@ def _fraction(value: Any, name: str) -> float:
     return float(value)
 
 
+@public
 def faithfulness_correlation(
     f: Callable[..., Any],
     *,
@@ -137,6 +138,7 @@ def faithfulness_correlation(
     )
 
 
+@public
 def mu_fidelity(
     f: Callable[..., Any],
     *,
@@ -203,6 +205,7 @@ def _sensitivity_n(
     )
 
 
+@public
 def sensitivity_n(
     f: Callable[..., Any],
     *,
@@ -245,6 +248,7 @@ def sensitivity_n(
     return _sensitivity_n("sensitivity_n", f, sizes, samples, baseline, batch_size, groups, False)
 
 
+@public
 def sensitivity_n_curve(
     f: Callable[..., Any],
     *,
@@ -299,6 +303,7 @@ class FaithfulnessEstimate(Faithful):
         return task.known(pearson(relevance, task.score(task.x) - scores, where=task.valid))
 
 
+@public
 def faithfulness_estimate(
     f: Callable[..., Any], *, baseline: Any = 0.0, batch_size: int = 1, groups: Any = None
 ) -> FaithfulnessEstimate:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array
 
 
@@ -87,6 +87,7 @@ def removal(
 ORDERS = ("morf", "lerf", "random")
 
 
+@public
 def deletion(
     f: Callable[..., Any],
     *,
@@ -136,6 +137,7 @@ def deletion(
     return removal("deletion", f, baseline, steps, batch_size, groups, insert=False)
 
 
+@public
 def insertion(
     f: Callable[..., Any],
     *,
@@ -172,6 +174,7 @@ def insertion(
     return removal("insertion", f, baseline, steps, batch_size, groups, insert=True)
 
 
+@public
 def deletion_curve(
     f: Callable[..., Any],
     *,
@@ -206,6 +209,7 @@ def deletion_curve(
     return removal("deletion_curve", f, baseline, steps, batch_size, groups, insert=False, summary="curve")
 
 
+@public
 def insertion_curve(
     f: Callable[..., Any],
     *,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import attribution_leaves
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, settings
-from jaxplain.program import setting, total, wide_dtype
+from jaxplain.program import public, setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
 
 PERTURBATIONS = ("noise", "removal", "square")
@@ -107,6 +107,7 @@ class Infidelity(Faithful):
         return total(products)
 
 
+@public
 def infidelity(
     f: Callable[..., Any],
     *,

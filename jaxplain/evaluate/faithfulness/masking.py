@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain.evaluate.removal import Faithful, Task, settings
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -59,6 +59,7 @@ def _masking(name: str, f: Any, scale: bool, baseline: Any, groups: Any) -> Mask
     return Masking(**settings(name, f, baseline, groups, 1), scale=bool(scale))
 
 
+@public
 def average_drop(f: Callable[..., Any], *, scale: bool = True, baseline: Any = 0.0, groups: Any = None) -> Masking:
     """The share of the score that is lost when only the map's pixels are shown; lower is better.
 
@@ -89,6 +90,7 @@ def average_drop(f: Callable[..., Any], *, scale: bool = True, baseline: Any = 0
     return _masking("average_drop", f, scale, baseline, groups)
 
 
+@public
 def average_increase(f: Callable[..., Any], *, scale: bool = True, baseline: Any = 0.0, groups: Any = None) -> Masking:
     """Whether the score is higher when only the map's pixels are shown: 1 or 0; higher is better.
 
@@ -116,6 +118,7 @@ def average_increase(f: Callable[..., Any], *, scale: bool = True, baseline: Any
     return _masking("average_increase", f, scale, baseline, groups)
 
 
+@public
 def average_gain(f: Callable[..., Any], *, scale: bool = True, baseline: Any = 0.0, groups: Any = None) -> Masking:
     """The share of what the score lacks to 1 that is gained when only the map's pixels are shown; higher is better.
 

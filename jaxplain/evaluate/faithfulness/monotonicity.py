@@ -11,7 +11,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
 from jaxplain.evaluate.similarity import spearman
-from jaxplain.program import needs_key, setting
+from jaxplain.program import needs_key, public, setting
 from jaxplain.types import Array
 
 
@@ -41,6 +41,7 @@ class Monotonicity(Faithful):
         return task.known(jnp.where(jnp.isnan(change).any(), jnp.nan, rises))
 
 
+@public
 def monotonicity(
     f: Callable[..., Any],
     *,
@@ -121,6 +122,7 @@ class MonotonicityCorrelation(Effects):
         return task.known(spearman(importance, self.effects(task), where=task.valid))
 
 
+@public
 def monotonicity_correlation(
     f: Callable[..., Any],
     *,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.evaluate.faithfulness.monotonicity import Effects
 from jaxplain.evaluate.removal import Task, settings
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
@@ -34,6 +35,7 @@ class NonSensitivity(Effects):
         return task.known(jnp.where(jnp.isnan(effects).any(), jnp.nan, count))
 
 
+@public
 def non_sensitivity(
     f: Callable[..., Any],
     *,

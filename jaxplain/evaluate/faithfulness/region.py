@@ -7,8 +7,10 @@ from typing import Any
 
 from jaxplain import check
 from jaxplain.evaluate.faithfulness.deletion import ORDERS, Removal, removal
+from jaxplain.program import public
 
 
+@public
 def pixel_flipping(
     f: Callable[..., Any],
     *,
@@ -51,6 +53,7 @@ def pixel_flipping(
     return removal("pixel_flipping", f, baseline, steps, batch_size, groups, order=order, summary="curve")
 
 
+@public
 def region_perturbation(
     f: Callable[..., Any],
     *,
@@ -96,6 +99,7 @@ def region_perturbation(
     )
 
 
+@public
 def selectivity(
     f: Callable[..., Any],
     *,
@@ -135,6 +139,7 @@ def selectivity(
     return removal("selectivity", f, baseline, steps, batch_size, groups, window)
 
 
+@public
 def irof(f: Callable[..., Any], groups: Any, *, baseline: Any = 0.0, batch_size: int = 1) -> Removal:
     """The area over the relative score's curve as image segments are removed; higher is better.
 

@@ -13,7 +13,7 @@ from jaxplain import check
 from jaxplain.baseline import imputed
 from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings, share_of
-from jaxplain.program import Function, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -43,6 +43,7 @@ class ImputedBaseline(Function):
         return jax.tree.unflatten(structure, filled)
 
 
+@public
 def imputed_baseline(*, sigma: Any = 0.01) -> ImputedBaseline:
     """The baseline that fills removed pixels in from those that remain, for every metric that removes features.
 
@@ -129,6 +130,7 @@ def _road(
     )
 
 
+@public
 def road(
     f: Callable[..., Any],
     *,
@@ -176,6 +178,7 @@ def road(
     return _road("road", f, fractions, order, sigma, baseline, batch_size, groups, False)
 
 
+@public
 def road_curve(
     f: Callable[..., Any],
     *,

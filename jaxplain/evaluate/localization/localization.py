@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.similarity import ranks
-from jaxplain.program import Function, setting, wide_dtype
+from jaxplain.program import Function, public, setting, wide_dtype
 from jaxplain.types import Array
 
 
@@ -141,6 +141,7 @@ _MEASURES = {
 }
 
 
+@public
 def pointing_game(*, tolerance: int = 0) -> Localization:
     """Whether the largest attribution lies on the object: 1 or 0; higher is better.
 
@@ -168,6 +169,7 @@ def pointing_game(*, tolerance: int = 0) -> Localization:
     return Localization("pointing_game", check.count(tolerance, "pointing_game", "tolerance", 0))
 
 
+@public
 def attribution_localization(*, weighted: bool = False) -> Localization:
     """The share of the positive attribution that lies on the object; higher is better.
 
@@ -194,6 +196,7 @@ def attribution_localization(*, weighted: bool = False) -> Localization:
     return Localization("attribution_localization", weighted=bool(weighted))
 
 
+@public
 def focus() -> Localization:
     """The share of the positive attribution that lies on the target's tiles of a mosaic; higher is better.
 
@@ -217,6 +220,7 @@ def focus() -> Localization:
     return Localization("focus")
 
 
+@public
 def mosaic(images: Any, target: Any) -> tuple[Array, Array]:
     """Lay four images out as a mosaic of two by two, with the mask of the target's tiles.
 
@@ -245,6 +249,7 @@ def mosaic(images: Any, target: Any) -> tuple[Array, Array]:
     return rows.reshape(2 * height, 2 * width, channels), mask.reshape(2 * height, 2 * width)
 
 
+@public
 def top_k_intersection(k: int) -> Localization:
     """The share of the k largest attributions that lies on the object; higher is better.
 
@@ -269,6 +274,7 @@ def top_k_intersection(k: int) -> Localization:
     return Localization("top_k_intersection", count=check.count(k, "top_k_intersection", "k"))
 
 
+@public
 def relevance_mass_accuracy() -> Localization:
     """The share of the attribution's sum that lies on the object; higher is better.
 
@@ -292,6 +298,7 @@ def relevance_mass_accuracy() -> Localization:
     return Localization("relevance_mass_accuracy")
 
 
+@public
 def relevance_rank_accuracy() -> Localization:
     """The share of the K largest attributions that lies on the object of K pixels; higher is better.
 
@@ -313,6 +320,7 @@ def relevance_rank_accuracy() -> Localization:
     return Localization("relevance_rank_accuracy")
 
 
+@public
 def roc_auc() -> Localization:
     """The chance that a value on the object is larger than one beside it (ties count half); higher is better.
 

@@ -13,7 +13,7 @@ from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.randomization.layers import layer_masks, randomized
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import Function, as_function, chunked_sum, map_floating, needs_key, setting, wide_dtype
+from jaxplain.program import Function, as_function, chunked_sum, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 DIRECTIONS = ("top", "bottom")
@@ -157,6 +157,7 @@ def _randomization(
     )
 
 
+@public
 def parameter_randomization(
     make: Callable[[Any], Any],
     params: Pytree,
@@ -222,6 +223,7 @@ def parameter_randomization(
     )
 
 
+@public
 def parameter_randomization_curve(
     make: Callable[[Any], Any],
     params: Pytree,
@@ -274,6 +276,7 @@ def parameter_randomization_curve(
     )
 
 
+@public
 def smooth_parameter_randomization(
     make: Callable[[Any], Any],
     params: Pytree,
@@ -334,6 +337,7 @@ def smooth_parameter_randomization(
     )
 
 
+@public
 def efficient_parameter_randomization(
     make: Callable[[Any], Any],
     params: Pytree,

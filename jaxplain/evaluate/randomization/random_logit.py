@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import Function, as_function, needs_key, setting
+from jaxplain.program import Function, as_function, needs_key, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -56,6 +56,7 @@ class RandomLogit(Function):
         return alike(self.similarity, explain(label), explain(other))
 
 
+@public
 def random_logit(e: Callable[..., Any], *, classes: int, similarity: Any = "spearman") -> RandomLogit:
     """How alike the explanations of the class at hand and of another, drawn at random, are; lower is better.
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.robustness.sensitivity import explained, size
-from jaxplain.program import Function, as_function, needs_key, setting, wide_dtype
+from jaxplain.program import Function, as_function, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array
 
 
@@ -82,6 +82,7 @@ class Continuity(Function):
         return jnp.where(inside, moved, jnp.asarray(self.fill, leaf.dtype))
 
 
+@public
 def continuity(
     e: Callable[..., Any], *, steps: int = 8, axis: int = 1, fill: Any = 0.0, batch_size: int = 1
 ) -> Continuity:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, chunked, map_floating, needs_key, setting, wide_dtype
+from jaxplain.program import Function, as_function, chunked, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 NORMS = ("l2", "l1", "linf")
@@ -117,6 +117,7 @@ def size(leaves: list[Array], norm: str) -> Array:
     return largest * jnp.sqrt(jnp.sum(jnp.square(values / jnp.where(largest > 0, largest, 1.0))))
 
 
+@public
 def max_sensitivity(
     e: Callable[..., Any],
     *,
@@ -179,6 +180,7 @@ def around(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: 
     }
 
 
+@public
 def average_sensitivity(
     e: Callable[..., Any],
     *,
@@ -215,6 +217,7 @@ def average_sensitivity(
     return _sensitivity("average_sensitivity", e, radius, samples, norm, batch_size, relative=bool(relative), mean=True)
 
 
+@public
 def local_lipschitz_estimate(
     e: Callable[..., Any], *, radius: Any, samples: int = 10, norm: str = "l2", batch_size: int = 1
 ) -> Sensitivity:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.robustness.sensitivity import Around, around, explained, moves, perturb, size
-from jaxplain.program import as_function, chunked, setting, wide_dtype
+from jaxplain.program import as_function, chunked, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -84,6 +84,7 @@ def _stability(
     )
 
 
+@public
 def relative_input_stability(
     e: Callable[..., Any],
     outputs: Callable[..., Any] | None = None,
@@ -126,6 +127,7 @@ def relative_input_stability(
     return _stability("input", e, outputs, None, radius, samples, norm, floor, batch_size)
 
 
+@public
 def relative_output_stability(
     e: Callable[..., Any],
     outputs: Callable[..., Any],
@@ -167,6 +169,7 @@ def relative_output_stability(
     return _stability("output", e, outputs, None, radius, samples, norm, floor, batch_size)
 
 
+@public
 def relative_representation_stability(
     e: Callable[..., Any],
     representation: Callable[..., Any],

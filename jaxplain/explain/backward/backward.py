@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, setting
+from jaxplain.program import Function, as_function, public, setting
 from jaxplain.program.node import Node, Opened, Rule, open_score, pull
 from jaxplain.types import Array, Pytree
 
@@ -95,6 +95,7 @@ def _row(node: Node, rule: Rule) -> Rewritten:
     return Rewritten(node.path, node.name, node.kind, str(rule), len(node.steps))
 
 
+@public
 def audit(e: Callable[..., Any]) -> Audit:
     """List which parts of a model a method's rules change: one row for each, nothing hidden.
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.backward.lrp import Propagation, lrp
-from jaxplain.program import Function, as_function, setting, total
+from jaxplain.program import Function, as_function, public, setting, total
 from jaxplain.program.node import pull_with_flow
 from jaxplain.types import Array, Pytree
 
@@ -92,6 +92,7 @@ class RelevanceBalance(Function):
         return Balance(sums[:, 0], sums[:, 1], seed, end, paths, operations, names)
 
 
+@public
 def relevance_balance(f: Callable[..., Any], rule: Any = None) -> RelevanceBalance:
     """Account for the relevance that `lrp` does not bring to the input: how much was lost or created, by operation.
 

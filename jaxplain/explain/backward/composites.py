@@ -9,31 +9,37 @@ from __future__ import annotations
 from typing import Any
 
 from jaxplain.explain.backward.rules import STABILISER, AlphaBeta, Epsilon, Flat, Gamma, Stop, ZBox
+from jaxplain.program import public
 from jaxplain.program.node import Rule
 
 Composite = dict[str, Rule]
 
 
+@public
 def epsilon_plus(*, stabiliser: Any = STABILISER) -> Composite:
     """Epsilon at dense layers, z-plus at convolutions."""
     return {"dense": Epsilon(stabiliser), "convolution": AlphaBeta(1.0, 0.0, True, STABILISER)}
 
 
+@public
 def epsilon_plus_flat(*, stabiliser: Any = STABILISER) -> Composite:
     """`epsilon_plus`, with the flat rule at the first layer."""
     return {**epsilon_plus(stabiliser=stabiliser), "first": Flat(STABILISER)}
 
 
+@public
 def epsilon_alpha2_beta1(*, stabiliser: Any = STABILISER) -> Composite:
     """Epsilon at dense layers, alpha = 2 and beta = 1 at convolutions."""
     return {"dense": Epsilon(stabiliser), "convolution": AlphaBeta(2.0, 1.0, True, STABILISER)}
 
 
+@public
 def epsilon_alpha2_beta1_flat(*, stabiliser: Any = STABILISER) -> Composite:
     """`epsilon_alpha2_beta1`, with the flat rule at the first layer."""
     return {**epsilon_alpha2_beta1(stabiliser=stabiliser), "first": Flat(STABILISER)}
 
 
+@public
 def epsilon_gamma_box(low: Any = 0.0, high: Any = 1.0, *, gamma: Any = 0.25, stabiliser: Any = STABILISER) -> Composite:
     """Epsilon at dense layers, gamma at convolutions, z-box at the first layer.
 
@@ -50,6 +56,7 @@ def epsilon_gamma_box(low: Any = 0.0, high: Any = 1.0, *, gamma: Any = 0.25, sta
     }
 
 
+@public
 def deep_taylor(low: Any = 0.0, high: Any = 1.0) -> Composite:
     """Deep Taylor decomposition: z-plus at all layers, z-box at the first one.
 
@@ -65,6 +72,7 @@ def deep_taylor(low: Any = 0.0, high: Any = 1.0) -> Composite:
     return {"dense": plus, "convolution": plus, "first": ZBox(low, high, STABILISER)}
 
 
+@public
 def attn_lrp(*, gamma: Any = None, stabiliser: Any = STABILISER) -> Composite:
     """AttnLRP for transformers, which is what `lrp` does by itself at attention.
 
@@ -84,6 +92,7 @@ def attn_lrp(*, gamma: Any = None, stabiliser: Any = STABILISER) -> Composite:
     return {"dense": layer, "convolution": layer, "product": proportional, "normalization": proportional}
 
 
+@public
 def cp_lrp(*, gamma: Any = None, stabiliser: Any = STABILISER) -> Composite:
     """CP-LRP for transformers: as `attn_lrp`, with attention weights as constants.
 

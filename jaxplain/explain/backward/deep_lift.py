@@ -13,7 +13,7 @@ from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_eq
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
 from jaxplain.explain.backward.reveal_cancel import beside, revealed
-from jaxplain.program import as_function, chunked_sum, needs_key, setting
+from jaxplain.program import as_function, chunked_sum, needs_key, public, setting
 from jaxplain.program.node import Graph, Node, Opened, OwnDerivative, Rule, pull, widened, without_rule
 from jaxplain.types import Array, Pytree
 
@@ -163,6 +163,7 @@ class DeepShap(DeepLift):
             )
 
 
+@public
 def deep_lift(
     f: Callable[..., Any], *, baseline: Any = 0.0, rule: str = "rescale", rules: Mapping[str, Any] | None = None
 ) -> DeepLift:
@@ -216,6 +217,7 @@ def deep_lift(
     return DeepLift(score, "deep_lift", as_baseline(baseline), given, operations, rule)
 
 
+@public
 def deep_shap(
     f: Callable[..., Any],
     baselines: Any,

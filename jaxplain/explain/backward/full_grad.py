@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.internals import normalized, on_grid, resized, spread, without_axis
-from jaxplain.program import Function, as_function, setting, total, wide_dtype, widen
+from jaxplain.program import Function, as_function, public, setting, total, wide_dtype, widen
 from jaxplain.program.node import Bias, biases, feeds, scaled
 from jaxplain.program.trace import Program, batch_axes, look, run
 from jaxplain.types import Array, Pytree
@@ -142,6 +142,7 @@ class FullGrad(_Decomposed):
         return jnp.full(shape, 0 if self.absolute else term.sum() / math.prod(shape), term.dtype)
 
 
+@public
 def full_grad_terms(f: Callable[..., Any]) -> FullGradDecomposition:
     """Divide a score among the input and every bias: f(x) = sum_i x_i df/dx_i + sum_j b_j df/db_j.
 
@@ -174,6 +175,7 @@ def full_grad_terms(f: Callable[..., Any]) -> FullGradDecomposition:
     return FullGradDecomposition(as_function(check.callable_score(f, "full_grad_terms")), "full_grad_terms")
 
 
+@public
 def full_grad(
     f: Callable[..., Any], *, absolute: bool = False, normalize: bool = False, channel_axis: int | None = -1
 ) -> FullGrad:

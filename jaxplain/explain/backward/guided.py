@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.backward.backward import Backward
-from jaxplain.program import as_function
+from jaxplain.program import as_function, public
 from jaxplain.program.node import RECTIFIERS, Call, Node, Opened, Rule, build, flatten, open_score
 from jaxplain.program.trace import Equation, subprograms
 from jaxplain.types import Array, Pytree
@@ -72,6 +72,7 @@ def _without_rectifier(equation: Equation) -> bool:
     return not any(_is_rectifier(node) for node in build(flat, [value.is_floating for value in flat.inputs]).walk())
 
 
+@public
 def guided_backprop(f: Callable[..., Any]) -> RectifiedBackward:
     """The gradient, with negative gradients set to zero at every ReLU on the way back.
 
@@ -104,6 +105,7 @@ def guided_backprop(f: Callable[..., Any]) -> RectifiedBackward:
     return RectifiedBackward(as_function(check.callable_score(f, "guided_backprop")), "guided_backprop", Guided())
 
 
+@public
 def deconvnet(f: Callable[..., Any]) -> RectifiedBackward:
     """The gradient, with every ReLU on the way back replaced by a ReLU of the gradient itself.
 

@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.choice import WEIGHTS, as_composite, choose, stops
 from jaxplain.explain.backward.rules import STABILISER, AlphaBeta, ZBox
-from jaxplain.program import as_function, setting
+from jaxplain.program import as_function, public, setting
 from jaxplain.program.node import Node, Opened, Rule, inputs_of, open_score
 from jaxplain.types import Array, Pytree
 
@@ -84,6 +84,7 @@ class Propagation(Backward):
             self.require_bounds(jax.vmap(self.within_bounds)(x, *args))
 
 
+@public
 def lrp(f: Callable[..., Any], rule: Any) -> Propagation:
     """Layer-wise relevance propagation: share f(x) out, operation by operation, down to the input.
 
@@ -139,6 +140,7 @@ def lrp(f: Callable[..., Any], rule: Any) -> Propagation:
     return Propagation(as_function(check.callable_score(f, "lrp")), "lrp", tuple(composite), tuple(composite.values()))
 
 
+@public
 def excitation_backprop(f: Callable[..., Any]) -> Propagation:
     """Excitation backpropagation: the probability that each input wins, when winners are drawn layer by layer.
 

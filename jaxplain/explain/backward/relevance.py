@@ -38,6 +38,7 @@ from jaxplain.explain.backward.rules import (
     WSquare,
     ZBox,
 )
+from jaxplain.program import public
 
 __all__ = [
     "alpha_beta",
@@ -60,6 +61,7 @@ __all__ = [
 ]
 
 
+@public
 def epsilon(stabiliser: Any = STABILISER) -> Epsilon:
     """Share in proportion to contributions: R_i = sum_k x_i w_ik / (z_k + e sign z_k) R_k.
 
@@ -88,6 +90,7 @@ def epsilon(stabiliser: Any = STABILISER) -> Epsilon:
     return Epsilon(check.positive(stabiliser, "epsilon", "stabiliser"))
 
 
+@public
 def gamma(value: Any = 0.25, *, stabiliser: Any = STABILISER) -> Gamma:
     """Favour contributions of the output's sign: they count 1 + gamma times.
 
@@ -119,6 +122,7 @@ def gamma(value: Any = 0.25, *, stabiliser: Any = STABILISER) -> Gamma:
     return Gamma(value, check.positive(stabiliser, "gamma", "stabiliser"))
 
 
+@public
 def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: Any = STABILISER) -> AlphaBeta:
     """Share positive and negative contributions apart: R_i = sum_k (a c_ik+ / z_k+ - b c_ik- / z_k-) R_k.
 
@@ -156,6 +160,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: Any = STABI
     return AlphaBeta(float(alpha), float(beta), True, check.positive(stabiliser, "alpha_beta", "stabiliser"))
 
 
+@public
 def z_plus(*, bias: bool = True, stabiliser: Any = STABILISER) -> AlphaBeta:
     """Share among positive contributions alone: R_i = sum_k c_ik+ / z_k+ R_k, which is alpha = 1, beta = 0.
 
@@ -171,6 +176,7 @@ def z_plus(*, bias: bool = True, stabiliser: Any = STABILISER) -> AlphaBeta:
     return AlphaBeta(1.0, 0.0, bool(bias), check.positive(stabiliser, "z_plus", "stabiliser"))
 
 
+@public
 def z_box(low: Any, high: Any, *, stabiliser: Any = STABILISER) -> ZBox:
     """For a first layer whose inputs have bounds, such as pixels.
 
@@ -199,6 +205,7 @@ def z_box(low: Any, high: Any, *, stabiliser: Any = STABILISER) -> ZBox:
     return ZBox(low, high, check.positive(stabiliser, "z_box", "stabiliser"))
 
 
+@public
 def w_square(*, bias: bool = True, stabiliser: Any = STABILISER) -> WSquare:
     """Share by squared weights, whatever the input: R_i = sum_k w_ik^2 / (sum_j w_jk^2 + b_k^2) R_k.
 
@@ -216,6 +223,7 @@ def w_square(*, bias: bool = True, stabiliser: Any = STABILISER) -> WSquare:
     return WSquare(bool(bias), check.positive(stabiliser, "w_square", "stabiliser"))
 
 
+@public
 def flat(*, stabiliser: Any = STABILISER) -> Flat:
     """Share evenly among the inputs that reach an output: a smooth picture of where a first layer looks.
 
@@ -230,6 +238,7 @@ def flat(*, stabiliser: Any = STABILISER) -> Flat:
     return Flat(check.positive(stabiliser, "flat", "stabiliser"))
 
 
+@public
 def pass_through() -> PassThrough:
     """Pass relevance on as it is: R_i = R_i, for operations with one input of the output's shape.
 
@@ -241,6 +250,7 @@ def pass_through() -> PassThrough:
     return PassThrough()
 
 
+@public
 def stop() -> Stop:
     """End relevance: what the operation computes is a constant to the operations that use it.
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
 from jaxplain.internals import Places
-from jaxplain.program import value_and_gradient, widen
+from jaxplain.program import public, value_and_gradient, widen
 from jaxplain.program.trace import depends
 from jaxplain.types import Array, Pytree
 
@@ -91,6 +91,7 @@ _MAPS: dict[str, Callable[[Array, Array], Array]] = {
 }
 
 
+@public
 def grad_cam(
     f: Callable[..., Any],
     layer: str,
@@ -144,6 +145,7 @@ def grad_cam(
     return layer_map(GradientMap, "grad_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis)
 
 
+@public
 def class_activation_map(
     f: Callable[..., Any],
     layer: str,
@@ -194,6 +196,7 @@ def class_activation_map(
     )
 
 
+@public
 def grad_cam_plus_plus(
     f: Callable[..., Any],
     layer: str,
@@ -244,6 +247,7 @@ def grad_cam_plus_plus(
     )
 
 
+@public
 def hires_cam(
     f: Callable[..., Any],
     layer: str,
@@ -290,6 +294,7 @@ def hires_cam(
     return layer_map(GradientMap, "hires_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis)
 
 
+@public
 def xgrad_cam(
     f: Callable[..., Any],
     layer: str,
@@ -336,6 +341,7 @@ def xgrad_cam(
     return layer_map(GradientMap, "xgrad_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis)
 
 
+@public
 def layer_cam(
     f: Callable[..., Any],
     layer: str,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
 from jaxplain.internals import Places
-from jaxplain.program import widen
+from jaxplain.program import public, widen
 from jaxplain.types import Array, Pytree
 
 
@@ -50,6 +50,7 @@ def _derivative(primals: tuple[Any], tangents: tuple[Any]) -> tuple[Array, Array
     return v, jnp.linalg.solve(left, right)
 
 
+@public
 def eigen_cam(
     f: Callable[..., Any],
     layer: str,
@@ -97,6 +98,7 @@ def eigen_cam(
     return layer_map(EigenMap, "eigen_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis)
 
 
+@public
 def eigen_grad_cam(
     f: Callable[..., Any],
     layer: str,

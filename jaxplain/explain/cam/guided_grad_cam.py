@@ -10,7 +10,7 @@ from jaxplain.explain.backward import guided_backprop
 from jaxplain.explain.cam.cam import grad_cam
 from jaxplain.explain.cam.layer_map import Grid
 from jaxplain.internals import masked_input
-from jaxplain.program import Function, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Pytree
 
 
@@ -28,6 +28,7 @@ class GuidedGradCam(Function):
         return masked_input(attribution, self.map(x, *args), self.channel_axis)
 
 
+@public
 def guided_grad_cam(
     f: Callable[..., Any],
     layer: str,

@@ -12,7 +12,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
 from jaxplain.internals import Places, masked_input, resized
-from jaxplain.program import setting, widen
+from jaxplain.program import public, setting, widen
 from jaxplain.types import Array, Pytree
 
 
@@ -56,6 +56,7 @@ class MaskingMap(LayerMap):
         return self._score(self.head(jnp.where(others, h, 0), x, *args))
 
 
+@public
 def score_cam(
     f: Callable[..., Any],
     layer: str,
@@ -109,6 +110,7 @@ def score_cam(
     )
 
 
+@public
 def ablation_cam(
     f: Callable[..., Any],
     layer: str,

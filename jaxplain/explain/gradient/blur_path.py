@@ -16,6 +16,7 @@ from jaxplain.program import (
     as_function,
     chunked_sum,
     like,
+    public,
     quadrature,
     setting,
     value_and_gradient,
@@ -70,6 +71,7 @@ class BlurIntegratedGradients(Function):
         return like(jax.tree.unflatten(structure, merged), x)
 
 
+@public
 def blur_integrated_gradients(
     f: Callable[..., Any],
     *,

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, setting, value_and_gradient
+from jaxplain.program import Function, as_function, public, setting, value_and_gradient
 from jaxplain.types import Pytree
 
 
@@ -31,6 +31,7 @@ class Gradient(Function):
         return gradients
 
 
+@public
 def gradient(f: Callable[..., Any]) -> Gradient:
     """How the score changes with each input value: a_i = df/dx_i, signed.
 
@@ -55,6 +56,7 @@ def gradient(f: Callable[..., Any]) -> Gradient:
     return Gradient(as_function(check.callable_score(f, "gradient")), "gradient")
 
 
+@public
 def saliency(f: Callable[..., Any]) -> Gradient:
     """How strongly the score reacts to each input value: a_i = |df/dx_i|.
 
@@ -81,6 +83,7 @@ def saliency(f: Callable[..., Any]) -> Gradient:
     return Gradient(as_function(check.callable_score(f, "saliency")), "saliency")
 
 
+@public
 def input_x_gradient(f: Callable[..., Any]) -> Gradient:
     """The gradient weighted by the input: a_i = x_i df/dx_i.
 

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import Perturbing, as_baseline
-from jaxplain.program import as_function, like, setting, value_and_gradient, wide_dtype
+from jaxplain.program import as_function, like, public, setting, value_and_gradient, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -95,6 +95,7 @@ def _share(gradient: Array, room: Array, needed: Array, at_once: int) -> Array:
     return share[group]
 
 
+@public
 def guided_integrated_gradients(
     f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 50, fraction: float = 0.25, distance: Any = 0.02
 ) -> GuidedIntegratedGradients:

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import Perturbing, as_baseline
-from jaxplain.program import as_function, chunk_size, logarithmic_gauss, setting, wide_dtype
+from jaxplain.program import as_function, chunk_size, logarithmic_gauss, public, setting, wide_dtype
 from jaxplain.program.node import smoothed
 from jaxplain.types import Array, Pytree
 
@@ -104,6 +104,7 @@ def _as_trees(pairs: Array, leaves: list[Any], moving: list[bool], structure: An
     return jax.tree.unflatten(structure, [jax.tree.unflatten(structure, [block(i, j) for j in index]) for i in index])
 
 
+@public
 def integrated_hessians(
     f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 32, smooth: Any = None, batch_size: int = 1
 ) -> IntegratedHessians:

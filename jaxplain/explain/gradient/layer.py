@@ -18,6 +18,7 @@ from jaxplain.program import (
     chunked_sum,
     like,
     needs_key,
+    public,
     quadrature,
     setting,
     value_and_gradient,
@@ -75,6 +76,7 @@ class LayerPath(Function):
         return jax.tree.map(jnp.multiply, widen(gradients), widen(speed))
 
 
+@public
 def conductance(
     f: Callable[..., Any],
     path: str,
@@ -122,6 +124,7 @@ def conductance(
     return _layer_path("conductance", f, path, baseline, steps, rule, batch_size, batch_axis)
 
 
+@public
 def internal_influence(
     f: Callable[..., Any],
     path: str,

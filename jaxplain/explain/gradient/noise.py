@@ -17,6 +17,7 @@ from jaxplain.program import (
     like,
     map_floating,
     needs_key,
+    public,
     setting,
     widen,
 )
@@ -82,6 +83,7 @@ def _noisy(name: str, e: Callable[..., Any], sigma: Any, samples: int, batch_siz
     return Noisy(as_function(e), sigma, samples, check.count(batch_size, name, "batch_size"), name)
 
 
+@public
 def smoothgrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_size: int = 1) -> Noisy:
     """The mean of an explanation over noisy inputs: a = 1/n sum_s e(x + sigma z_s), z_s ~ N(0, 1).
 
@@ -114,6 +116,7 @@ def smoothgrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_si
     return _noisy("smoothgrad", e, sigma, samples, batch_size)
 
 
+@public
 def smoothgrad_squared(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_size: int = 1) -> Noisy:
     """The mean square of an explanation over noisy inputs: a = 1/n sum_s e(x + sigma z_s)^2.
 
@@ -142,6 +145,7 @@ def smoothgrad_squared(e: Callable[..., Any], *, sigma: Any, samples: int = 16, 
     return _noisy("smoothgrad_squared", e, sigma, samples, batch_size)
 
 
+@public
 def vargrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_size: int = 1) -> Noisy:
     """The variance of an explanation over noisy inputs: a = 1/n sum_s (e_s - mean e)^2, e_s = e(x + sigma z_s).
 

@@ -19,6 +19,7 @@ from jaxplain.program import (
     like,
     map_floating,
     needs_key,
+    public,
     quadrature,
     setting,
     total,
@@ -152,6 +153,7 @@ def interpolate(start: Pytree, x: Pytree, alpha: Array) -> Pytree:
     return map_floating(between, x, start)
 
 
+@public
 def integrated_gradients(
     f: Callable[..., Any],
     *,
@@ -214,6 +216,7 @@ def integrated_gradients(
     )
 
 
+@public
 def integrated_gradients_with_gap(
     f: Callable[..., Any],
     *,
@@ -342,6 +345,7 @@ def _times(gradient: Array, x: Any, start: Any) -> Array:
     return gradient.astype(wide) * (jnp.asarray(x, wide) - jnp.asarray(start, wide))
 
 
+@public
 def expected_gradients(
     f: Callable[..., Any], baselines: Any = 0.0, *, samples: int = 64, batch_size: int = 1
 ) -> ExpectedGradients:

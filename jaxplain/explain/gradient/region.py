@@ -13,7 +13,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.baseline import as_baseline, warn_where_equal
 from jaxplain.explain.gradient.path import IntegratedGradients, integrated_gradients
-from jaxplain.program import Function, as_function, like, needs_key, setting, wide_dtype
+from jaxplain.program import Function, as_function, like, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -83,6 +83,7 @@ def _covered(attribution: Array, regions: Array) -> Array:
     return jnp.where(free > 0, rest, gains).reshape(attribution.shape)
 
 
+@public
 def xrai(
     f: Callable[..., Any],
     *,
@@ -160,6 +161,7 @@ class _Mean(Function):
         return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *found)
 
 
+@public
 def image_regions(
     image: Any,
     *,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, map_floating, setting, value_and_gradient, wide_dtype
+from jaxplain.program import Function, as_function, map_floating, public, setting, value_and_gradient, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -140,6 +140,7 @@ def _norm(x: Pytree, tree: Pytree) -> Array:
     return jnp.sqrt(sum(jnp.sum(jnp.square(_wide(d))) for leaf, d in pairs if check.is_floating(leaf)))
 
 
+@public
 def fgsm(
     f: Callable[..., Any],
     *,
@@ -186,6 +187,7 @@ def fgsm(
     return Attack(score, None, epsilon, low, high, mask, targeted=targeted, name=name)
 
 
+@public
 def pgd(
     f: Callable[..., Any],
     *,

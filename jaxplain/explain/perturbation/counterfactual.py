@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function, Static, as_function, is_node, map_floating, setting, wide_dtype
+from jaxplain.program import Function, Static, as_function, is_node, map_floating, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 FARTHEST = 32.0
@@ -180,6 +180,7 @@ def _adam(steps: int) -> Any:
     return optax.adam(optax.cosine_decay_schedule(0.05, steps))
 
 
+@public
 def counterfactual(
     f: Callable[..., Any],
     *,

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import Perturbing, as_baseline, merged
-from jaxplain.program import Static, as_function, setting
+from jaxplain.program import Static, as_function, public, setting
 from jaxplain.types import Array, Pytree
 
 _POWER = 8.0
@@ -136,6 +136,7 @@ def _adam() -> Any:
     return optax.adam(0.05)
 
 
+@public
 def extremal_perturbation(
     f: Callable[..., Any],
     *,

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline import Perturbing, as_baseline, merged, replaced
-from jaxplain.program import Static, as_function, map_range
+from jaxplain.program import Static, as_function, map_range, public
 from jaxplain.types import Array, Pytree
 
 
@@ -139,6 +139,7 @@ def _averaged(drops: Array, axes: list[Slide], shape: tuple[int, ...]) -> Array:
     return drops
 
 
+@public
 def occlusion(
     f: Callable[..., Any], *, window: Any, stride: Any = None, baseline: Any = 0.0, batch_size: int = 1
 ) -> Occlusion:

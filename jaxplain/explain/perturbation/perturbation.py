@@ -21,7 +21,7 @@ from jaxplain.baseline import (
     merged,
     replaced,
 )
-from jaxplain.program import Function, as_function, map_range, setting, wide_dtype
+from jaxplain.program import Function, as_function, map_range, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -64,6 +64,7 @@ def spread(values: Array, parts: Features) -> list[Any]:
     return [None if numbers is None else values[numbers] for numbers in parts.numbers]
 
 
+@public
 def feature_ablation(
     f: Callable[..., Any],
     *,
@@ -166,6 +167,7 @@ class FeaturePermutation(Function):
         return value.astype(wide_dtype(value.dtype))
 
 
+@public
 def feature_permutation(
     f: Callable[..., Any],
     data: Pytree,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import Groups, Perturbing, as_baseline, as_groups, features, merged
-from jaxplain.program import as_function, fold_range, setting
+from jaxplain.program import as_function, fold_range, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -101,6 +101,7 @@ def _seen(x: Pytree, absent: Pytree, masks: list[Any]) -> Pytree:
     return jax.tree.unflatten(structure, mixed)
 
 
+@public
 def rise(
     f: Callable[..., Any],
     *,

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array, Pytree
 
 MOST = 24
@@ -67,6 +67,7 @@ def few_enough(n: int, name: str, most: int = MOST) -> None:
         )
 
 
+@public
 def shapley_values(
     f: Callable[..., Any],
     *,
@@ -154,6 +155,7 @@ PAIRS = 20
 """The most features of which all pairs are compared: about a million forward passes."""
 
 
+@public
 def shapley_interactions(
     f: Callable[..., Any],
     *,

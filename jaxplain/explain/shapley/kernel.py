@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
 from jaxplain.explain.shapley.exact import all_values, exact
-from jaxplain.program import fold_range, setting
+from jaxplain.program import fold_range, public, setting
 from jaxplain.types import Array, Pytree
 
 BLOCK = 64
@@ -168,6 +168,7 @@ def _other_if(other: Array, keep: list[Any]) -> list[Any]:
     return [None if leaf is None else jnp.logical_xor(leaf, other) for leaf in keep]
 
 
+@public
 def kernel_shap(
     f: Callable[..., Any],
     *,

@@ -14,7 +14,7 @@ from jaxplain.baseline import Groups
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
 from jaxplain.explain.shapley.exact import MOST, coalition_weights, exact, marginals
 from jaxplain.explain.shapley.sampling import pair_moments
-from jaxplain.program import fold_range, map_range, setting
+from jaxplain.program import fold_range, map_range, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -126,6 +126,7 @@ def _ranks(key: Array, unions: Unions) -> Array:
     return jnp.argsort(jnp.argsort(outer * unions.union.size + inner))
 
 
+@public
 def owen_values(
     f: Callable[..., Any],
     groups: Any,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
-from jaxplain.program import Moments, fold_range, masked, merge_moments, setting
+from jaxplain.program import Moments, fold_range, masked, merge_moments, public, setting
 from jaxplain.types import Array, Pytree
 
 ROUNDING = 8
@@ -140,6 +140,7 @@ def _estimate(game: Game, moments: PairMoments, t: Array) -> ShapleyEstimate:
     return ShapleyEstimate(*(game.attribution(part) for part in parts))
 
 
+@public
 def shapley_sampling(
     f: Callable[..., Any],
     *,
@@ -185,6 +186,7 @@ def shapley_sampling(
     return ShapleySampling(*fields, None, samples)
 
 
+@public
 def shapley_sampling_with_error(
     f: Callable[..., Any],
     *,

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
-from jaxplain.program import fold_range, setting
+from jaxplain.program import fold_range, public, setting
 from jaxplain.program.trace import apart
 from jaxplain.types import Array, Pytree
 
@@ -127,6 +127,7 @@ def _descend(products: Array, moments: Array, penalty: Array, present: Array) ->
     return lax.while_loop(unfinished, sweep, (beta, jnp.full((), jnp.inf, beta.dtype), jnp.zeros((), jnp.int32)))[0]
 
 
+@public
 def lime(
     f: Callable[..., Any],
     *,

@@ -17,7 +17,7 @@ from jaxplain.explain.visualization.image import Several, pixels, shape_of
 from jaxplain.explain.visualization.objective import Objective
 from jaxplain.explain.visualization.regulariser import l2, total_variation
 from jaxplain.explain.visualization.transform import jitter
-from jaxplain.program import Function, Static, as_function, setting
+from jaxplain.program import Function, Static, as_function, public, setting
 from jaxplain.program.fast import as_among_others, fast_layout
 from jaxplain.program.trace import rectified
 from jaxplain.types import Array, Pytree
@@ -255,6 +255,7 @@ def _adam() -> Any:
     return optax.adam(0.05)
 
 
+@public
 def activation_maximization(
     objective: Callable[..., Any],
     *,

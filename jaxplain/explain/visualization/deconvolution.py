@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.visualization.objective import OnLayer, picked, reading
-from jaxplain.program import Function, like, setting, value_and_gradient
+from jaxplain.program import Function, like, public, setting, value_and_gradient
 from jaxplain.program.trace import rectified
 from jaxplain.types import Array, Pytree
 
@@ -46,6 +46,7 @@ class DeconvView(Function):
         return like(gradient, x)
 
 
+@public
 def deconv_view(f: Callable[..., Any], path: str, *, rule: str = "deconvnet") -> DeconvView:
     """Show which pixels drove a unit: the unit's largest value over all positions, traced back to the input.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, setting
+from jaxplain.program import Function, as_function, public, setting
 from jaxplain.program.fast import fast_layout
 from jaxplain.types import Array
 
@@ -113,6 +113,7 @@ def _dream(e: DeepDream, key: Array, x: Array, args: tuple[Any, ...]) -> Array:
     return e.dream(key, x, args)
 
 
+@public
 def deep_dream(
     objective: Callable[..., Any],
     *,

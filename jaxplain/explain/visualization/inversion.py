@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.explain.visualization.activation import ActivationMaximization, Visualization, activation_maximization
 from jaxplain.explain.visualization.image import fourier, pixels, start
 from jaxplain.explain.visualization.objective import Direction, Inversion, reading
-from jaxplain.program import Function, as_function
+from jaxplain.program import Function, as_function, public
 from jaxplain.types import Array, Pytree
 
 
@@ -36,6 +36,7 @@ class FeatureInversion(Function):
         return self.settings(objective, image)(key, *args)
 
 
+@public
 def feature_inversion(f: Callable[..., Any], path: str, *, image: Any = None, **settings: Any) -> FeatureInversion:
     """Make an input whose value at a layer is that of a given input: what the layer has kept of it.
 
@@ -153,6 +154,7 @@ class Accentuation(Function):
         return self.settings(self.score, start(image, x), penalty)(key, *args)
 
 
+@public
 def accentuate(
     f: Callable[..., Any],
     *,
@@ -236,6 +238,7 @@ def visualize_directions(
     return jax.vmap(one)(jnp.arange(len(vectors)), vectors)
 
 
+@public
 def activation_grid(
     f: Callable[..., Any], path: str, *, image: Any = None, power: Any = 4.0, **settings: Any
 ) -> ActivationGrid:

@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.visualization.objective import reading
-from jaxplain.program import Function, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Array
 
 
@@ -58,6 +58,7 @@ def _boxes(field: ReceptiveField, x: Array, args: tuple[Any, ...]) -> Array:
     return jnp.stack(boxes, axis=-2).astype(jnp.int32)
 
 
+@public
 def receptive_field(f: Callable[..., Any], path: str, *, batch_size: int = 32) -> ReceptiveField:
     """Find the part of the input that each position of a layer can depend on.
 

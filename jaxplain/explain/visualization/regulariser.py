@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import blur as blurred
-from jaxplain.program import Function, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Array, Pytree
 
 __all__ = ["blur", "l1", "l2", "lp", "normalize_gradient", "opacity", "total_variation", "value_range"]
@@ -37,6 +37,7 @@ def _penalty(kind: str, weight: Any, *settings: Any) -> Penalty:
     return Penalty(check.positive(weight, kind, "weight", zero=True), settings, kind)
 
 
+@public
 def l1(weight: Any) -> Penalty:
     """The penalty weight * mean |x|.
 
@@ -56,6 +57,7 @@ def l1(weight: Any) -> Penalty:
     return _penalty("l1", weight)
 
 
+@public
 def l2(weight: Any) -> Penalty:
     """The penalty weight * mean(x^2).
 
@@ -76,6 +78,7 @@ def l2(weight: Any) -> Penalty:
     return _penalty("l2", weight)
 
 
+@public
 def lp(weight: Any, power: Any = 6.0) -> Penalty:
     """The penalty weight * mean |x|^p; a high p lets small values pass and forbids large ones.
 
@@ -99,6 +102,7 @@ def lp(weight: Any, power: Any = 6.0) -> Penalty:
     return _penalty("lp", weight, power)
 
 
+@public
 def total_variation(weight: Any) -> Penalty:
     """The penalty weight * sum over spatial axes of mean |x[i + 1] - x[i]| (anisotropic total variation).
 
@@ -121,6 +125,7 @@ def total_variation(weight: Any) -> Penalty:
     return _penalty("total_variation", weight)
 
 
+@public
 def value_range(weight: Any, low: Any = 0.0, high: Any = 1.0) -> Penalty:
     """The penalty weight * mean square of how far values lie outside of [low, high].
 
@@ -143,6 +148,7 @@ def value_range(weight: Any, low: Any = 0.0, high: Any = 1.0) -> Penalty:
     return _penalty("value_range", weight, low, high)
 
 
+@public
 def blur(weight: Any, sigma: Any = 1.0) -> Penalty:
     """The penalty weight * mean (x - blurred x)^2: what is finer than a Gaussian costs.
 
@@ -166,6 +172,7 @@ def blur(weight: Any, sigma: Any = 1.0) -> Penalty:
     return _penalty("blur", weight, check.positive(sigma, "blur", "sigma"))
 
 
+@public
 def opacity(weight: Any) -> Penalty:
     """The penalty weight * mean of the last channel, for images with a channel of opacity (`image.alpha`).
 
@@ -221,6 +228,7 @@ def _normalized(gradient: Pytree, state: Any, params: Pytree = None) -> tuple[Py
     return jax.tree.map(lambda leaf: leaf / (size + 1e-8).astype(leaf.dtype), gradient), state
 
 
+@public
 def normalize_gradient() -> Any:
     """Divide the gradient by its root mean square, so that a step has the same length at any score.
 

@@ -24,6 +24,7 @@ from jaxplain.program.fast.pool import LONGEST, pool, scatter_to_winners, unroll
 from jaxplain.program.fast.pooled import chain, reading
 from jaxplain.program.fast.stand_in import stand_in
 from jaxplain.program.function import Function, Static, as_function, freeze, is_array, needs_key, setting, thaw
+from jaxplain.program.spelling import public
 from jaxplain.program.trace import (
     INLINED_CALLS,
     REMATERIALIZED,
@@ -83,6 +84,7 @@ class FastLayout(Function):
         return thaw(_compiled(self, structure)(held, inputs, platform))
 
 
+@public
 def fast_layout(f: Callable[..., Any], *, platform: str | None = None) -> FastLayout:
     """Compute the same as `f` with convolutions and max pooling's gradients in the layout that the CPU is fast at.
 

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from jaxplain import check
+from jaxplain.program import public
 
 
+@public
 def colour_matrix(data: Any) -> np.ndarray:
     """How decorrelated channels mix into those of a dataset: M M^T = covariance of the channels, up to a factor.
 

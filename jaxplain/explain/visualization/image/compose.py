@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation
 from jaxplain.explain.visualization.image.spectrum import fourier
-from jaxplain.program import Function, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -34,6 +34,7 @@ class Alpha(Function):
         return jnp.concatenate([self.image.render(theta[0]), self.opacity.render(theta[1])], axis=-1)
 
 
+@public
 def alpha(image: Any, *, opacity: Any = None) -> Alpha:
     """Add a channel of opacity in [0, 1] to an image: what the objective does not need becomes transparent.
 
@@ -85,6 +86,7 @@ class Several(Function):
         return jax.vmap(self.image.render)(theta)
 
 
+@public
 def batch(image: Any, size: int) -> Several:
     """Optimise several inputs together, for objectives that compare them, such as `diversity`.
 
@@ -132,6 +134,7 @@ class Start(Function):
         return self.image.render(theta)
 
 
+@public
 def start(image: Any, x: Any, *, margin: float = 0.02) -> Start:
     """Begin the optimisation at a given input instead of at noise.
 
@@ -163,6 +166,7 @@ def start(image: Any, x: Any, *, margin: float = 0.02) -> Start:
     return Start(image, jnp.asarray(x), margin)
 
 
+@public
 def shape_of(image: Any, name: str) -> tuple[int, ...]:
     """The shape of what a parameterisation renders."""
     if not (hasattr(image, "init") and hasattr(image, "render")):

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, spatial_shape, squash
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array
 
 
@@ -49,6 +49,7 @@ class Cppn(Parameterisation):
         return jnp.asarray(np.concatenate([grid, radius], axis=1), jnp.float32)
 
 
+@public
 def cppn(
     shape: tuple[int, ...],
     *,
@@ -123,6 +124,7 @@ class Pyramid(Parameterisation):
         return part
 
 
+@public
 def pyramid(
     shape: tuple[int, ...],
     *,

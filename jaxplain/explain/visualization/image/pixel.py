@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, Squash, as_shape, squash
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array
 
 
@@ -31,6 +31,7 @@ class Pixels(Parameterisation):
         return self.squash.inverse(x, margin)
 
 
+@public
 def pixels(shape: tuple[int, ...], *, low: Any = 0.0, high: Any = 1.0, sigma: Any = 0.1, colour: Any = None) -> Pixels:
     """Parameterise an input by its own values, squashed into [low, high].
 
@@ -81,6 +82,7 @@ class Vector(Parameterisation):
         return (jnp.asarray(x) - self.mean) / self.scale
 
 
+@public
 def vector(shape: tuple[int, ...], *, mean: Any = 0.0, scale: Any = 1.0, sigma: Any = 0.1) -> Vector:
     """Parameterise real values without bounds: rows of a table `(D,)`, embedding sequences `(T, D)`.
 
@@ -143,6 +145,7 @@ class Ball(Parameterisation):
         return x if self.squash.low is None else jnp.clip(x, self.squash.low, self.squash.high)
 
 
+@public
 def ball(center: Any, radius: Any, *, norm: str = "l2", low: Any = None, high: Any = None, sigma: Any = 0.1) -> Ball:
     """Parameterise the inputs within a distance of a given one: |x - center| <= radius.
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, spatial_shape, squash
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
@@ -57,6 +58,7 @@ class Fourier(Parameterisation):
         return (self.gain * scale / jnp.sqrt(variance))[..., None]
 
 
+@public
 def fourier(
     shape: tuple[int, ...],
     *,
@@ -128,6 +130,7 @@ class Maco(Parameterisation):
         return _inverse(jax.lax.complex(magnitude * jnp.cos(phase), magnitude * jnp.sin(phase)), self.shape)
 
 
+@public
 def maco(data: Any, *, low: Any = 0.0, high: Any = 1.0, colour: Any = None, margin: float = 0.02) -> Maco:
     """Parameterise an image or signal by its phases; the magnitude of every frequency stays that of the data.
 

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, as_function
+from jaxplain.program import Function, as_function, public
 from jaxplain.types import Array, Pytree
 
 Terms = list[tuple[str, Array]]
@@ -103,6 +103,7 @@ class Scored(Objective):
             look(x, *self.args, *args)
 
 
+@public
 def score(f: Callable[..., Any], *args: Any) -> Scored:
     """Make an objective of a score: a class' logit or log-probability, a unit of a split layer, any function.
 
@@ -126,6 +127,7 @@ def score(f: Callable[..., Any], *args: Any) -> Scored:
     return Scored(as_function(f), args)
 
 
+@public
 def negative(objective: Callable[..., Any]) -> Objective:
     """The negative of an objective or score: what an input has to avoid.
 
@@ -142,6 +144,7 @@ def negative(objective: Callable[..., Any]) -> Objective:
     return -as_objective(objective)
 
 
+@public
 def interpolation(one: Callable[..., Any], other: Callable[..., Any], alpha: Any) -> Objective:
     """A mixture of two objectives: (1 - alpha) one + alpha other.
 

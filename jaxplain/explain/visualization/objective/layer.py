@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.visualization.objective.algebra import Objective
 from jaxplain.internals import cut
-from jaxplain.program import Function, as_function, is_array, setting
+from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
@@ -31,6 +31,7 @@ class Reading(Function):
         return wide(h)
 
 
+@public
 def reading(f: Callable[..., Any], path: str, name: str) -> Reading:
     """Read a layer of a score or any other function, for the method of a name; of a model's score without arguments,
 
@@ -64,6 +65,7 @@ class Channel(OnLayer):
         return jnp.mean(picked(h, h.ndim - 1, index, self))
 
 
+@public
 def channel(f: Callable[..., Any], path: str, index: Any = None) -> Channel:
     """The mean of one channel of a layer over all positions; of a dense layer, the unit.
 
@@ -112,6 +114,7 @@ class Neuron(OnLayer):
         return h
 
 
+@public
 def neuron(f: Callable[..., Any], path: str, index: Any = None) -> Neuron:
     """One number of a layer.
 
@@ -169,6 +172,7 @@ def along(h: Array, vector: Array, power: Any, cosine: bool) -> Array:
     return angle if cosine else dot * jnp.maximum(angle, 0.1) ** power
 
 
+@public
 def direction(f: Callable[..., Any], path: str, vector: Any, *, power: Any = 0.0, cosine: bool = False) -> Direction:
     """How far a layer points in a direction v: the mean over positions of <h, v> max(cos(h, v), 0.1)^power.
 
@@ -219,6 +223,7 @@ class Position(OnLayer):
         return jnp.mean(h) if self.vector is None else jnp.sum(h * jnp.asarray(self.vector, h.dtype))
 
 
+@public
 def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Any = None) -> Position:
     """All channels of a layer at one position: their mean, or their product with a direction.
 
@@ -256,6 +261,7 @@ class DeepDream(OnLayer):
         return jnp.mean(jnp.square(self.read(x, *args)))
 
 
+@public
 def deep_dream(f: Callable[..., Any], path: str) -> DeepDream:
     """The mean square of a layer: more of whatever it sees already.
 
@@ -283,6 +289,7 @@ def deep_dream(f: Callable[..., Any], path: str) -> DeepDream:
     return DeepDream(reading(f, path, "deep_dream"), "deep_dream")
 
 
+@public
 def picked(h: Array, axis: int, index: Any, objective: OnLayer) -> Array:
     """One index of an axis; a concrete one outside is an error, a traced one gives NaN."""
     size = h.shape[axis]

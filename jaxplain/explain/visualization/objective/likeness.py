@@ -11,7 +11,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.explain.visualization.objective.algebra import Objective
 from jaxplain.explain.visualization.objective.layer import Direction, OnLayer, reading
-from jaxplain.program import setting
+from jaxplain.program import public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -26,6 +26,7 @@ class Inversion(OnLayer):
         return -jnp.sum(jnp.square(h - self.target)) / (jnp.sum(jnp.square(self.target)) + 1e-12)
 
 
+@public
 def inversion(f: Callable[..., Any], path: str, x: Pytree, *args: Any) -> Inversion:
     """How close a layer comes to its value for a given input: -|h - h(x)|^2 / |h(x)|^2.
 
@@ -55,6 +56,7 @@ def inversion(f: Callable[..., Any], path: str, x: Pytree, *args: Any) -> Invers
     return Inversion(*_target(f, path, x, args, "inversion"))
 
 
+@public
 def caricature(f: Callable[..., Any], path: str, x: Pytree, *args: Any, power: Any = 1.0) -> Direction:
     """A layer pushed further in its own direction: the mean over positions of <h, h(x)> max(cos, 0.1)^power.
 
@@ -103,6 +105,7 @@ class Style(Objective):
         return -jnp.mean(jnp.stack(distances))
 
 
+@public
 def style(f: Callable[..., Any], paths: str | Sequence[str], x: Pytree, *args: Any) -> Style:
     """How close the correlations between channels come to those of a given input, wherever things are.
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxplain.explain.visualization.objective.algebra import Objective, Terms, as_objective
 from jaxplain.explain.visualization.objective.layer import OnLayer, reading
 from jaxplain.explain.visualization.objective.likeness import gram
+from jaxplain.program import public
 from jaxplain.types import Array, Pytree
 
 
@@ -36,6 +37,7 @@ class Each(Objective):
         return list(zip(names, means, strict=True))
 
 
+@public
 def each(objective: Callable[..., Any]) -> Each:
     """The mean of an objective over several inputs, for parameterisations made by `image.batch`.
 
@@ -66,6 +68,7 @@ class Diversity(OnLayer):
         return -(jnp.sum(cosines) - jnp.trace(cosines)) / (size * (size - 1))
 
 
+@public
 def diversity(f: Callable[..., Any], path: str) -> Diversity:
     """How unlike several inputs are in a layer: minus the mean cosine between their Gram matrices.
 

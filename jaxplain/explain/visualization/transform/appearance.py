@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import blur as blurred
 from jaxplain.explain.visualization.transform.geometry import Random, spatial_axes
+from jaxplain.program import public
 from jaxplain.types import Array
 
 
@@ -25,6 +26,7 @@ class Blur(Random):
         return blurred(sigma, axes=spatial_axes(x))(x)
 
 
+@public
 def blur(high: Any, *, low: Any = 0.05) -> Blur:
     """A transform that blurs the input by a Gaussian of random width along every axis but the channels.
 
@@ -65,6 +67,7 @@ class ColourJitter(Random):
         return seen.astype(x.dtype)
 
 
+@public
 def colour_jitter(brightness: Any = 0.1, contrast: Any = 0.1, *, gain: Any = 0.0) -> ColourJitter:
     """A transform that changes brightness, contrast and the gain of each channel by random amounts.
 
@@ -103,6 +106,7 @@ class Noise(Random):
         return x + self.sigma * jax.random.normal(key, x.shape, x.dtype)
 
 
+@public
 def noise(sigma: Any) -> Noise:
     """A transform that adds Gaussian noise: x + sigma z, z from N(0, 1).
 
@@ -140,6 +144,7 @@ class Composite(Random):
         return opacity * colours + (1 - opacity) * background.astype(x.dtype)
 
 
+@public
 def composite(low: Any = 0.0, high: Any = 1.0) -> Composite:
     """A transform that lays an image with opacity (`image.alpha`) over a random background.
 

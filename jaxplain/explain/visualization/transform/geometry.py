@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.scipy.ndimage import map_coordinates
 
 from jaxplain import check
-from jaxplain.program import Function, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Array
 
 
@@ -38,6 +38,7 @@ class Jitter(Random):
         return x
 
 
+@public
 def jitter(offset: int, *, axes: tuple[int, ...] | None = None) -> Jitter:
     """A transform that shifts the input by up to `offset` elements along each axis, wrapping around.
 
@@ -76,6 +77,7 @@ class Scale(Random):
         return _resampled(x, factor * jnp.ones(len(axes)), (1 - factor) * sides / 2, self.fill)
 
 
+@public
 def scale(low: Any = 0.9, high: Any = 1.1, *, fill: Any = 0.0) -> Scale:
     """A transform that magnifies what is in an image by a random factor around the centre; the size stays.
 
@@ -121,6 +123,7 @@ class Rotate(Random):
         return jnp.stack(turned, axis=-1) + fill
 
 
+@public
 def rotate(degrees: Any, *, fill: Any = 0.0) -> Rotate:
     """A transform that turns an image by a random angle of up to `degrees` either way; the size stays.
 
@@ -154,6 +157,7 @@ class Pad(Random):
         return jnp.pad(x, widths, constant_values=jnp.asarray(self.fill, x.dtype))
 
 
+@public
 def pad(width: int, *, fill: Any = 0.0) -> Pad:
     """A transform that adds a border on every side; follow it by `crop` where the model needs one size.
 
@@ -194,6 +198,7 @@ class Crop(Random):
         return jax.lax.dynamic_slice(x, (*places, 0), (*size, x.shape[-1]))
 
 
+@public
 def crop(size: int | Sequence[int]) -> Crop:
     """A transform that cuts out a part of a given size at a random place.
 
@@ -228,6 +233,7 @@ class Resize(Random):
         return jax.image.resize(x, (*size, x.shape[-1]), "linear")
 
 
+@public
 def resize(size: int | Sequence[int]) -> Resize:
     """A transform that brings the input to a given size by linear interpolation (with antialiasing).
 
@@ -267,6 +273,7 @@ class RandomCrop(Random):
         return x + self.sigma * shake.astype(x.dtype)
 
 
+@public
 def random_crop(low: Any = 0.25, high: Any = 1.0, *, sigma: Any = 0.02) -> RandomCrop:
     """A transform that magnifies a random part of the input to its whole size and adds noise.
 

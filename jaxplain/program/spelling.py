@@ -1,0 +1,138 @@
+"""Names: what other libraries and earlier versions call things, and the errors that say what they are called here.
+
+`public` stands on every public function that takes settings: a call with a setting that is not there says which is
+meant, before anything is computed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+SETTINGS = {
+    "steps": "n_steps nsteps num_steps n_iter iterations max_iter num_iterations m_steps",
+    "samples": "n_samples nt_samples nsamples num_samples n_perturb_samples nr_samples stdevs_samples n_perturbations",
+    "baseline": "baselines background background_data reference references background_dataset x_baseline",
+    "sigma": "stdevs stdev std noise_level noise_std stdev_spread",
+    "batch_size": "internal_batch_size perturbations_per_eval max_batch_size chunk_size nt_samples_batch_size",
+    "groups": "feature_mask feature_groups segments superpixels interpretable_mask",
+    "window": "sliding_window_shapes window_size window_shape patch_size mask_size",
+    "stride": "strides stride_size step",
+    "layer": "target_layer target_layers layer_name layers",
+    "key": "rng seed prng_key rng_key random_state random_seed",
+    "rule": "method composite quadrature",
+    "epsilon": "eps",
+    "radius": "r perturb_radius",
+    "norm": "p ord",
+    "regression": "interpretable_model surrogate",
+    "optimizer": "optimiser",
+    "colour": "color",
+}
+"""A setting here, and what it is called elsewhere."""
+
+CALL_TIME = {
+    "target": "target targets target_class target_classes class_index class_idx label labels y",
+    "x": "inputs input input_tensor x_batch",
+    "args": "additional_forward_args forward_kwargs",
+}
+"""What is passed when the explanation is called, not when it is made."""
+
+FUNCTIONS = {
+    "gradient": "vanilla_gradient vanilla_grad grad gradients saliency_map",
+    "smoothgrad": "noise_tunnel smooth_grad",
+    "smoothgrad_squared": "smoothgrad_sq smooth_grad_squared smoothgrad_square",
+    "integrated_gradients": "ig integrated_gradient integrated_grads integrated_grad path_explainer",
+    "expected_gradients": "gradient_shap gradient_explainer",
+    "deep_lift": "deeplift_rescale",
+    "deep_shap": "deep_explainer deep_lift_shap",
+    "kernel_shap": "kernel_explainer",
+    "shapley_sampling": "shapley_value_sampling sampling_explainer permutation_explainer",
+    "owen_values": "partition_explainer",
+    "shapley_values": "shapley exact_explainer shap shap_values",
+    "lime": "lime_tabular_explainer lime_image_explainer lime_base",
+    "guided_backprop": "guided_backpropagation guided_gradients guided_backprop_relu_model",
+    "deconvnet": "deconvolution",
+    "lrp": "layer_wise_relevance_propagation layerwise_relevance_propagation epsilon_lrp",
+    "grad_cam_plus_plus": "grad_cam++ gradcampp",
+    "class_activation_map": "cam",
+    "occlusion": "occlusion_sensitivity sliding_window",
+    "rise": "randomized_input_sampling",
+    "activation_maximization": "optvis render_vis activation_maximisation feature_visualization",
+    "attribution_patching": "eap edge_attribution_patching",
+    "activation_patching": "causal_tracing",
+    "conductance": "internal_conductance neuron_conductance",
+    "capture": "run_with_cache hooked_transformer forward_hook get_activations",
+    "intervene": "run_with_hooks",
+    "explain_batch": "explain attribute",
+    "max_sensitivity": "sensitivity_max",
+    "average_sensitivity": "sensitivity_avg avg_sensitivity",
+    "structural_similarity": "ssim",
+    "parameter_randomization": "mprt model_parameter_randomisation",
+    "pixel_flipping": "pixel_flip",
+    "roc_auc": "auc",
+    "partial_dependence": "pdp partial_dependence_plot",
+    "individual_conditional_expectation": "ice",
+    "accumulated_local_effects": "ale",
+}
+"""A function here, and what it is called elsewhere, beside capitals and underscores."""
+
+
+def public(function: F) -> F:
+    """Make a call with a setting that the function has not say which is meant: a `TypeError` before any compute."""
+    parameters = inspect.signature(function).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return function
+
+    @functools.wraps(function)
+    def checked(*args: Any, **settings: Any) -> Any:
+        if not settings.keys() <= parameters.keys():
+            unknown = next(name for name in settings if name not in parameters)
+            raise TypeError(unknown_setting(function.__name__, unknown, list(parameters)))
+        return function(*args, **settings)
+
+    return checked  # type: ignore[return-value]
+
+
+def unknown_setting(function: str, given: str, known: list[str]) -> str:
+    """Say what a setting is called here, or which settings there are."""
+    ours = next((ours for ours, theirs in SETTINGS.items() if given in theirs.split() and ours in known), None)
+    if ours is None:
+        close = difflib.get_close_matches(given, known, n=1, cutoff=0.75)
+        ours = close[0] if close else None
+    if ours is not None:
+        return f"{function}: there is no setting `{given}`; it is called `{ours}` here."
+    called = next((ours for ours, theirs in CALL_TIME.items() if given in theirs.split()), None)
+    if called is not None:
+        return (
+            f"{function}: `{given}` is no setting; it is passed when what `{function}` returns is called: "
+            "e(x, target), with x first and the target as the score takes it."
+        )
+    return f"{function}: there is no setting `{given}`; the settings are {', '.join(known)}."
+
+
+def meant(name: str, places: Iterable[tuple[str, Iterable[str]]]) -> str | None:
+    """The full name of what is called `name` elsewhere or in another spelling; None where nothing is.
+
+    Args:
+        name: What was asked for: `deletion`, `IntegratedGradients`, `gradcam`.
+        places: Namespaces by their full names, with the names in each.
+    """
+    found = {_plain(own): f"{place}.{own}" for place, names in reversed(list(places)) for own in names}
+    plain = _plain(name)
+    for ours, theirs in FUNCTIONS.items():
+        if _plain(ours) in found:
+            found.update({_plain(word): found[_plain(ours)] for word in theirs.split() if _plain(word) not in found})
+    for start in ("", "layer", "neuron"):  # `LayerIntegratedGradients` is a split and the method
+        if plain.startswith(start) and plain.removeprefix(start) in found:
+            return found[plain.removeprefix(start)]
+    close = difflib.get_close_matches(plain, found, n=1, cutoff=0.8)
+    return found[close[0]] if close else None
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "")
