@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -190,6 +190,7 @@ def zeros() -> Function:
 
 
 class _Constant(Function):
+    made_by: ClassVar[str] = "mean"
     value: Any
 
     def __call__(self, x: Pytree) -> Pytree:
@@ -260,6 +261,7 @@ def sample(data: Pytree) -> Function:
 
 
 class _Uniform(Function):
+    made_by: ClassVar[str] = "uniform_noise"
     low: Any
     high: Any
 
@@ -305,6 +307,7 @@ def uniform_noise(low: Any, high: Any) -> Function:
 
 
 class _Gaussian(Function):
+    made_by: ClassVar[str] = "gaussian_noise"
     sigma: Any
 
     @property

@@ -6,7 +6,7 @@ A layer is named by the path of its module, such as `"ResNet/block_3"`; `print(j
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -115,6 +115,7 @@ def capture(f: Callable[..., Any], *paths: str, batch_axis: int | str | None = A
 class Intervention(_Inside):
     """A function with values inside it changed. Made by `intervene`."""
 
+    made_by: ClassVar[str] = "intervene"
     changes: dict[str, Any]
     batch_axis: int | str | None = setting(default=AUTO)
 

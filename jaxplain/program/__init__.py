@@ -22,6 +22,7 @@ from jaxplain.program.loop import (
     widen,
 )
 from jaxplain.program.spelling import meant, public
+from jaxplain.program.text import short
 
 __all__ = [
     "RULES",
@@ -50,6 +51,7 @@ __all__ = [
     "public",
     "quadrature",
     "setting",
+    "short",
     "thaw",
     "total",
     "value_and_gradient",

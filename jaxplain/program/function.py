@@ -16,6 +16,8 @@ from typing import Any, dataclass_transform
 import jax
 import numpy as np
 
+from jaxplain.program.text import call_text, short
+
 
 def setting(*, default: Any = dataclasses.MISSING) -> Any:
     """A field of a `Function` that is static: hashable, compared by value, part of what is compiled."""
@@ -44,10 +46,14 @@ class Function:
         cls.kind_of = dataclasses.field(  # type: ignore[attr-defined]
             default=cls, kw_only=True, repr=False, metadata={"static": True}
         )
-        dataclasses.dataclass(frozen=True, eq=False)(cls)
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         static = [f.name for f in fields if f.metadata.get("static", False)]
         jax.tree_util.register_dataclass(cls, [f.name for f in fields if f.name not in static], static)
+
+    def __repr__(self) -> str:
+        """One line that reads like the call that made it."""
+        return call_text(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate for one example; subclasses say what the arguments are."""
@@ -90,7 +96,7 @@ class Static:
         return self.value(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return repr(self.value)
+        return short(self.value)
 
 
 def _hashable(value: Any) -> bool:
@@ -107,9 +113,23 @@ class _Method(Function):
     function: Static
     owner: Any  # Static, or the object itself where it is a pytree
 
+    def __repr__(self) -> str:
+        owner = self.owner.value if isinstance(self.owner, Static) else self.owner
+        return f"{owner.__name__ if inspect.isclass(owner) else type(owner).__name__}.{self.function!r}"
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner = self.owner.value if isinstance(self.owner, Static) else self.owner
         return self.function.value(owner, *args, **kwargs)
+
+
+class _Named:
+    """Something to call that has only a name, for texts."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        """Nothing."""
 
 
 class _Partial(Function):
@@ -118,6 +138,9 @@ class _Partial(Function):
     function: Any
     args: Any
     kwargs: Any
+
+    def __repr__(self) -> str:
+        return short(functools.partial(_Named(repr(self.function)), *thaw(self.args), **thaw(self.kwargs)))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*thaw(self.args), *args, **{**thaw(self.kwargs), **kwargs})

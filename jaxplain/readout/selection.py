@@ -33,6 +33,9 @@ class _Path(Function):
     parts: tuple[str | int, ...] = setting()
     name: str = setting()
 
+    def __repr__(self) -> str:
+        return repr(self.parts[0] if len(self.parts) == 1 else ".".join(map(str, self.parts)))
+
     def __call__(self, outputs: Any) -> Any:
         for part in self.parts:
             if isinstance(part, str) and not isinstance(outputs, dict) and hasattr(outputs, part):

@@ -29,6 +29,12 @@ class Propagation(Backward):
         """The mapping of rules, in the order in which it was given."""
         return dict(zip(self.patterns, self.chosen, strict=True))
 
+    @property
+    def rule(self) -> Any:
+        """What `lrp` was given: one rule, or the mapping."""
+        same = self.patterns == WEIGHTS and len({repr(rule) for rule in self.chosen}) == 1
+        return self.chosen[0] if same else self.composite
+
     def open(self, x: Pytree, args: tuple[Any, ...]) -> Opened:
         """The traced score as nodes, with relevance ending where the mapping says so."""
         return open_score(self.score, x, args, self.name, stops=stops(self.composite))

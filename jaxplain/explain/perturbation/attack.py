@@ -32,6 +32,11 @@ class Attack(Function):
     name: str = setting(default="fgsm")
 
     @property
+    def epsilon(self) -> Any:
+        """How far the input moves: the one step of `fgsm`, the ball of `pgd`."""
+        return self.step_size if self.radius is None else self.radius
+
+    @property
     def needs_key(self) -> bool:
         """Whether the start is drawn from a key."""
         return self.random_start
