@@ -1,8 +1,108 @@
-"""Train Flax models and explain them with composable JAX functions.
+"""Train networks in JAX and explain them: scores, methods, wrappers and metrics that compose as `jax.grad` does.
 
-A score is a function `f(x, *args) -> scalar`, a method makes an explanation `e(x, *args)` of it, a wrapper changes an
-explanation, a metric judges one. All are pytrees written for one example: batches are `jax.vmap` or `explain_batch`,
-speed is `jax.jit`.
+The idea. A score is a function `f(x, *args) -> scalar`, like a loss. A method makes an explanation of it,
+`method(f, **settings) -> e`, with `e(x, *args) -> attribution` of x's structure. A wrapper changes an explanation,
+`wrapper(e) -> e`. A metric judges one, `metric(f) -> m`. All are written for one example and are immutable pytrees:
+batches are `jax.vmap` or `explain_batch`, speed is `jax.jit`, devices are a sharding. What is random takes a key first.
+
+    f = jaxplain.logit(apply, params)                           # (x, label) -> scalar
+    e = jaxplain.integrated_gradients(f, steps=64)              # (x, label) -> attribution of x's shape
+    attributions = jaxplain.explain_batch(e, images, labels)    # [B, H, W, C], one compiled program
+
+The stages, each a namespace that is there after `import jaxplain`:
+
+    jaxplain.data, models, train          examples, networks, training by compiled steps
+    jaxplain                              scores, methods and wrappers, what looks inside a model (layers, capture,
+                                          intervene, split, draw), explain_batch, explain_dataset, open_explanations
+    jaxplain.baseline, relevance          what absent means; the rules of relevance propagation
+    jaxplain.image, objective, transform, regulariser    what activation maximization is composed of
+    jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
+    jaxplain.aggregate                    the whole model: means, top-k, effects, importances, units
+    jaxplain.dataset                      whole datasets: written, resumed, read back
+    jaxplain.plot, report                 figures from arrays; one page
+
+Where to look: `jaxplain.__all__` lists the names of this level, `dir(jaxplain.evaluate)` those of a namespace, and
+`help(jaxplain.lrp)` says what one computes, with equation, shapes, cost, errors, an example and its source. A name from
+another library (`jaxplain.IntegratedGradients`, `n_steps=`) is answered with the name here.
+
+Settings. What means the same has the same name; name | meaning | unit | where | default, `-` where it has to be given:
+
+    activation | what makes probabilities of logits | - | scores | 'softmax'
+    axes | axes counted from the front | - | images | None; (0,1): blur, blur_integrated_gradients
+    baseline | what absent means: a number, an array, a function of x or (key, x) | units of x | all | 0.0; None: road,
+          road_curve; (0.0,1.0): xrai
+    batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
+    batch_size | points, samples, masks or rows at once: the memory knob | count | all | 1; 256:
+          accumulated_local_effects, assess, individual_conditional_expectation, partial_dependence,
+          permutation_importance, predict; 128: activation_atlas, top_activations, unit_activity; 16: ablation_cam,
+          deep_shap; None: activation_maximization, activation_patching; 8: deep_dream, frechet_bootstrap; 32: fit,
+          receptive_field; 64: explain_dataset; 4: score_cam
+    bias | whether biases take part in a rule | - | rules | True
+    channel_axis | a layer's axis of channels | axis | maps | -1
+    colour | correlation of colour channels, from `colour_matrix` | - | images | None
+    confidence | of an interval | share | intervals | 0.95
+    epsilon | largest change of an attack, in `norm` | units of x | attacks | -
+    fill | what stands where nothing is | units of x | all | 0.0
+    floor | least denominator of a relative quantity | as what it divides | all | 0.001; 1e-06:
+          relative_input_stability, relative_output_stability, relative_representation_stability
+    fraction | of the features | share | all | 0.25; 0.2: mu_fidelity
+    fractions | of the pixels, each a step | shares | all | (0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9)
+    gamma | weight of positive contributions | - | rules | None; 0.25: epsilon_gamma_box
+    grid | how tokens lie in the image, (rows, columns) | tokens | maps | None; 8: activation_atlas
+    groups | features that go together, integers of x's shape | - | all | None
+    high | largest value of an input | units of x | inputs | 1.0; None: ball, counterfactual, fgsm, pgd
+    image | an example of the input that is made | units of x | made inputs | None; -: activation_atlas,
+          activation_maximization
+    independent | new parameters for one layer, the others kept | - | randomization | False
+    initialize | how a layer is drawn anew | - | randomization | None
+    key | randomness; each example folds its index in | PRNG key | all | -; None: compare_models, evaluate_batch,
+          explain_batch, explain_dataset
+    layers | which layers, and in which order | - | randomization | None
+    least | fewest members of a group | count | all | 20; 3: activation_atlas
+    loss | (outputs, target) -> loss of one example | - | training | cross_entropy
+    low | smallest value of an input | units of x | inputs | 0.0; None: ball, counterfactual, fgsm, pgd; 0.05: blur
+    margin | how near a bound is at it | share of the range | all | 0.02
+    mask | where, True or 1 in the object or the free part | - | all | None; 1.0: counterfactual
+    max_groups | most groups where `groups` is traced | count | all | None
+    max_steps | most gradients that a tolerance may take | count | paths | 1024
+    norm | how a difference is measured | - | all | 'l2'; 'l1': counterfactual; 'linf': pgd
+    normalize | divide a map by its largest absolute value | - | maps | False
+    optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, train_step
+    order | most ('morf') or least ('lerf') relevant first | - | removal | 'morf'
+    points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects
+    power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
+    radius | how far inputs are moved | units of x | robustness | -
+    relative | divide by the size of what is compared | - | all | True; False: completeness
+    relu | keep the positive part of a map | - | maps | True
+    resize | lay a map over the input's size | - | maps | True
+    resume | go on with what a folder holds | - | runs | True; False: fit
+    rule | of quadrature, or of the backward pass | - | all | 'gauss_legendre'; 'rescale': deep_lift, deep_shap;
+          'deconvnet': deconv_view
+    rules | rules for further nodes | - | DeepLIFT | None
+    samples | random draws | count | all | 10; 100: faithfulness_correlation, infidelity, sensitivity_n,
+          sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: expected_gradients, shapley_sampling;
+          None: feature_permutation, owen_values; 1024: kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000:
+          paired_difference, score_table; 1: activation_maximization; 1000: rise; 256: shapley_sampling_with_error;
+          2000: compare; 8: permutation_importance
+    scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
+    select | which part of the model's output | - | scores | None
+    sigma | standard deviation of noise, or width of a blur | units of x, pixels | all | -; 0.1: ball, fourier, pixels,
+          pyramid, vector; 0.01: imputed_baseline, noisy_linear_imputation, road, road_curve; 0.2: infidelity; None:
+          structural_similarity; 0.02: random_crop
+    similarity | how two attributions are compared | - | all | 'spearman'
+    sizes | of the subsets | features | all | None
+    stabiliser | what keeps a denominator away from zero | relevance | rules | 1e-06
+    start | 'top' (outputs first) or 'bottom' | - | randomization | 'top'
+    step_size | of one step | units of x | all | 0.01; -: pgd
+    steps | gradients on a path, steps of a search or a curve | count | all | None; 32: conductance,
+          integrated_hessians, internal_influence, xrai; 50: blur_integrated_gradients, guided_integrated_gradients; 10:
+          deep_dream, pgd; 256: activation_maximization; 500: counterfactual; 200: extremal_perturbation; 8: continuity
+    targeted | move towards the target | - | attacks | False
+    threshold | from which on something counts | as what is compared | all | 0.0; 1e-05: non_sensitivity; -: sufficiency
+    tolerance | error that is let pass | as what is compared | all | None; 0.0001: implementation_invariance, symmetry;
+          1e-05: effective_complexity; 0.0: monotonicity; 0: pointing_game
+    where | which values count | - | all | None
+    window | side of a patch | pixels | all | None; -: occlusion; 7: structural_similarity
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import is_background, resolve
 from jaxplain.explain import explain_rows
-from jaxplain.explain.gradient import IntegratedGradients
+from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
 from jaxplain.program import Function, as_function, leaves_by_path, needs_key, setting, total
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
@@ -198,7 +198,7 @@ def _start(e: Any, key: Any, x: Pytree) -> Pytree | None:
     """The one baseline of a method that has one and a score of its own; None for others, and for sets of baselines."""
     if isinstance(e, IntegratedGradients):
         return e.start(key, x)
-    baseline = getattr(e, "baseline", None)
+    baseline = None if isinstance(e, ExpectedGradients) else getattr(e, "baseline", None)
     if baseline is None or getattr(e, "score", None) is None or needs_key(baseline) or is_background(baseline, x):
         return None
     return resolve(baseline, x, name=NAME)

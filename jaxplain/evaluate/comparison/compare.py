@@ -269,9 +269,8 @@ def _plays_at_home(row: _Row, column: _Column) -> bool:
         return False
     e = row.explain
     while e is not None:
-        for field in ("baseline", "baselines"):
-            if hasattr(e, field) and _same(as_baseline(getattr(e, field)), as_baseline(column.baseline)):
-                return True
+        if hasattr(e, "baseline") and _same(as_baseline(e.baseline), as_baseline(column.baseline)):
+            return True
         e = getattr(e, "explain", None)
     return False
 

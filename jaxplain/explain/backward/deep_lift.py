@@ -136,7 +136,7 @@ class DeepShap(DeepLift):
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         self._check_background(x)
-        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, self.name, "baselines")
+        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, self.name, "baseline")
         opened = self.open(x, args)
         rules = self.rules(opened)
 
@@ -149,7 +149,7 @@ class DeepShap(DeepLift):
 
     def check_baseline(self, x: Pytree) -> None:
         """Warn, once for a concrete batch, of examples that equal every baseline."""
-        warn_where_equal((self.baseline,), x, self.name, "baselines")
+        warn_where_equal((self.baseline,), x, self.name, "baseline")
 
     def _check_background(self, x: Pytree) -> None:
         if not is_background(self.baseline, x):
@@ -158,7 +158,7 @@ class DeepShap(DeepLift):
                 for tree in (self.baseline, x)
             )
             raise ValueError(
-                f"{self.name}: `baselines` has the structure {given}, but `x` has {wanted}. Pass x's structure with "
+                f"{self.name}: `baseline` has the structure {given}, but `x` has {wanted}. Pass x's structure with "
                 "one more leading axis, a row for each baseline (for a single one use `deep_lift`)."
             )
 
@@ -220,7 +220,7 @@ def deep_lift(
 @public
 def deep_shap(
     f: Callable[..., Any],
-    baselines: Any,
+    baseline: Any,
     *,
     rule: str = "rescale",
     rules: Mapping[str, Any] | None = None,
@@ -233,7 +233,7 @@ def deep_shap(
 
     Args:
         f: As in `deep_lift`.
-        baselines: The background set, an array or pytree of x's structure with one more leading axis `[N, ...]`.
+        baseline: The background set, an array or pytree of x's structure with one more leading axis `[N, ...]`.
         rule: As in `deep_lift`.
         rules: As in `deep_lift`.
         batch_size: How many baselines are run at once; memory grows with it and not with N.
@@ -254,12 +254,12 @@ def deep_shap(
     Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", section 4.2 (Deep SHAP).
     """
     check.choice(rule, RULES, "deep_shap", "rule")
-    check.batch_length(baselines, "deep_shap")
-    check.finite(baselines, "deep_shap", "baselines")
+    check.batch_length(baseline, "deep_shap")
+    check.finite(baseline, "deep_shap", "baseline")
     operations, given = _given(rules, "deep_shap")
     size = check.count(batch_size, "deep_shap", "batch_size")
     score = as_function(check.callable_score(f, "deep_shap"))
-    return DeepShap(score, "deep_shap", baselines, given, operations, rule, size)
+    return DeepShap(score, "deep_shap", baseline, given, operations, rule, size)
 
 
 def _given(rules: Mapping[str, Any] | None, name: str) -> tuple[tuple[str, ...], tuple[Rule, ...]]:

@@ -8,6 +8,7 @@ from jaxplain.explain.gradient.hessian import integrated_hessians
 from jaxplain.explain.gradient.layer import conductance, internal_influence
 from jaxplain.explain.gradient.noise import smoothgrad, smoothgrad_squared, vargrad
 from jaxplain.explain.gradient.path import (
+    ExpectedGradients,
     IntegratedGradients,
     expected_gradients,
     integrated_gradients,
@@ -16,6 +17,7 @@ from jaxplain.explain.gradient.path import (
 from jaxplain.explain.gradient.region import image_regions, xrai
 
 __all__ = [
+    "ExpectedGradients",
     "IntegratedGradients",
     "blur_integrated_gradients",
     "conductance",

@@ -299,7 +299,7 @@ class ExpectedGradients(Function):
     """Expected gradients of a score. Made by `expected_gradients`."""
 
     score: Any
-    baselines: Any
+    baseline: Any
     samples: int = setting(default=64)
     batch_size: int = setting(default=1)
 
@@ -313,8 +313,8 @@ class ExpectedGradients(Function):
         name = "expected_gradients"
         check.differentiable(x, name)
         check.finite(x, name)
-        if is_background(self.baselines, x):
-            check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baselines, name, "baselines")
+        if is_background(self.baseline, x):
+            check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, name, "baseline")
 
         def term(index: Array) -> Pytree:
             draw = jax.random.fold_in(key, index)
@@ -328,11 +328,11 @@ class ExpectedGradients(Function):
 
     def check_baseline(self, x: Pytree) -> None:
         """Warn, once for a concrete batch, of examples that equal every baseline."""
-        warn_where_equal((self.baselines,), x, "expected_gradients", "baselines")
+        warn_where_equal((self.baseline,), x, "expected_gradients", "baseline")
 
     def _draw(self, key: Array, x: Pytree) -> Pytree:
         """One baseline: a row of the background set, or whatever the baseline is."""
-        value = self.baselines
+        value = self.baseline
         if is_background(value, x):
             rows = check.batch_length(value, "expected_gradients")
             row = jax.random.randint(key, (), 0, rows)
@@ -347,7 +347,7 @@ def _times(gradient: Array, x: Any, start: Any) -> Array:
 
 @public
 def expected_gradients(
-    f: Callable[..., Any], baselines: Any = 0.0, *, samples: int = 64, batch_size: int = 1
+    f: Callable[..., Any], baseline: Any = 0.0, *, samples: int = 64, batch_size: int = 1
 ) -> ExpectedGradients:
     """Integrated gradients averaged over a background set, by sampling baselines and points of the path together.
 
@@ -358,7 +358,7 @@ def expected_gradients(
 
     Args:
         f: A score, `f(x, *args) -> scalar`.
-        baselines: A background set, an array or pytree of x's structure with one more leading axis `[N, ...]`, of
+        baseline: A background set, an array or pytree of x's structure with one more leading axis `[N, ...]`, of
             which a row is drawn for every sample; or one baseline as in `integrated_gradients` (a function of
             `(key, x)` draws for every sample).
         samples: How many pairs (b, alpha) are drawn.
@@ -384,4 +384,4 @@ def expected_gradients(
     samples = check.count(samples, "expected_gradients", "samples")
     batch_size = check.count(batch_size, "expected_gradients", "batch_size")
     score = as_function(check.callable_score(f, "expected_gradients"))
-    return ExpectedGradients(score, as_baseline(baselines), samples, batch_size)
+    return ExpectedGradients(score, as_baseline(baseline), samples, batch_size)

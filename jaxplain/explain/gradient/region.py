@@ -88,13 +88,13 @@ def xrai(
     f: Callable[..., Any],
     *,
     regions: Any = None,
-    baselines: Sequence[Any] = (0.0, 1.0),
+    baseline: Sequence[Any] = (0.0, 1.0),
     steps: int = 32,
     batch_size: int = 1,
 ) -> Xrai:
     """Rank regions by the integrated gradients they hold for their size, and give each pixel its region's density.
 
-    Integrated gradients are averaged over `baselines` (black and white) and summed over channels. Of overlapping
+    Integrated gradients are averaged over the baselines (black and white) and summed over channels. Of overlapping
     regions the one with the largest mean attribution over its pixels not covered yet is taken next, until none adds
     pixels; these get that mean. What no region covers is taken as one more. Thresholding the result at a pixel's value
     gives the regions taken up to it, as far as later ones are not denser.
@@ -104,7 +104,7 @@ def xrai(
         regions: Boolean masks `[R, H, W]`, which may overlap; empty ones are skipped (fill up with them to make
             examples alike). May be traced, as under `vmap`. None segments the image at six scales by `image_regions`
             (scikit-image), for plain calls.
-        baselines: Baselines of integrated gradients, each as there.
+        baseline: Baselines of integrated gradients in a tuple, each as there.
         steps: Gradients for each baseline.
         batch_size: As in `integrated_gradients`.
 
@@ -119,7 +119,7 @@ def xrai(
 
     Example:
         >>> left = jnp.array([[True, False]])
-        >>> e = xrai(lambda x: 2 * x[0, 0], regions=jnp.stack([left, ~left]), baselines=(0.0,))
+        >>> e = xrai(lambda x: 2 * x[0, 0], regions=jnp.stack([left, ~left]), baseline=(0.0,))
         >>> (e(jnp.ones((1, 2))) + 0.0).round(4).tolist()
         [[2.0, 0.0]]
 
@@ -127,10 +127,10 @@ def xrai(
     """
     name = "xrai"
     score = as_function(check.callable_score(f, name))
-    if not isinstance(baselines, tuple | list) or not baselines:
-        raise ValueError(f"{name}: `baselines` has to be a tuple of at least one baseline, not {baselines!r}.")
+    if not isinstance(baseline, tuple | list) or not baseline:
+        raise ValueError(f"{name}: `baseline` has to be a tuple of at least one baseline, not {baseline!r}.")
     parts = tuple(
-        integrated_gradients(score, baseline=as_baseline(b), steps=steps, batch_size=batch_size) for b in baselines
+        integrated_gradients(score, baseline=as_baseline(b), steps=steps, batch_size=batch_size) for b in baseline
     )
     return Xrai(_Mean(parts), regions)
 
@@ -145,7 +145,7 @@ class _Mean(Function):
         return any(needs_key(part) for part in self.parts)
 
     def check_baseline(self, x: Pytree) -> None:
-        warn_where_equal([part.baseline for part in self.parts], x, "xrai", "baselines")
+        warn_where_equal([part.baseline for part in self.parts], x, "xrai", "baseline")
 
     def __call__(self, *inputs: Any) -> Any:
         key: Any = inputs[0] if self.needs_key else None
@@ -156,7 +156,7 @@ class _Mean(Function):
             for index, part in enumerate(self.parts)
         ]
         if all(check.equal(x, start) for start in starts):
-            check.nothing_changes("xrai", argument="baselines")
+            check.nothing_changes("xrai", argument="baseline")
         found = [part.between(start, x, tuple(args)) for part, start in zip(self.parts, starts, strict=True)]
         return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *found)
 

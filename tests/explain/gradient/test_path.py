@@ -271,6 +271,6 @@ def test_a_background_that_is_the_input_is_a_warning():
             if rows is other:
                 call(rows)
                 continue
-            with pytest.warns(UserWarning, match="`baselines` equals `x` in every value.*, so") as caught:
+            with pytest.warns(UserWarning, match="`baseline` equals `x` in every value.*, so") as caught:
                 call(rows)
             assert len(caught) == 1

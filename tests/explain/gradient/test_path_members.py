@@ -109,7 +109,7 @@ def test_regions_are_taken_by_density():
     quarter, half, empty = corner.copy(), corner.copy(), np.zeros((4, 4), bool)
     quarter[:2, :2] = half[:2] = True
     regions = jnp.asarray(np.stack([half, quarter, corner, empty]))
-    e = jaxplain.xrai(lambda x: (w * x).sum(), regions=regions, baselines=(0.0, 1.0))
+    e = jaxplain.xrai(lambda x: (w * x).sum(), regions=regions, baseline=(0.0, 1.0))
     a = jax.jit(e)(jnp.full((4, 4, 1), 2.0))[..., 0]  # IG: 2 w and w, 1.5 w on average
     np.testing.assert_allclose(a[0, 0], 6.0, rtol=1e-5)  # the corner by itself is the densest
     np.testing.assert_allclose(a[1, 1], 1.5 / 3, rtol=1e-5)  # then what the quarter adds, three pixels
@@ -128,8 +128,8 @@ def test_regions_are_taken_by_density():
 
 def test_an_image_that_is_every_baseline_of_xrai_is_a_warning():
     regions = jnp.ones((1, 2, 2), bool)
-    black, e = jnp.zeros((2, 2)), jaxplain.xrai(jnp.sum, regions=regions, baselines=(0.0,), steps=2)
-    with pytest.warns(UserWarning, match="xrai: `baselines` equals `x` in every value, so") as caught:
+    black, e = jnp.zeros((2, 2)), jaxplain.xrai(jnp.sum, regions=regions, baseline=(0.0,), steps=2)
+    with pytest.warns(UserWarning, match="xrai: `baseline` equals `x` in every value, so") as caught:
         assert not e(black).any()
     assert len(caught) == 1
     with pytest.warns(UserWarning, match="for 1 of 2 examples"):
@@ -153,11 +153,11 @@ def test_regions_come_from_scikit_image():
     assert any((mask & square).sum() > 0.95 * square.sum() and mask.mean() < 0.6 for mask in wide)
     assert len(jaxplain.image_regions(image, most=3)) == 3
     assert jaxplain.image_regions(image[..., 0], scales=(50,)).shape[1:] == (32, 32)
-    a = jaxplain.xrai(lambda x: (x * square[..., None]).sum(), baselines=(0.0,))(jnp.asarray(image))
+    a = jaxplain.xrai(lambda x: (x * square[..., None]).sum(), baseline=(0.0,))(jnp.asarray(image))
     assert float(a[16, 16, 0]) > float(a[0, 0, 0])
     regions = jnp.asarray(wide)
     np.testing.assert_array_equal(
-        jaxplain.xrai(lambda x: (x * square[..., None]).sum(), regions=regions, baselines=(0.0,))(jnp.asarray(image)), a
+        jaxplain.xrai(lambda x: (x * square[..., None]).sum(), regions=regions, baseline=(0.0,))(jnp.asarray(image)), a
     )
 
 
