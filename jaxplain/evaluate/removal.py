@@ -13,11 +13,12 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import Features, Groups, as_baseline, as_groups, feature_sums, features, resolve
-from jaxplain.program import Function, as_function, needs_key, setting, wide_dtype
+from jaxplain.evaluate.metric import Metric
+from jaxplain.program import as_function, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
-class Faithful(Function):
+class Faithful(Metric):
     """Base of the metrics that score inputs with features replaced: `m(x, attribution, *args)`."""
 
     score: Any

@@ -22,7 +22,7 @@ from jaxplain.program.loop import (
     widen,
 )
 from jaxplain.program.spelling import meant, public
-from jaxplain.program.text import short
+from jaxplain.program.text import call_name, short
 
 __all__ = [
     "RULES",
@@ -30,6 +30,7 @@ __all__ = [
     "Moments",
     "Static",
     "as_function",
+    "call_name",
     "chunk_size",
     "chunked",
     "chunked_moments",

@@ -26,8 +26,7 @@ def call_text(value: Any) -> str:
     The maker is the function whose name the value carries, or the class (`made_by`), or the class's name in snake case.
     A setting is read from the field or property of its name, or from that of a part (a split model knows its path).
     """
-    name = getattr(value, "name", None)
-    name = name if isinstance(name, str) else getattr(type(value), "made_by", _snake(type(value).__name__))
+    name = call_name(value)
     maker = _maker(type(value).__module__, name)
     fields = {field: getattr(value, field) for field in _fields(value)}
     if maker is None:
@@ -46,6 +45,12 @@ def call_text(value: Any) -> str:
         elif not _same(found, parameter.default):
             shown.append(f"{parameter.name}={short(found)}")
     return f"{name}({', '.join(shown)})"
+
+
+def call_name(value: Any) -> str:
+    """The name of the function that made a value."""
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else getattr(type(value), "made_by", _snake(type(value).__name__))
 
 
 def _maker(module: str, name: str) -> Any:

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import as_baseline, attribution_leaves, resolve
-from jaxplain.program import Function, as_function, needs_key, public, setting, total, wide_dtype
+from jaxplain.evaluate.metric import Metric
+from jaxplain.program import as_function, needs_key, public, setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
-class Completeness(Function):
+class Completeness(Metric):
     """The completeness gap of an attribution. Made by `completeness`."""
 
     score: Any

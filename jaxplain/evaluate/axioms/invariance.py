@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.robustness import NORMS, explained, size
 from jaxplain.program import Function, as_function, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
-class Invariance(Function):
+class Invariance(Metric):
     """How far two explanations are apart that ought to be equal. Made by the functions below."""
 
+    takes: ClassVar[tuple[str, ...]] = ("x", "*args")
     first: Any
     second: Any
     scores: Any

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, public, setting, wide_dtype
+from jaxplain.evaluate.metric import Metric
+from jaxplain.program import as_function, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
-class Agreement(Function):
+class Agreement(Metric):
     """Shares of like-explained examples that are predicted alike. Made by `consistency` and `sufficiency`."""
 
+    takes: ClassVar[tuple[str, ...]] = ("x", "attribution", "predictions")
     label: Any
     threshold: Any
     features: int = setting(default=5)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings
-from jaxplain.program import Function, needs_key, public, setting, wide_dtype
+from jaxplain.program import needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
-class Complexity(Function):
+class Complexity(Metric):
     """A number of an attribution alone. Made by `sparseness`, `entropy` and `effective_complexity`."""
 
+    takes: ClassVar[tuple[str, ...]] = ("attribution",)
     threshold: Any = 0.0
     name: str = setting(default="sparseness")
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.similarity import ranks
-from jaxplain.program import Function, public, setting, wide_dtype
+from jaxplain.program import public, setting, wide_dtype
 from jaxplain.types import Array
 
 
-class Localization(Function):
+class Localization(Metric):
     """Attribution against a mask: `m(attribution, mask)`. Made by the functions below."""
 
+    takes: ClassVar[tuple[str, ...]] = ("attribution", "mask")
     name: str = setting(default="pointing_game")
     tolerance: int = setting(default=0)
     count: int | None = setting(default=None)

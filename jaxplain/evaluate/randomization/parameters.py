@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.curve import Curve
+from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.randomization.layers import layer_masks, randomized
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import Function, as_function, chunked_sum, map_floating, needs_key, public, setting, wide_dtype
+from jaxplain.program import as_function, chunked_sum, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 DIRECTIONS = ("top", "bottom")
 
 
-class ParameterRandomization(Function):
+class ParameterRandomization(Metric):
     """Explanations of a model whose layers are made random one after the other. Made by the functions below."""
 
+    takes: ClassVar[tuple[str, ...]] = ("x", "*args")
     make: Any
     params: Any
     initialize: Any

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import Function, as_function, needs_key, public, setting
+from jaxplain.program import as_function, needs_key, public, setting
 from jaxplain.types import Array, Pytree
 
 
-class RandomLogit(Function):
+class RandomLogit(Metric):
     """The explanation of a class against that of another. Made by `random_logit`."""
 
+    takes: ClassVar[tuple[str, ...]] = ("x", "label", "*args")
     explain: Any
     similarity: Any
     classes: int = setting(default=2)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.robustness.sensitivity import explained, size
-from jaxplain.program import Function, as_function, needs_key, public, setting, wide_dtype
+from jaxplain.program import as_function, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array
 
 
-class Continuity(Function):
+class Continuity(Metric):
     """The steepest change of an explanation along a shift. Made by `continuity`."""
 
+    takes: ClassVar[tuple[str, ...]] = ("x", "*args")
     explain: Any
     fill: Any
     steps: int = setting(default=8)

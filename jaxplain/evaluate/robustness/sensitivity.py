@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, chunked, map_floating, needs_key, public, setting, wide_dtype
+from jaxplain.evaluate.metric import Metric
+from jaxplain.program import as_function, chunked, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 NORMS = ("l2", "l1", "linf")
 
 
-class Around(Function):
+class Around(Metric):
     """Base of the metrics that explain an input and its neighbours: `m(key, x, *args)`."""
 
+    takes: ClassVar[tuple[str, ...]] = ("x", "*args")
     explain: Any
     radius: Any
     samples: int = setting(default=10)
