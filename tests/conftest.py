@@ -1,12 +1,43 @@
-"""Settings every test runs under."""
+"""Settings every test runs under.
+
+Most of the suite's time is compiling. Tests check values, so they compile without optimizations; what checks speed,
+memory or bits is marked `optimized` and compiles as users do. On a machine with a GPU, `JAX_PLATFORMS=cuda,cpu pytest`
+runs what applies there: what is a fact of the CPU backend is marked `cpu`.
+"""
 
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_disable_most_optimizations", True)
+if jax.default_backend() != "cpu":
+    # Tolerances are those of float32 products; a GPU multiplies in TF32 unless it is told, a TPU in bfloat16.
+    jax.config.update("jax_default_matmul_precision", "highest")
 
 # Scripts for environments with torch, and programs that tests start: the latter change how many devices JAX sees.
 collect_ignore_glob = ["peers/*", "dataset/eight_devices.py", "dataset/two_processes.py", "dataset/killed.py"]
+
+_level = {"optimized": False}
+
+
+@pytest.fixture(autouse=True)
+def _compiler_level(request):
+    """Compile with optimizations where a test asks for it; programs of the other level are forgotten."""
+    wanted = request.node.get_closest_marker("optimized") is not None
+    if wanted != _level["optimized"]:
+        jax.clear_caches()
+        jax.config.update("jax_disable_most_optimizations", not wanted)
+        _level["optimized"] = wanted
+
+
+def pytest_collection_modifyitems(items):
+    """Keep tests of one compiler level together, and skip the facts of another platform."""
+    items.sort(key=lambda item: item.get_closest_marker("optimized") is not None)
+    if jax.default_backend() != "cpu":
+        for item in items:
+            if item.get_closest_marker("cpu"):
+                item.add_marker(pytest.mark.skip(reason=f"a fact of the CPU backend; this is {jax.default_backend()}"))

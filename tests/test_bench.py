@@ -21,6 +21,7 @@ def case(**changes):
     return Case("work", **{"programs": programs, "targets": {PEER: 1e9, "passes": 0.0}, **changes})
 
 
+@pytest.mark.slow
 def test_a_case_is_measured_and_judged():
     rows = harness.measure("area", case(), rounds=2)
     assert [row.role for row in rows] == [OURS, PEER, BOUND]

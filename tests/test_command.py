@@ -85,6 +85,7 @@ def explain(folder, *more, out="out", model="pair", data="set.npz"):
     )
 
 
+@pytest.mark.slow
 def test_explain_is_the_function(made, capsys):
     folder, apply, params, x, y = made
     checkpoint = ("--checkpoint", str(folder / "run"), "--at", "params")
@@ -103,6 +104,7 @@ def test_explain_is_the_function(made, capsys):
     np.testing.assert_allclose(open_explanations(folder / "linen")["attribution"], expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_wrappers_predicted_targets_and_reductions(made):
     folder, *_ = made
     wrapped = ("--method", "gradient", "--wrapper", "smoothgrad", "--wrapper-set", "sigma=0.1", "samples=2")

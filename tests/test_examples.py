@@ -9,14 +9,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-SLOW = ("feature_visualization", "label_randomization", "parameter_randomization", "road_consistency")
-"""Half a minute and more each; `pytest -m slow` runs them."""
 
 
-@pytest.mark.parametrize(
-    "script",
-    [pytest.param(s, id=s.stem, marks=[pytest.mark.slow] if s.stem in SLOW else []) for s in EXAMPLES],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("script", EXAMPLES, ids=[script.stem for script in EXAMPLES])
 def test_an_example_runs(script, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error::DeprecationWarning:jaxplain", str(script), "--quick", "--output", "out"]

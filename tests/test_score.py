@@ -115,6 +115,7 @@ def test_select_reaches_into_dicts_dataclasses_and_tuples():
         jaxplain.logit(lambda p, x: {"logits": x @ p}, W, select="heads")(X, 0)
 
 
+@pytest.mark.slow
 def test_all_classes_at_once_equal_one_at_a_time():
     for kind in (jaxplain.logit, jaxplain.probability, jaxplain.log_probability, jaxplain.margin):
         e = jaxplain.gradient(kind(lambda p, x: jnp.tanh(x @ p), W))

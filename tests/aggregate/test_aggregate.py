@@ -95,6 +95,7 @@ def test_not_a_number_stays_in_its_own_class_and_feature():
         np.testing.assert_array_equal(np.isnan(part), bad)
 
 
+@pytest.mark.slow
 def test_merge_is_associative_commutative_and_has_an_identity():
     a, label = dataset(60)
     index, score = np.arange(60, dtype=np.int32), np.round(a[:, 0, 0]).astype(np.float32)

@@ -23,6 +23,7 @@ def interacting(x, k=1.0):
     return k * jnp.sin(x[0]) * x[1] + x[2] ** 2
 
 
+@pytest.mark.slow
 def test_linear_closed_forms():
     mean = DATA.mean(axis=0, dtype=np.float64)
     for feature in range(4):
@@ -35,6 +36,7 @@ def test_linear_closed_forms():
         assert int(effect.counts.sum()) == 53
 
 
+@pytest.mark.slow
 def test_additive_closed_forms():
     drawn, score = data.additive_tabular(KEY, 200)
     rows = drawn.inputs
@@ -147,6 +149,7 @@ def test_categories_are_groups_and_trees_are_inputs():
         jaxplain.aggregate.partial_dependence(lambda x: x.sum(), 0, groups=np.zeros(4, int))(DATA)
 
 
+@pytest.mark.slow
 def test_permutation_importance_equals_numpy():
     targets = np.asarray(DATA @ WEIGHTS)
 

@@ -27,6 +27,7 @@ def activations(path):
     return np.asarray(jax.vmap(lambda x: jaxplain.split(score(), path)[0](x, 0))(INPUTS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["conv_0", "conv_1", "dense"])
 def test_top_activations_equal_a_brute_force_search(path):
     inputs = INPUTS.copy()
@@ -50,6 +51,7 @@ def test_top_activations_equal_a_brute_force_search(path):
     np.testing.assert_array_equal(some.indices, top.indices[[2, 0]])
 
 
+@pytest.mark.slow
 def test_rankings_do_not_depend_on_batches_and_merge():
     values = jnp.asarray(np.random.default_rng(1).integers(0, 4, (30, 3, 2)), jnp.float32)
     aggregator = top_units(5)
@@ -112,6 +114,7 @@ def test_bad_input_of_the_dataset_functions():
         )
 
 
+@pytest.mark.slow
 def test_the_atlas_averages_what_falls_into_its_cells():
     atlas = jaxplain.aggregate.activation_atlas(
         score(), "conv_1", INPUTS, key=KEY, image=image.pixels((8, 8, 1)), grid=3, least=2, steps=3
@@ -128,6 +131,7 @@ def test_the_atlas_averages_what_falls_into_its_cells():
     assert len(figure.axes) == 1 + len(atlas.images)
 
 
+@pytest.mark.slow
 def test_frechet_distance_in_closed_form():
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(400, 3)), rng.normal(size=(300, 3)) @ np.diag([1, 2, 3]) + np.array([1, 0, -2])

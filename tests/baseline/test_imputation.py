@@ -64,6 +64,7 @@ def masks(shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(17, 30, 3), (28, 28, 1)])
 def test_equals_a_sparse_direct_solve(shape):
     x = picture(shape)
@@ -97,6 +98,7 @@ def test_what_the_hole_held_has_no_influence_and_a_constant_stays():
     np.testing.assert_array_equal(nothing, 0.0)
 
 
+@pytest.mark.slow
 def test_a_mask_for_each_channel_equals_channel_by_channel():
     x = picture((9, 8, 2))
     both = np.stack([masks((9, 8))["most"], masks((9, 8))["block"]], axis=-1)
@@ -105,6 +107,7 @@ def test_a_mask_for_each_channel_equals_channel_by_channel():
         np.testing.assert_allclose(together[..., channel], solve(x[..., channel], both[..., channel]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop_and_dtypes_are_kept():
     x = np.stack([picture((9, 8, 1))] * 3)
     missing = np.stack([masks((9, 8))[name] for name in ("half", "most", "block")])
@@ -113,6 +116,7 @@ def test_vmap_equals_a_loop_and_dtypes_are_kept():
     assert jax.eval_shape(linear_imputation, jnp.ones((3, 3), jnp.bfloat16), jnp.eye(3) > 0).dtype == jnp.bfloat16
 
 
+@pytest.mark.slow
 def test_noise_has_its_sigma_and_only_where_pixels_were_missing():
     x, missing = jnp.asarray(picture((48, 48, 3))), jnp.asarray(masks((48, 48))["half"])
     noise = jax.jit(imputed)(KEY, x, missing, 0.2) - solve(x, missing)

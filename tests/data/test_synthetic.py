@@ -51,6 +51,7 @@ def tokens():
     return data.marker_tokens(KEY, 60, classes=3, length=9, vocabulary=20, words=2, markers=3)
 
 
+@pytest.mark.slow
 def test_patches_are_images_with_one_square_of_signs(patches):
     drawn, score = patches
     assert drawn.inputs.shape == drawn.truth.shape == (30, 9, 12, 2)
@@ -93,6 +94,7 @@ def test_the_patch_attribution_is_the_path_integral(patches):
     np.testing.assert_allclose(score.attribution(x, target, 0.3), ours)
 
 
+@pytest.mark.slow
 def test_the_additive_attribution_is_the_path_integral_and_the_shapley_value(table):
     drawn, score = table
     x, baseline = drawn.inputs[0], drawn.inputs[1]
@@ -124,6 +126,7 @@ def test_noise_is_added_to_the_targets_alone():
     np.testing.assert_allclose(np.std(noisy.targets - clean.targets), 0.5, rtol=0.05)
 
 
+@pytest.mark.slow
 def test_token_sequences_hold_the_markers_of_their_class(tokens):
     drawn = tokens.data
     ids, mask = drawn.inputs

@@ -27,6 +27,7 @@ def python(script, *arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.slow
 def test_eight_devices_give_what_one_gives(tmp_path):
     process = python("eight_devices.py", tmp_path / "out")
     printed, _ = process.communicate(timeout=400)
@@ -51,6 +52,7 @@ def expected(e, **settings):
     return explain_dataset(e, (X, Y), key=KEY, out="memory", batch_size=3, **settings)
 
 
+@pytest.mark.slow
 def test_two_processes_write_one_array(two):
     alone = expected(cases.random(PARAMS), aggregate=cases.aggregate())
     found = open_explanations(two / "random")

@@ -273,6 +273,7 @@ def kill(tmp_path, kills):
             np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_the_result_is_that_of_an_uninterrupted_run(tmp_path):
     kill(tmp_path, 4)
 

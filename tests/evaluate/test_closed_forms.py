@@ -26,6 +26,7 @@ def linear(w):
     return lambda x: jnp.sum(jnp.asarray(w) * x)
 
 
+@pytest.mark.slow
 @shaped
 def test_correlations_of_the_truth_are_one_and_of_its_opposite_minus_one(shape):
     w, x, b, a = case(shape)
@@ -62,6 +63,7 @@ def test_region_metrics_are_sums_of_the_sorted_contributions(shape):
     np.testing.assert_allclose(jaxplain.evaluate.selectivity(f, baseline=b)(x, a), area, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_windows_are_a_grid_with_smaller_regions_at_the_border():
     x = jnp.arange(1.0, 16.0).reshape(3, 5)
     # Regions of 2x2: [1 2 6 7], [3 4 8 9], [5 10], [11 12], [13 14], [15].
@@ -99,6 +101,7 @@ def test_irof_ranks_segments_by_their_mean_and_divides_by_the_score():
     assert np.isnan(jaxplain.evaluate.irof(lambda x: 0.0 * x.sum(), groups)(x, x))
 
 
+@pytest.mark.slow
 @shaped
 def test_infidelity_of_the_gradient_is_zero_and_of_a_multiple_known(shape):
     w, x, b, a = case(shape)
@@ -142,6 +145,7 @@ def test_monotonicity_correlation_and_effects(shape):
     assert float(axiom(x, 0 * a)) == n
 
 
+@pytest.mark.slow
 def test_random_baselines_of_single_features_are_drawn_samples_times():
     # Feature i from N(x_i, sigma): E[(f(x) - f(x'))^2] = sigma^2 w_i^2, so the ranks are those of |w|.
     w = jnp.array([0.1, -4.0, 1.0, 10.0])
@@ -191,6 +195,7 @@ def test_completeness_to_a_millionth(shape):
     np.testing.assert_allclose(m(x, 2 * a), 1.0, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e30, -3.7])
 def test_a_constant_attribution_has_no_correlation(constant):
     x = jnp.linspace(0.1, 2.0, 49)
@@ -212,6 +217,7 @@ def test_a_score_that_does_not_change_has_no_correlation():
     assert np.isnan(jaxplain.evaluate.faithfulness_correlation(jnp.sum, size=9)(KEY, x, x))  # all subsets are the same
 
 
+@pytest.mark.slow
 def test_groups_and_pytrees_keep_the_closed_forms():
     x = {"a": jnp.array([1.0, 2.0, -1.0]), "b": jnp.array([[2.0, 0.5]]), "ids": jnp.array([1])}
     f = lambda x: x["a"].sum() + 2 * x["b"].sum() + x["ids"].sum()  # noqa: E731
@@ -249,6 +255,7 @@ def reference_correlation(f, x, a, subsets):
     return np.corrcoef(sums, drops)[0, 1]
 
 
+@pytest.mark.slow
 def test_subset_correlation_equals_the_definition_over_the_same_subsets():
     from jaxplain.evaluate.removal import Task, random_subset
 

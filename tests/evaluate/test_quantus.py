@@ -175,6 +175,7 @@ def evaluate(m, a=A, mask=MASK, x=X, y=Y):
     return jaxplain.evaluate.evaluate_batch(m, x, a, y, key=KEY, mask=mask)
 
 
+@pytest.mark.slow
 def test_curves():
     curve = evaluate(jaxplain.evaluate.pixel_flipping(F)).score
     np.testing.assert_allclose(curve[:, 1:], EQUAL["pixel_flipping"], atol=1e-4)
@@ -218,6 +219,7 @@ def test_attribution_localization_of_positive_attributions():
     np.testing.assert_allclose(evaluate(jaxplain.evaluate.attribution_localization(weighted=True)), weighted, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_similarities_equal_scipy_and_scikit_image():
     u, v = np.random.default_rng(1).normal(size=(2, 12, 10)).astype(np.float32)
     np.testing.assert_allclose(
@@ -242,6 +244,7 @@ def test_an_empty_mask_is_no_hit():  # it says 1.0
     assert np.isnan(evaluate(jaxplain.evaluate.pointing_game(), mask=np.zeros_like(MASK))).all()
 
 
+@pytest.mark.slow
 def test_road_scores_every_example():  # it says 1.0, the accuracy of the first 64 (and 0.711 with batch_size=90)
     x = np.ones((90, 6, 6, 1), np.float32)  # what is imputed in a constant image is that constant
     a = np.random.default_rng(0).normal(size=x.shape).astype(np.float32)

@@ -98,6 +98,7 @@ def test_foreign_closures_are_compiled_once_to_a_tolerance_too(monkeypatch):
     np.testing.assert_allclose(first.attribution, right.attribution, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_depend_on_the_index_and_not_on_the_batch():
     e = jaxplain.smoothgrad(jaxplain.gradient(jaxplain.logit(apply, parameters(0))), sigma=0.3, samples=3)
     whole = jaxplain.explain_batch(e, X, TARGETS, key=KEY)

@@ -66,6 +66,7 @@ def shared():
     return logit(module.apply, module.init(KEY, x[None])), x
 
 
+@pytest.mark.slow
 def test_all_values_equal_linens_own():
     module, params, x, f = resnet()
     output, values = capture(f)(x, 2)
@@ -217,6 +218,7 @@ def test_compiles_once_for_new_parameters():
     assert count == 1
 
 
+@pytest.mark.slow
 def test_embedding_of_tokens_can_be_cut():
     module, tokens = Text(), jnp.array([3, 1, 2, 7])
     f = logit(module.apply, module.init(KEY, tokens[None]))

@@ -64,6 +64,7 @@ def _as_transformers_needs_it():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [bert, gpt2, vit, resnet])
 def test_flax_models_of_transformers(make):
     model, call, x, target, path = make()

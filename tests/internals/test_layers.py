@@ -64,6 +64,7 @@ def row(table, path):
     return found
 
 
+@pytest.mark.slow
 def test_vision_transformer_counts_what_is_published():
     x = jax.ShapeDtypeStruct((224, 224, 3), jnp.float32)
     table = layers(shapes_only(Transformer(), x))(x, 0)
@@ -79,6 +80,7 @@ def test_vision_transformer_counts_what_is_published():
     assert row(table, "Transformer/head").parameters == width * 1000 + 1000
 
 
+@pytest.mark.slow
 def test_rows_in_call_order_with_shapes_for_one_example():
     module, x = Transformer(4, 8, 2, 1, 3), jnp.ones((8, 8, 3))
     table = layers(logit(module.apply, module.init(KEY, x[None])))(x, 0)

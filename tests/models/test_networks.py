@@ -61,6 +61,7 @@ def test_cnn_width_and_depth():
     }
 
 
+@pytest.mark.slow
 def test_resnet_blocks_and_statistics(residual):
     module, params = residual
     assert [name for name in sorted(params["params"]) if name.startswith("block")] == ["block_0", "block_1"]

@@ -397,6 +397,7 @@ def test_curves_of_the_metrics_bring_their_places():
         plot.curves({"a": class_curve, "random": other})
 
 
+@pytest.mark.slow
 def test_scores_table_of_the_metrics_marks_what_beats_the_control():
     x = jnp.asarray(RANDOM.uniform(1, 2, size=(8, 6)), jnp.float32)
     metrics = {"deletion": deletion(jnp.sum), "constant": deletion(lambda x: 0 * x.sum())}

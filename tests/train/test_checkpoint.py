@@ -150,6 +150,7 @@ def fitted(model, epochs, **settings):
     return train.fit(apply, params, (X, Y), epochs=epochs, **{**fixed, **settings})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [linen_model, nnx_model])
 @pytest.mark.parametrize("on_device", [True, False])
 def test_resuming_is_bit_identical(make, on_device, tmp_path):

@@ -68,6 +68,7 @@ def test_fit_is_what_numpy_computes():
     assert int(result.state.step) == 6
 
 
+@pytest.mark.slow
 def test_steps_by_hand_are_fit():
     state = train.init(linear, LINEAR, key=KEY, optimizer=optax.adam(0.1))
     step = jax.jit(functools.partial(train.train_step, linear, optimizer=optax.adam(0.1)))
@@ -96,6 +97,7 @@ def test_batch_statistics_see_the_short_batch_alone():
     close(result.params["batch_stats"]["BatchNorm_0"], {"mean": mean, "var": variance})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["train", "deterministic"])
 def test_linen_dropout_is_on_whatever_a_partial_says(flag):
     class WithTrain(nn.Module):
@@ -162,6 +164,7 @@ def test_nnx_carries_statistics_and_dropout():
     assert not np.allclose(kernels[0], kernels[2])
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_a_loop():
     module = models.mlp(2, widths=(6,), dropout=0.25)
 
@@ -176,6 +179,7 @@ def test_an_ensemble_is_a_loop():
         close(jax.tree.map(lambda a, i=index: a[i], ensemble)._replace(state=()), alone._replace(state=()))
 
 
+@pytest.mark.slow
 def test_weights_scale_losses_and_are_differentiable():
     def measure(weights):
         return jnp.sum(jnp.square(linear(quick(linear, LINEAR, weights=weights).params, X[:3])))
@@ -202,6 +206,7 @@ def test_weights_scale_losses_and_are_differentiable():
     close(one.params, two.params)
 
 
+@pytest.mark.slow
 def test_a_learning_rate_is_differentiable():
     def measure(rate):
         return quick(linear, LINEAR, epochs=1, optimizer=optax.sgd(rate)).history.loss[0]
@@ -407,6 +412,7 @@ def test_diagnose_needs_an_epoch():
         train.diagnose(curves([]))
 
 
+@pytest.mark.slow
 def test_half_precision_keeps_statistics_wide():
     module = models.resnet(2, widths=(3,), depth=1)
     images = X[:, :, None, None] * np.ones((1, 4, 4, 1), np.float32)

@@ -42,6 +42,7 @@ def table():
     return jaxplain.evaluate.compare(score, METHODS, METRICS, (X,), KEY, mask=MASK, samples=50)
 
 
+@pytest.mark.slow
 def test_controls_and_removals_are_always_there(table):
     blurred = tuple(f"blurred {name}" for name in METHODS)
     assert table.methods == (*METHODS, "random", "input", "edges", *blurred)
@@ -144,6 +145,7 @@ def test_undefined_examples_are_counted_and_left_out():
     assert np.isfinite(table.mean).all()
 
 
+@pytest.mark.slow
 def test_the_same_key_gives_the_same_grid_and_a_data_set_serves():
     data = SimpleNamespace(inputs=X.reshape(12, 16), targets=jnp.arange(12) % 2, truth=None)
     f = jaxplain.logit(lambda p, x: x @ p, jnp.asarray(np.random.default_rng(1).normal(size=(16, 2)), jnp.float32))

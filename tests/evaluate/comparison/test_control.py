@@ -41,6 +41,7 @@ def test_random_attributions_have_the_structure_of_the_input():
     assert (a["a"] != a["b"]).any()
 
 
+@pytest.mark.slow
 def test_the_interval_is_the_bootstrap_of_the_mean():
     rng = np.random.default_rng(0)
     scores, control = rng.normal(1.0, 2.0, 400), rng.normal(0.0, 1.0, 400)
@@ -69,6 +70,7 @@ def test_the_interval_covers_as_often_as_it_says():
     assert 45 <= hits <= 60
 
 
+@pytest.mark.slow
 def test_undefined_pairs_are_left_out_and_counted():
     nan = np.nan
     full = paired_difference([1.0, 2.0, 3.0], [0.0, 0.5, 0.0], key=KEY, samples=500)
@@ -111,6 +113,7 @@ def planted():
     return f, x, labels, x * w[:, labels].T
 
 
+@pytest.mark.slow
 def test_the_table_shows_that_the_truth_beats_the_control():
     f, x, labels, truth = planted()
     e = jax.grad(f)

@@ -114,6 +114,7 @@ def test_groups_go_together(shape):
     np.testing.assert_allclose(got, score, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_groups_may_be_traced_with_steps():
     x = jax.random.normal(jax.random.key(0), (2, 6))
     a = jax.random.normal(jax.random.key(1), (2, 6))
@@ -134,6 +135,7 @@ def network(x, k):
     return jax.nn.softmax(jnp.tanh(x.reshape(1, -1) @ w.astype(x.dtype)))[0, k]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [deletion, insertion])
 def test_vmap_equals_a_loop_and_jit_equals_eager(make):
     x = jax.random.normal(jax.random.key(0), (4, 2, 2, 3))

@@ -168,6 +168,7 @@ def reference_ssim(a, b, extent, side):
     return np.mean(found)
 
 
+@pytest.mark.slow
 def test_structural_similarity_equals_its_definition():
     u, v = np.random.default_rng(6).normal(size=(2, 9, 11)).astype(np.float32)
     u += 100.0

@@ -94,6 +94,7 @@ def test_the_curve_equals_one_model_at_a_time(similarity, batch_size):
     np.testing.assert_allclose(mean(KEY, X, 1), np.mean(expected[1:]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_explanations_that_ignore_the_model_stay_the_same():
     for metric in (
         partial(jaxplain.evaluate.parameter_randomization, similarity="pearson"),
@@ -119,6 +120,7 @@ def test_efficient_randomization_is_the_rise_of_the_histograms_entropy():
     np.testing.assert_allclose(m(KEY, X), (np.log(4) - before) / before, rtol=1e-5)  # 1, -2, 1/2, 3
 
 
+@pytest.mark.slow
 def test_shuffling_keeps_the_values_and_one_key_serves_a_batch():
     from jaxplain.evaluate.randomization.layers import randomized
 

@@ -96,6 +96,7 @@ def test_undefined_is_not_a_number():
     assert np.isnan(max_sensitivity(lambda x: x * jnp.nan, radius=0.1)(KEY, X))
 
 
+@pytest.mark.slow
 def test_vmap_equals_a_loop_jit_equals_eager_and_arguments_are_passed_on():
     x = jax.random.normal(jax.random.key(0), (4, 3))
     keys = jax.random.split(jax.random.key(1), 4)
@@ -183,6 +184,7 @@ def test_relative_stability_without_neighbours_of_the_class_is_undefined():
     assert float(zero(KEY, X)) == 0.0
 
 
+@pytest.mark.slow
 def test_continuity_by_hand():
     x = jnp.array([[0.0, 1.0, 0.0, 0.0]])
     m = jaxplain.evaluate.continuity(lambda x: 3 * x, steps=1)

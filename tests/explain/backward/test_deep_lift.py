@@ -121,6 +121,7 @@ def test_a_convolution_with_max_pooling_equals_shaps():
 # By hand.
 
 
+@pytest.mark.slow
 def test_reveal_cancel_sees_both_sides_of_a_minimum():
     # min(p, q) = p - relu(p - q) at (3, 1) from (0, 0). The ReLU opens fully, so rescale's slope is 1: p gets
     # 3 - 3 = 0, q gets 1. RevealCancel: the rise is 3, the fall -1; y+ = (3 + 2) / 2 = 5/2 and
@@ -172,6 +173,7 @@ def test_parts_go_through_all_that_is_linear(name):
     np.testing.assert_allclose(e(jnp.array([3.0, 1.0])), [2.5, -0.5], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sum_of_layers_is_one_layer():
     keys = jax.random.split(jax.random.key(1), 6)
     w, u, b = (jax.random.normal(key, shape) for key, shape in zip(keys, [(4, 3), (3, 3), (3,)], strict=False))
@@ -218,6 +220,7 @@ def test_a_given_rule_stays():
     np.testing.assert_allclose(e(jnp.array([3.0, 1.0])), [3.0, -1.0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_through_revealed_parts():
     def attribution(w, x, b):
         return jaxplain.deep_lift(lambda x: jnp.tanh(x @ w), baseline=b, rule="reveal_cancel")(x)
@@ -354,6 +357,7 @@ def network(name):
     return jaxplain.logit(module.apply, variables), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_attributions_sum_to_the_difference(name):
     f, x = network(name)
@@ -367,6 +371,7 @@ def test_attributions_sum_to_the_difference(name):
         assert float(jnp.abs(difference).max()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_loop_equals_its_unrolled_form(rule):
     f, x = network("recurrent")
@@ -385,6 +390,7 @@ def test_a_loop_equals_its_unrolled_form(rule):
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_loop_carries_parts():
     # h_t = h_{t-1} A + x_t B is summed over all turns before anything looks at it.
     a, b = jnp.diag(jnp.array([0.5, -0.8])), jax.random.normal(jax.random.key(1), (3, 2))
@@ -422,6 +428,7 @@ def test_reveal_cancel_differs_from_rescale():
 # Laws.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pooled", "gated"])
 def test_a_batch_leaks_nothing(name):
     f, x = network(name)
@@ -431,6 +438,7 @@ def test_a_batch_leaks_nothing(name):
     np.testing.assert_allclose(jaxplain.explain_batch(e, x, 1), single, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_baseline_itself_gets_zeros():
     for name in ("pooled", "gated", "assorted"):
         f, x = network(name)
@@ -441,6 +449,7 @@ def test_the_baseline_itself_gets_zeros():
         assert float(jnp.abs(near).max()) < 1e-3
 
 
+@pytest.mark.slow
 def test_deep_shap_is_the_mean_over_its_baselines():
     f, x = network("pooled")
     rows = jax.random.normal(jax.random.key(5), (5, *x.shape[1:]))
@@ -451,6 +460,7 @@ def test_deep_shap_is_the_mean_over_its_baselines():
     np.testing.assert_allclose(a.sum(), f(x[0], 1) - jax.vmap(f, (0, None))(rows, 1).mean(), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_baselines_may_be_functions_and_draws():
     f, x = network("mlp")
     mean = jaxplain.deep_lift(f, baseline=jaxplain.baseline.mean(x))(x[0], 1)

@@ -39,6 +39,7 @@ SCORES = {name: (f, x) for name, f, x in scores()}
 each = pytest.mark.parametrize("name", SCORES)
 
 
+@pytest.mark.slow
 @each
 def test_terms_and_maps_sum_to_the_score(name):
     f, x = SCORES[name]
@@ -55,6 +56,7 @@ def test_terms_and_maps_sum_to_the_score(name):
     np.testing.assert_allclose(maps.sum((1, 2)), scores, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_terms_are_named_by_module_and_shown_for_one_example():
     f, x = SCORES["resnet"]
     bias = jaxplain.full_grad_terms(f)(x[0], 1).bias
@@ -68,6 +70,7 @@ def test_terms_are_named_by_module_and_shown_for_one_example():
     np.testing.assert_allclose(bias["ResNet/norm_stem:0"] + bias["ResNet/norm_stem:1"], right, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_source_map_is_that_of_its_equation():
     f, x = jaxplain.logit(cams.Net(stride=2).apply, cams.variables()), cams.image((6, 8))
     weights, right = cams.weights(), np.abs(np.asarray(jax.grad(f)(x, 1)) * x).sum(-1)
@@ -134,6 +137,7 @@ def test_masks_of_infinities_have_no_share():
     assert terms.input.tolist() == [1.0, 0.0]
 
 
+@pytest.mark.slow
 def test_tokens_are_placed_and_class_tokens_spread():
     kernel = jax.random.normal(jax.random.key(0), (12, 5))
 

@@ -54,6 +54,7 @@ def accounted(bias):
     return balances, values, 1e-4 * float(jnp.abs(values).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", list(RULES))
 def test_a_residual_network_without_biases_conserves(rule):
     balances, values, little = accounted(False)
@@ -110,6 +111,7 @@ def attention():
     return jaxplain.logit(module.apply, jax.jit(module.init)(jax.random.key(5), x[None])), x
 
 
+@pytest.mark.slow
 def test_attention():
     f, x = attention()
     rules = {"cp": relevance.cp_lrp(), "attn": relevance.attn_lrp(), "default": relevance.epsilon()}
@@ -144,6 +146,7 @@ def test_masked_attention_has_no_relevance_at_masked_places():
     assert r[3] == 0
 
 
+@pytest.mark.slow
 def test_a_normalisation_is_a_constant_scale():
     x = jax.random.normal(jax.random.key(6), (1, 6))
     module = nn.LayerNorm(use_bias=False)
@@ -156,6 +159,7 @@ def test_a_normalisation_is_a_constant_scale():
     np.testing.assert_allclose(passed, module.apply(params, x)[0] * jnp.arange(6.0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_recurrent_networks_equal_the_unrolled_one():
     w, u, o = (0.5 * jax.random.normal(jax.random.key(k), s) for k, s in ((7, (3, 4)), (8, (4, 4)), (9, (4,))))
     xs = jax.random.normal(jax.random.key(10), (5, 3))
@@ -182,6 +186,7 @@ def test_recurrent_networks_equal_the_unrolled_one():
     np.testing.assert_allclose(balance.unexplained, 0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_shared_layers_moves_and_masks_conserve():
     w = jax.random.normal(jax.random.key(11), (6, 6))
 
@@ -303,6 +308,7 @@ def test_bad_rules_are_refused():
         jaxplain.lrp(lambda x: x, relevance.epsilon())(X)
 
 
+@pytest.mark.slow
 def test_complex_numbers_stop_no_relevance_in_silence():
     """A transform to frequencies inside the model is an error that names it, unless the model ends relevance itself."""
     x, weight = (jax.random.normal(jax.random.key(k), shape) for k, shape in ((0, (16,)), (1, (9, 3))))

@@ -48,6 +48,7 @@ def test_maps_equal_the_slow_reference_in_one_two_and_three_dimensions(name, dim
     np.testing.assert_allclose(method(name)(f, layer)(x, CLASS), full, rtol=2e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_score_cam_equals_the_slow_reference():
     f, x = score(stride=2), cams.image((7, 6))
 
@@ -292,6 +293,7 @@ def transformer(pool):
     return jaxplain.logit(module.apply, jax.jit(module.init)(jax.random.key(4), x[None])), x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "pool"), [("grad_cam", "class"), ("eigen_cam", "mean"), ("ablation_cam", "class")])
 def test_tokens_are_laid_on_a_grid_without_the_class_token(name, pool):
     f, x = transformer(pool)
@@ -327,6 +329,7 @@ def test_token_ids_get_a_map_along_the_sequence():
     assert jax.eval_shape(jaxplain.ablation_cam(f, "block_0"), ids, 1).shape == (5,)
 
 
+@pytest.mark.slow
 def test_channels_may_come_first():
     def first(params, x):
         kernel = jnp.transpose(params["first"], (3, 2, 0, 1))

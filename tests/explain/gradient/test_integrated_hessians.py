@@ -45,6 +45,7 @@ def test_equals_the_double_integral_of_a_polynomial():
     np.testing.assert_allclose(g, wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_sum_to_integrated_gradients_on_a_smooth_network():
     f = jaxplain.logit(smooth, network())
     g = jaxplain.integrated_hessians(f, steps=32, batch_size=3)(X, 1)
@@ -77,6 +78,7 @@ class Convolutional(nn.Module):
         return nn.Dense(3)(nn.LayerNorm(epsilon=0.5)(x.reshape(x.shape[0], -1)))
 
 
+@pytest.mark.slow
 def test_a_convolutional_network_with_max_pooling_and_parameters_as_arguments():
     module, x = Convolutional(), jax.random.normal(jax.random.key(0), (4, 4, 1))
     params = module.init(jax.random.key(1), x[None])

@@ -95,6 +95,7 @@ class Convolutional(nn.Module):
         return nn.Dense(4, name="head")(x.mean((1, 2)))
 
 
+@pytest.mark.slow
 def test_conductance_completes_on_a_network_under_vmap_jit_and_a_drawn_baseline():
     module = Convolutional()
     xs = jax.random.normal(jax.random.key(0), (2, 5, 5, 2))
@@ -139,6 +140,7 @@ def sequence(linear):
     return logit(module.apply, module.init(jax.random.key(1), x[:1])), x[0], x[1]
 
 
+@pytest.mark.slow
 def test_activation_patching_equals_a_loop_over_places():
     f, clean, corrupt = sequence(linear=False)
     body, head = split(f, "heads")
@@ -163,6 +165,7 @@ def test_activation_patching_equals_a_loop_over_places():
     assert batch.shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_attribution_patching_is_exact_where_the_rest_is_linear():
     f, clean, corrupt = sequence(linear=True)
     for axes in (None, 0, (0, 1), (1, 0), (0, 1, 2)):

@@ -17,6 +17,7 @@ def draws(key, samples):
     return np.stack([np.asarray(jax.random.normal(k, (3,)), np.float64) for k in keys])
 
 
+@pytest.mark.slow
 def test_statistics_equal_a_loop_over_the_draws():
     points = np.asarray(X) + SIGMA * draws(KEY, 7)
     gradients = np.cos(points)

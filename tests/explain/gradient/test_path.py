@@ -112,6 +112,7 @@ def relu_network(key, width=64):
     return lambda x: jax.nn.relu(jax.nn.relu(x @ first + bias) @ second - bias) @ last
 
 
+@pytest.mark.slow
 def test_a_tolerance_is_reached_or_said_not_to_be():
     f, x = relu_network(jax.random.key(3)), jax.random.normal(jax.random.key(4), (30, 6))
     e = jaxplain.integrated_gradients_with_gap(f, steps=8, tolerance=1e-3, max_steps=2048)
@@ -133,6 +134,7 @@ def test_a_tolerance_is_reached_or_said_not_to_be():
     assert (poor.steps <= 16).all()
 
 
+@pytest.mark.slow
 def test_a_plain_call_climbs_to_the_tolerance():
     f, x = relu_network(jax.random.key(3)), jax.random.normal(jax.random.key(4), (6,))
     result = jaxplain.integrated_gradients_with_gap(f, steps=8, tolerance=1e-3, max_steps=2048, batch_size=64)(x)
@@ -152,6 +154,7 @@ def test_the_gap_is_not_hidden():
     assert not bool(result.reached)
 
 
+@pytest.mark.slow
 def test_half_precision_sums_are_wide():
     f = relu_network(jax.random.key(3))
 

@@ -193,6 +193,7 @@ def test_an_extremal_mask_finds_what_is_enough():
         assert abs(mask.mean() - 16 / 144) < 1e-3
 
 
+@pytest.mark.slow
 def test_an_extremal_mask_has_its_area_whatever_the_scale_of_the_score():
     w, v = jax.random.normal(jax.random.key(0), (100, 6)), jax.random.normal(jax.random.key(1), (6,))
     x = jax.random.normal(jax.random.key(2), (10, 10))
@@ -239,6 +240,7 @@ def test_extremal_masks_of_signals_and_what_is_refused():
         jaxplain.extremal_perturbation(jnp.sum, optimizer="adam")
 
 
+@pytest.mark.slow
 def test_the_nearest_row_of_another_class():
     data = jax.random.normal(jax.random.key(0), (200, 4))
     labels = jax.random.randint(jax.random.key(1), (200,), 0, 3)

@@ -28,6 +28,7 @@ def test_smooth_paths_are_told_from_kinked_ones():
         np.testing.assert_array_equal(spacing(scores, np.ones(len(scores))).smooth, smooth)
 
 
+@pytest.mark.slow
 def test_the_error_foretold_is_the_error_of_the_midpoint_rule():
     value, slope = kinked(np.random.default_rng(1), 400)
     bound = np.full(400, 0.02)

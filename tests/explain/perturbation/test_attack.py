@@ -37,6 +37,7 @@ def test_equals_captum():
         np.testing.assert_allclose(found, np.reshape(getattr(captum, name), (2, 4, 5)), atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_attacks_stay_inside_their_ball_and_raise_the_loss():
     f = jaxplain.loss(rectified, network())
     for norm, length in (("linf", lambda d: jnp.abs(d).max()), ("l2", jnp.linalg.norm)):

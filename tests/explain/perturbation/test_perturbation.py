@@ -142,6 +142,7 @@ def test_rise_has_its_expectation_for_independent_cells(probability):
         assert (np.abs(differences.mean(0) - wanted) <= 4 * error + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_rise_masks_have_mean_p_are_smooth_and_cover_channels_alike():
     seen = jaxplain.rise(lambda x: 1.0 + 0 * x.sum(), cells=(2, 2), probability=0.3, samples=4000, batch_size=1000)
     a = jax.jit(seen)(jax.random.key(0), X)  # of a constant score: the mean mask over p

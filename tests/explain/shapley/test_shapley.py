@@ -25,6 +25,7 @@ def f(x):
     return jnp.tanh(x @ FIRST) @ SECOND
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 2, 6])
 def test_exact_equals_all_orders(n):
     first = jax.random.normal(jax.random.key(n), (n, 6))
@@ -47,6 +48,7 @@ def test_exact_equals_all_orders(n):
     np.testing.assert_allclose(pairs.sum(axis=1), phi, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_ten_features():
     score = jaxplain.logit(smooth, parameters(features=10))
     x, b = jax.random.normal(KEY, (10,)), jnp.full((10,), 0.1)
@@ -65,6 +67,7 @@ def test_ten_features():
     np.testing.assert_allclose(sampled.sum(), values[-1] - values[0], atol=5e-6)
 
 
+@pytest.mark.slow
 def test_regression_equals_numpy_on_the_same_coalitions():
     from jaxplain.explain.shapley.kernel import design
 
@@ -89,6 +92,7 @@ def test_regression_equals_numpy_on_the_same_coalitions():
     np.testing.assert_allclose(jaxplain.kernel_shap(score, samples=samples)(KEY, x, 1), expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_enumerated_sizes_hold_every_coalition_once():
     from jaxplain.explain.shapley.kernel import design
 
@@ -135,6 +139,7 @@ def test_linear_and_additive_closed_forms(name, baseline):
     np.testing.assert_allclose(compiled(additive, POINT), jnp.sin(POINT) * LINEAR - absent, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_owen_equals_all_orders_that_keep_unions_together():
     values, _ = game(jnp.asarray(X), jnp.asarray(BASELINE), 5, f)
     expected = owen(values, GROUPS.tolist())
@@ -214,6 +219,7 @@ def test_captum_and_shap():
     np.testing.assert_allclose(taylor, SHAP_PAIRS, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sampling", "kernel", "lime"])
 def test_memory_does_not_grow_with_samples(name):
     make = {"sampling": jaxplain.shapley_sampling, "kernel": jaxplain.kernel_shap, "lime": jaxplain.lime}[name]
@@ -227,6 +233,7 @@ def test_memory_does_not_grow_with_samples(name):
     assert used[1] <= 1.1 * used[0], used
 
 
+@pytest.mark.slow
 def test_whole_pixels_groups_across_leaves_and_background_of_trees():
     image = jax.random.normal(KEY, (3, 2, 3))
     weights = jax.random.normal(jax.random.key(1), (3, 2, 3))
@@ -256,6 +263,7 @@ def test_whole_pixels_groups_across_leaves_and_background_of_trees():
     assert not a["ids"].any()
 
 
+@pytest.mark.slow
 def test_groups_may_differ_by_example():
     score, x = jaxplain.logit(smooth, parameters(features=6)), POINT
     groups = jnp.array([[0, 0, 1, 1, 2, 2], [0, 0, 0, 1, 1, 1]])
@@ -287,6 +295,7 @@ def test_random_baselines_take_one_draw():
     assert np.ptp(np.asarray(POINT - a)) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["exact", "kernel"])
 def test_baseline_equal_to_the_input_warns_once(name):
     x = jnp.stack([POINT, 2 * POINT])

@@ -42,6 +42,7 @@ def test_standard_errors_are_honest(name):
     assert np.abs(bias).max() < 4
 
 
+@pytest.mark.slow
 def test_few_skewed_pairs_are_corrected_for():
     result, exact = estimates("skewed", samples=48)
     covered = ((result.low <= exact[None]) & (exact[None] <= result.high)).mean(axis=0)
@@ -51,6 +52,7 @@ def test_few_skewed_pairs_are_corrected_for():
     assert (covered > 0.87).all(), covered
 
 
+@pytest.mark.slow
 def test_intervals_are_those_of_the_pairs_of_orders():
     """The estimate, its error and its interval from the single pairs, in NumPy, whatever the chunks."""
     score, x = GAMES["skewed"][0], jnp.array(GAMES["skewed"][1])
@@ -72,6 +74,7 @@ def test_intervals_are_those_of_the_pairs_of_orders():
             np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_intervals_allow_for_rounding():
     """Pairs of orders cancel interactions of two features: every pair is exact, and only rounding is left."""
     x = jnp.linspace(-1.0, 2.0, 6)
@@ -82,6 +85,7 @@ def test_intervals_allow_for_rounding():
     assert (result.high - result.low).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_antithetic_orders_lower_the_error():
     score = jaxplain.logit(smooth, parameters(features=6))
     x = jnp.array([0.9, -1.1, 0.8, 1.2, -0.7, 1.0])

@@ -84,6 +84,7 @@ def test_scikit_learn_on_the_same_masks(regression, penalty, expected):
     np.testing.assert_allclose(_Given(**fields, masks=jnp.asarray(MASKS))(KEY, jnp.asarray(X)), expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_lasso_is_the_minimum_sets_zeros_and_has_a_gradient():
     a = jax.random.normal(KEY, (30, 8))
     products, moments = a.T @ a / 30, jnp.array([1.0, -0.5, 0.2, 0.05, -0.02, 0.6, -0.8, 0.0])
@@ -106,6 +107,7 @@ def test_lasso_is_the_minimum_sets_zeros_and_has_a_gradient():
     np.testing.assert_allclose(jax.grad(energy)(1.0), numeric, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_kernel_width_and_groups():
     score = jaxplain.logit(smooth, parameters(features=6))
     x = jax.random.normal(KEY, (6,))
@@ -133,6 +135,7 @@ def test_superpixels():
     assert np.asarray(jaxplain.baseline.superpixels(image[..., 0], 4)).shape == (16, 16)
 
 
+@pytest.mark.slow
 def test_bad_input(monkeypatch):
     with pytest.raises(ValueError, match="5 features without penalty needs at least 6"):
         jaxplain.lime(f, samples=5)(KEY, jnp.asarray(X))

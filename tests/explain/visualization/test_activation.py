@@ -29,6 +29,7 @@ def network(kind="cnn"):
     return jaxplain.logit(functools.partial(module.apply, train=False), params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cnn", "resnet", "transformer"])
 def test_together_equals_one_at_a_time_and_the_same_key_gives_the_same_bits(kind):
     e = jaxplain.activation_maximization(
@@ -151,6 +152,7 @@ def test_a_unit_that_is_dead_at_the_start_is_woken():
     assert float(run(redirect=40).value) > 1
 
 
+@pytest.mark.slow
 def test_redirection_leaves_living_units_alone():
     settings = {"image": image.pixels(SHAPE), "steps": 6}
     one = jaxplain.activation_maximization(network(), **settings, redirect=0)(KEY, 1)
@@ -181,6 +183,7 @@ def test_an_objective_that_is_not_finite_stops_and_says_where():
     assert bool(jnp.isnan(mapped.values[:, -1]).all())
 
 
+@pytest.mark.slow
 def test_samples_and_several_together():
     e = jaxplain.activation_maximization(
         network(), image=image.pixels(SHAPE), transforms=(transform.random_crop(0.5),), steps=5, samples=3
@@ -233,6 +236,7 @@ def test_bad_input_of_the_loop():
         jaxplain.activation_maximization(f, image=image.pixels(SHAPE), samples=0)
 
 
+@pytest.mark.slow
 def test_objectives_may_close_over_what_is_mapped():
     ws = jax.random.normal(KEY, (3, 5))
 
@@ -259,6 +263,7 @@ def test_the_loop_is_differentiable():
     np.testing.assert_allclose(slope, (found(1.01) - found(0.99)) / 0.02, rtol=0.02)
 
 
+@pytest.mark.slow
 def test_inversion_accentuation_grid_and_dream():
     f = network()
     x = jax.random.uniform(KEY, SHAPE)
@@ -291,6 +296,7 @@ def test_tiles_of_one_size_cover_the_image_once():
     np.testing.assert_allclose(gradient[..., 0], np.tile(block, (2, 3))[:7, :10])
 
 
+@pytest.mark.slow
 def test_deconvolution_views():
     def net(x):
         with jax.named_scope("hidden"):

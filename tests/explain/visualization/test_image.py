@@ -72,6 +72,7 @@ def test_fourier_and_cosine_are_lucents():
     np.testing.assert_allclose(found, LUCENT_COSINE, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_fourier_spread_does_not_depend_on_the_size():
     spreads, rendered = [], []
     for size in (28, 29, 64, 224):
@@ -84,6 +85,7 @@ def test_fourier_spread_does_not_depend_on_the_size():
     assert max(rendered) / min(rendered) < 1.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(8, 6, 3), (7, 5, 1), (9, 2)])
 def test_every_parameterisation_renders_its_shape_in_its_range(shape):
     data = np.random.default_rng(0).uniform(size=(5, *shape))
@@ -148,6 +150,7 @@ def test_the_ball_holds_and_its_optimum_is_the_weight():
     np.testing.assert_allclose(far, jnp.where(w > 0, 0.8, 0.0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_starts_alpha_and_several():
     x = np.random.default_rng(0).uniform(0.1, 0.9, (6, 5, 2)).astype(np.float32)
     for made in (image.pixels(x.shape), image.fourier(x.shape), image.vector(x.shape, mean=0.5, scale=2.0)):
@@ -206,6 +209,7 @@ def test_what_does_not_fit_is_said(build, error, match):
         build()
 
 
+@pytest.mark.slow
 def test_transforms_by_hand():
     x = jnp.arange(16.0).reshape(4, 4, 1)
     seen = transform.scale(2.0, 2.0)(KEY, x)[..., 0]

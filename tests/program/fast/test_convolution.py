@@ -12,6 +12,8 @@ from jaxplain.program.fast.convolution import FAST, FEW
 from jaxplain.program.fast.layout import fast_layout
 from jaxplain.program.trace import compat
 
+pytestmark = pytest.mark.cpu
+
 KEY = jax.random.key(0)
 NAMES = {1: "W", 2: "HW", 3: "DHW"}
 
@@ -124,6 +126,7 @@ def test_second_derivatives_and_tangents_are_those_of_the_convolution(name):
     close(only(lambda i: quick(i, kernel)), only(lambda i: f(i, kernel)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["one channel", "few outputs", "each channel by itself", "groups"])
 def test_it_works_under_vmap_of_images_kernels_and_both(name):
     image, kernel, settings, _ = CASES[name]
@@ -156,6 +159,7 @@ def test_the_longest_sum_is_as_long_as_said():
         assert bool(left) == (9 * inputs > FEW)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_networks_has_no_grouped_convolution_left():
     """`vmap` over parameters makes groups, and these run in a slow kernel, forward and backward."""
     images, kernels = draw(1, 3, 2, 6, 6, 4), draw(2, 3, 3, 3, 4, 5)

@@ -10,6 +10,8 @@ from jaxplain.program.fast import cores
 from jaxplain.program.fast.layout import fast_layout
 from jaxplain.program.trace import compat
 
+pytestmark = pytest.mark.cpu
+
 KEY = jax.random.key(0)
 
 

@@ -16,6 +16,8 @@ from jaxplain.program.fast.layout import fast_layout
 from jaxplain.program.fast.pool import scatter_to_winners
 from jaxplain.program.trace import compat
 
+pytestmark = pytest.mark.cpu
+
 KEY = jax.random.key(0)
 IMAGE = jax.random.normal(KEY, (2, 8, 9, 4))
 KERNEL = jax.random.normal(jax.random.key(1), (3, 3, 4, 5))  # too many channels to be written out
@@ -218,6 +220,7 @@ def test_programs_inside_are_rewritten(image):
     )
 
 
+@pytest.mark.slow
 def test_it_works_under_and_around_every_transformation():
     kernels = jnp.stack([KERNEL, 2 * KERNEL])
     images = jnp.stack([IMAGE, IMAGE[::-1]])
@@ -324,6 +327,7 @@ def test_settings_of_calls_are_kept():
         assert [k for k in one.params if k != "jaxpr" and one.params[k] != two.params[k]] == []
 
 
+@pytest.mark.optimized
 def test_leaves_that_are_no_arrays_pass_through():
     def f(tree, name, factor, training, *, activation):
         assert isinstance(training, bool)

@@ -12,6 +12,8 @@ from jaxplain.explain.backward import relevance
 from jaxplain.program.fast.layout import fast_layout
 from jaxplain.program.trace import compat
 
+pytestmark = pytest.mark.cpu
+
 KEY = jax.random.key(0)
 FEW, MANY = (3, 3, 1, 6), (3, 3, 5, 6)
 SLOPE = jnp.arange(8.0).reshape(1, 8, 1, 1)
@@ -124,6 +126,7 @@ def test_equal_elements_share_their_gradient_as_before():
     same(lambda image, kernel: pool(jax.nn.relu(convolved(image, kernel) - 2.0)), image, kernel)
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize("around", ["vmap", "two", "chunks", "loop", "kernels"])
 def test_it_is_found_inside_of_transformations(around):
     kernel = draw(3, *FEW)
