@@ -150,6 +150,7 @@ def xla_operations(f, *args):
     return jax.jit(f).lower(*args).compile().cost_analysis()["flops"]
 
 
+@pytest.mark.optimized
 def test_agrees_with_xla_on_dense_layers_and_valid_convolutions():
     def dense(x, w):
         return x @ w
@@ -165,6 +166,7 @@ def test_agrees_with_xla_on_dense_layers_and_valid_convolutions():
         assert total == pytest.approx(xla_operations(f, *args), rel=0.02)
 
 
+@pytest.mark.optimized
 def test_agrees_with_xla_on_same_convolutions_without_padded_positions():
     def same(x, k):
         return lax.conv_general_dilated(x, k, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -174,6 +174,7 @@ def temporary_bytes(e, *inputs):
     return jax.jit(e).lower(*inputs).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.optimized
 def test_memory_does_not_grow_with_samples():
     x = jnp.ones((28, 28, 1))
     score = lambda x: jnp.tanh(x @ jnp.ones((1, 8))).sum()  # noqa: E731

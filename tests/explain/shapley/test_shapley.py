@@ -219,6 +219,7 @@ def test_captum_and_shap():
     np.testing.assert_allclose(taylor, SHAP_PAIRS, atol=2e-6)
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sampling", "kernel", "lime"])
 def test_memory_does_not_grow_with_samples(name):
