@@ -24,6 +24,26 @@ class Metric(Function):
         super().__init_subclass__(**kwargs)
 
     @property
+    def better(self) -> str | None:
+        """Which values are better: 'lower', 'higher', or None where there is no such thing."""
+        return "lower"
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether a call takes the example, and does not look at the attribution alone."""
+        return "x" in self.takes
+
+    @property
+    def needs_attribution(self) -> bool:
+        """Whether a call takes an attribution, and does not explain by itself."""
+        return "attribution" in self.takes
+
+    @property
+    def needs_mask(self) -> bool:
+        """Whether a mask comes after the attribution."""
+        return "mask" in self.takes
+
+    @property
     def call(self) -> str:
         """How this metric is called, such as `m(key, x, attribution, *args)`."""
         return f"m({', '.join((*(('key',) if self.needs_key else ()), *self.takes))})"

@@ -28,11 +28,6 @@ class Completeness(Metric):
         """Whether the baseline is drawn from a key."""
         return needs_key(self.baseline)
 
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def __call__(self, *inputs: Any) -> Array:
         """Judge one attribution: `m(x, attribution, *args)`, with a key before `x` where the baseline is drawn."""
         key, (x, attribution, *args) = (inputs[0], inputs[1:]) if self.needs_key else (None, inputs)

@@ -32,16 +32,6 @@ class Invariance(Metric):
         """Whether the explanations are random."""
         return needs_key(self.first)
 
-    @property
-    def needs_attribution(self) -> bool:
-        """Never: both explanations are made here."""
-        return False
-
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def __call__(self, *inputs: Any) -> Array:
         """Judge the method on one example: `m(x, *args)`, with a key before `x` where it is random."""
         key = None

@@ -23,11 +23,6 @@ class Complexity(Metric):
     name: str = setting(default="sparseness")
 
     @property
-    def needs_input(self) -> bool:
-        """Never: only the attribution is looked at."""
-        return False
-
-    @property
     def better(self) -> str:
         """Which values are better."""
         return "higher" if self.name == "sparseness" else "lower"
@@ -100,11 +95,6 @@ class EffectiveComplexity(Faithful):
 
     tolerance: Any = 0.0
     samples: int = setting(default=10)
-
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
 
     def __call__(self, *inputs: Any) -> Array:
         """Judge one attribution: `m(x, attribution, *args)`, with a key before `x` where the baseline is drawn."""

@@ -37,11 +37,6 @@ class Infidelity(Faithful):
         """Whether another baseline is another way of removal."""
         return self.perturbation != "noise"
 
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def __call__(self, *inputs: Any) -> Array:
         """Judge one attribution: `m(key, x, attribution, *args)`."""
         task = Task(self, inputs)

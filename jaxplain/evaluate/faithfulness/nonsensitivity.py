@@ -20,11 +20,6 @@ class NonSensitivity(Effects):
     threshold: Any = 1e-5
     effect: Any = 1e-5
 
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def __call__(self, *inputs: Any) -> Array:
         """Judge one attribution: `m(x, attribution, *args)`, with a key before `x` where the baseline is drawn."""
         task = Task(self, inputs)

@@ -23,16 +23,6 @@ class Localization(Metric):
     weighted: bool = setting(default=False)
 
     @property
-    def needs_input(self) -> bool:
-        """Never: only the attribution and the mask are looked at."""
-        return False
-
-    @property
-    def needs_mask(self) -> bool:
-        """Always: the mask comes after the attribution."""
-        return True
-
-    @property
     def better(self) -> str:
         """Which values are better."""
         return "higher"

@@ -48,11 +48,6 @@ class ParameterRandomization(Metric):
         return True
 
     @property
-    def needs_attribution(self) -> bool:
-        """Never: explanations are made of every set of parameters."""
-        return False
-
-    @property
     def better(self) -> str | None:
         """Which values are better."""
         return {"mean": "lower", "rise": "higher"}.get(self.summary)

@@ -29,16 +29,6 @@ class RandomLogit(Metric):
         """Always: the other class is drawn."""
         return True
 
-    @property
-    def needs_attribution(self) -> bool:
-        """Never: both explanations are made here."""
-        return False
-
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def __call__(self, *inputs: Any) -> Array:
         """Judge the explanation of one example: `m(key, x, label, *args)`."""
         key = check.needed_key(inputs, "random_logit", "m(key, x, label, *args)")

@@ -32,16 +32,6 @@ class Continuity(Metric):
         """Whether the explanation is random."""
         return needs_key(self.explain)
 
-    @property
-    def needs_attribution(self) -> bool:
-        """Never: the explanation is made again at each shift."""
-        return False
-
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def __call__(self, *inputs: Any) -> Array:
         """Judge the explanation of one example: `m(x, *args)`, with a key first where the explanation is random."""
         key = None

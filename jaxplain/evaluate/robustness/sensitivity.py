@@ -32,16 +32,6 @@ class Around(Metric):
         """Always: the perturbations are drawn from the key."""
         return True
 
-    @property
-    def needs_attribution(self) -> bool:
-        """Never: the explanation is made again at each point."""
-        return False
-
-    @property
-    def better(self) -> str:
-        """Which values are better."""
-        return "lower"
-
     def take(self, *inputs: Any) -> tuple[Array, Array, Pytree, tuple[Any, ...]]:
         """Check a call, and return the explanation's key, the draws' key, x and the further arguments."""
         key = check.needed_key(inputs, self.name, "m(key, x, *args)")
