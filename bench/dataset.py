@@ -33,7 +33,7 @@ import numpy as np
 import jaxplain
 from bench.harness import BOUND, OURS, Case, Program, run, timed
 from jaxplain.aggregate import moments
-from jaxplain.models.networks import cnn
+from jaxplain.models import cnn
 
 BATCH = 64
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from bench.harness import OTHER, OURS, PLAIN, Case, Program, script, timed
 from jaxplain.internals.capture import capture, intervene, split
 from jaxplain.internals.layers import layers
-from jaxplain.models.networks import resnet, transformer
+from jaxplain.models import resnet, transformer
 from jaxplain.score import logit
 
 KEY = jax.random.key(0)

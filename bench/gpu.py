@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 import jaxplain
 from bench.harness import BOUND, OURS, Case, Program
-from jaxplain.models.networks import resnet, transformer
+from jaxplain.models import resnet, transformer
 
 KEY = jax.random.key(0)
 CLASSES, TARGET = 1000, 1 / 1.15

@@ -25,7 +25,7 @@ from bench.harness import BOUND, OURS, PEER, PLAIN, Case, Program, installed, sc
 from jaxplain.data.batching import batch_indices
 from jaxplain.explain.batch import explain_batch
 from jaxplain.explain.gradient.path import integrated_gradients
-from jaxplain.models.networks import resnet, transformer
+from jaxplain.models import resnet, transformer
 from jaxplain.program.fast.layout import fast_layout
 from jaxplain.readout.criterion import cross_entropy
 from jaxplain.score import logit

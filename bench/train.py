@@ -26,7 +26,7 @@ import optax
 
 from bench.harness import OURS, PEER, PLAIN, Case, Program, installed, script
 from jaxplain.data.batching import batch_indices
-from jaxplain.models.networks import mlp
+from jaxplain.models import mlp
 from jaxplain.readout.criterion import cross_entropy
 from jaxplain.train.fit import fit
 

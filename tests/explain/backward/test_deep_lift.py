@@ -13,7 +13,7 @@ import pytest
 
 import jaxplain
 from jaxplain.explain.backward.multipliers import Rescale
-from jaxplain.models.networks import mlp, resnet, transformer
+from jaxplain.models import mlp, resnet, transformer
 from shared.networks import inputs, weights
 
 RULES = ("rescale", "reveal_cancel")

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.models.networks import cnn, resnet
+from jaxplain.models import cnn, resnet
 from shared import cams
 
 
