@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.node import HELD, Call, Node, Rule
+from jaxplain.program.node import Call, Node, Rule
 from jaxplain.types import Array
 
 
@@ -185,19 +185,18 @@ class Normalization(Rule):
         """The multiplier of the normalised values."""
         here, there = calls
         (x,), (x0,) = here.inputs, there.inputs
-        held = [(value, step.name) for step in node.steps if step.name in HELD for value in step.results]
 
         def scales(x: Array) -> list[Array]:
             values = node.values([x], here.fixed)
-            return [1 / values[value] if name == "sqrt" else values[value] for value, name in held]
+            return [1 / values[value] if power > 0 else values[value] for value, power in node.held]
 
         def normalised(x: Array, c: list[Array]) -> Array:
-            known = {value: 1 / s if name == "sqrt" else s for (value, name), s in zip(held, c, strict=True)}
+            known = {value: 1 / s if power > 0 else s for (value, power), s in zip(node.held, c, strict=True)}
             values = node.values([x], here.fixed, known)
             return values[node.outputs[0]]
 
         c, c0 = scales(x), scales(x0)
-        weight = [b**2 / (a**2 + b**2) for a, b in zip(c, c0, strict=True)]
+        weight = [1 / (1 + (a / jnp.where(b == 0, 1, b)) ** 2) for a, b in zip(c, c0, strict=True)]
         mixed = [w * a + (1 - w) * b for w, a, b in zip(weight, c, c0, strict=True)]
         (direct,) = jax.vjp(lambda x: normalised(x, mixed), x)[1](relevance[0])
         of_scale = [jnp.zeros_like(value) for value in c]

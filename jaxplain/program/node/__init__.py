@@ -8,7 +8,6 @@ from jaxplain.program.node.chains import Layer, layer_of
 from jaxplain.program.node.flat import Step, Value, flatten, widened
 from jaxplain.program.node.nodes import KINDS, Graph, Node, build
 from jaxplain.program.node.probe import RECTIFIERS
-from jaxplain.program.node.regions import HELD
 from jaxplain.program.node.rewrite import (
     Call,
     Opened,
@@ -24,7 +23,6 @@ from jaxplain.program.node.signs import never_negative
 from jaxplain.program.node.smooth import smoothed
 
 __all__ = [
-    "HELD",
     "KINDS",
     "RECTIFIERS",
     "Bias",

@@ -20,13 +20,17 @@ MOVES = frozenset((
 
 
 class Group(NamedTuple):
-    """Steps (their indices) that mean one operation from `entry` to `output`."""
+    """Steps (their indices) that mean one operation from `entry` to `output`.
+
+    held: of a normalisation the scales, which are constants to relevance, with the power of sigma that each is.
+    """
 
     kind: str
     name: str
     indices: tuple[int, ...]
     entry: Value
     output: Value
+    held: tuple[tuple[Value, int], ...] = ()
 
 
 class Facts(NamedTuple):

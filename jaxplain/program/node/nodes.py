@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jaxplain.program.node.chains import find_chains
-from jaxplain.program.node.facts import OUTPUT, Facts, Group, learn
+from jaxplain.program.node.facts import Facts, Group, learn
 from jaxplain.program.node.flat import CONTROL, Flat, Step, Value, flatten
+from jaxplain.program.node.normalizations import scalings
 from jaxplain.program.node.probe import ELEMENTWISE, is_elementwise
-from jaxplain.program.node.regions import HELD, find_groups
+from jaxplain.program.node.regions import find_groups
 from jaxplain.program.trace import Equation, loop_parts, open_program
 
 # fmt: off
@@ -57,13 +58,16 @@ KINDS = (
 # fmt: on
 """The kinds of nodes that relevance flows through."""
 
+_UNKNOWN = "scales by a root of a sum, as a normalisation does, and is not known as one: its scale takes its own part"
+
 
 @dataclass(frozen=True, eq=False)
 class Node:
     """One operation: the steps that it is made of, what relevance flows to (`active`), what else goes in (`fixed`).
 
     inner: the graphs of the bodies of a `scan` or `cond`; branch_varies: whether what is
-    explained decides which branch of a `cond` is taken.
+    explained decides which branch of a `cond` is taken; held: of a normalisation the scales that relevance does not
+    enter, with the power of sigma that each is (1 or -1); note: what its user should know.
     """
 
     kind: str
@@ -76,6 +80,8 @@ class Node:
     depends: bool
     inner: tuple[Graph, ...] = ()
     branch_varies: bool = False
+    held: tuple[tuple[Value, int], ...] = ()
+    note: str = ""
 
     def evaluate(self, active: Sequence[Any], fixed: Sequence[Any]) -> list[Any]:
         """The outputs of the node, for values of `self.active` and `self.fixed`."""
@@ -94,9 +100,9 @@ class Node:
         return values
 
     def with_constant_scale(self, active: Sequence[Any], fixed: Sequence[Any]) -> Callable[..., list[Any]]:
-        """The node as a function of its active values, with the root of a normalisation held where it is now."""
+        """The node as a function of its active values, with the scale of a normalisation held where it is now."""
         now = self.values(active, fixed)
-        held = {v: now[v] for step in self.steps if step.name in HELD for v in step.results}
+        held = {value: now[value] for value, _ in self.held}
 
         def function(*active: Any) -> list[Any]:
             values = self.values(active, fixed, held)
@@ -164,21 +170,19 @@ class _Building:
         self.flat, self.stops, self.opaque = flat, stops, opaque
         self.facts = learn(flat, depends)
         self.active = {v for v, carries in zip(flat.inputs, active, strict=True) if carries}
+        self.scalings = scalings(self.facts)
         self.nodes: list[Node] = []
 
     def graph(self) -> Graph:
         groups = find_groups(self.facts)
         taken = {index for group in groups for index in group.indices}
         groups += find_chains(self.facts, taken)
-        last = {max(group.indices): group for group in groups}
-        member = {index: group for group in groups for index in group.indices}
-        for index, step in enumerate(self.facts.steps):
-            if index in last:
-                self._add_group(last[index])
-            elif index in member and not self._used_outside(step, member[index]):
-                continue
+        ends = {max(group.indices): group for group in sorted(groups, key=lambda group: len(group.indices))}
+        for index, group in self._needed(ends):
+            if group is not None:
+                self._add_group(group)
             else:
-                self._add_step(step)
+                self._add_step(self.facts.steps[index], index)
         nodes = self._reaching()
         return Graph(self.flat, tuple(nodes), frozenset(self.active), frozenset(self.facts.depends))
 
@@ -201,17 +205,26 @@ class _Building:
         numbers = any(value.is_floating or value.is_complex for value in node.outputs)
         return node.kind == "plain" and (node.name == "stop_gradient" or not numbers or self.stops(node))
 
-    def _used_outside(self, step: Step, group: Group) -> bool:
-        users = [user for value in step.results for user in self.facts.uses.get(value, ())]
-        return any(user == OUTPUT or user not in group.indices for user in users)
+    def _needed(self, ends: dict[int, Group]) -> list[tuple[int, Group | None]]:
+        """The groups and single steps that the outputs need; of a group those too that are used outside of it."""
+        needed, found = set(self.flat.outputs), list[tuple[int, Group | None]]()
+        for index in reversed(range(len(self.facts.steps))):
+            step, group = self.facts.steps[index], ends.get(index)
+            if needed.isdisjoint(step.results):
+                continue
+            found.append((index, group))
+            steps = [step] if group is None else [self.facts.steps[place] for place in group.indices]
+            made = {value for member in steps for value in member.results}
+            needed.update(value for member in steps for value in member.operands if value not in made)
+        return found[::-1]
 
     def _add_group(self, group: Group) -> None:
         steps = [self.facts.steps[index] for index in group.indices]
         carries = group.entry in self.active
         kind = group.kind if carries else "plain"
-        self._add(kind, group.name, steps, [group.entry] if carries else [], [group.output])
+        self._add(kind, group.name, steps, [group.entry] if carries else [], [group.output], held=group.held)
 
-    def _add_step(self, step: Step) -> None:
+    def _add_step(self, step: Step, index: int) -> None:
         if step.name in CONTROL:
             self._add_control(step)
             return
@@ -219,7 +232,8 @@ class _Building:
         kind, name = _kind(step, active, self.facts) if active else ("plain", step.name)
         if kind != "plain" and not any(value.is_floating for value in step.results):
             kind = "complex" if any(value.is_complex for value in step.results) else "plain"
-        self._add(kind, name, [step], active if kind != "plain" else [], step.results)
+        note = _UNKNOWN if kind in ("product", "quotient") and self.scalings.get(index) in active else ""
+        self._add(kind, name, [step], active if kind != "plain" else [], step.results, note=note)
 
     def _add(
         self,
@@ -229,6 +243,8 @@ class _Building:
         active: Sequence[Value],
         outputs: Sequence[Value],
         inner: tuple[Graph, ...] = (),
+        held: tuple[tuple[Value, int], ...] = (),
+        note: str = "",
     ) -> None:
         made = {value for step in steps for value in step.results}
         operands = dict.fromkeys(v for step in steps for v in step.operands if v.number is None and v not in made)
@@ -236,7 +252,8 @@ class _Building:
         depends = any(value in self.facts.depends for value in operands)
         path = steps[0 if kind == "affine" else -1].path
         varies = kind == "cond" and steps[0].operands[0] in self.facts.depends
-        node = Node(kind, name, path, tuple(steps), tuple(active), fixed, tuple(outputs), depends, inner, varies)
+        parts = tuple(steps), tuple(active), fixed, tuple(outputs)
+        node = Node(kind, name, path, *parts, depends, inner, varies, held, note)
         if kind != "plain" and self.stops(node):
             node = _plain(node)
         self.nodes.append(node)
