@@ -17,7 +17,8 @@ class Rewritten(NamedTuple):
     """One node of a model and the rule it was given.
 
     path: the module or scope that it belongs to; operation: its name (relu, dense, softmax); kind: of the node; rule;
-    equations: how many equations of the traced model it stands for.
+    equations: how many equations of the traced model it stands for; note: what to look at, as where an operation scales
+    as a normalisation does and is not known as one (its scale then takes relevance of its own).
     """
 
     path: str
@@ -25,6 +26,7 @@ class Rewritten(NamedTuple):
     kind: str
     rule: str
     equations: int
+    note: str = ""
 
 
 class Backward(Function):
@@ -84,15 +86,16 @@ class RewrittenTable(tuple[Rewritten, ...]):
 
     def __str__(self) -> str:
         """The table as text."""
-        rows = [Rewritten._fields, *((*row[:4], str(row.equations)) for row in self)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(Rewritten._fields))]
+        columns = Rewritten._fields if any(row.note for row in self) else Rewritten._fields[:-1]
+        rows = [columns, *(tuple(map(str, row[: len(columns)])) for row in self)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     __repr__ = __str__
 
 
 def _row(node: Node, rule: Rule) -> Rewritten:
-    return Rewritten(node.path, node.name, node.kind, str(rule), len(node.steps))
+    return Rewritten(node.path, node.name, node.kind, str(rule), len(node.steps), node.note)
 
 
 @public
@@ -106,8 +109,9 @@ def audit(e: Callable[..., Any]) -> Audit:
         e: `guided_backprop(f)`, `deconvnet(f)`, `excitation_backprop(f)` or `lrp(f, rule)`.
 
     Returns:
-        `(x, *args) -> tuple of rows` (`path`, `operation`, `kind`, `rule`, `equations`), in the order in which the
-        model runs; printed, a table. Cost: tracing, no model pass.
+        `(x, *args) -> tuple of rows` (`path`, `operation`, `kind`, `rule`, `equations`, `note`), in the order in which
+        the model runs; printed, a table. A note is on what scales as a normalisation does and is not known as one (a
+        product with an inverse root of another value's squares). Cost: tracing, no model pass.
 
     Raises:
         TypeError: `e` is no method with rules.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.backward.lrp import Propagation, lrp
@@ -14,16 +15,27 @@ from jaxplain.program.node import pull_with_flow
 from jaxplain.types import Array, Pytree
 
 
+class Amplified(NamedTuple):
+    """An operation that passed on `factor` times the absolute relevance that it received."""
+
+    path: str
+    operation: str
+    rule: str
+    factor: float
+
+
 class Balance(Function):
     """How much relevance each operation received and passed on. Made by calling `relevance_balance(...)`.
 
     paths, operations, rules: of each operation, in the order in which the model runs; received, passed: `[N]`, in units
-    of the score; start: the relevance of the score; end: the sum of the input's. An operation in a `lax.scan` has the
-    sum over turns. Under `vmap` the arrays get a leading axis.
+    of the score; incoming, outgoing: the same with absolute values, `[N]`; start: the relevance of the score; end: the
+    sum of the input's. An operation in a `lax.scan` has the sum over turns. Under `vmap` the arrays get a leading axis.
     """
 
     received: Array
     passed: Array
+    incoming: Array
+    outgoing: Array
     start: Array
     end: Array
     paths: tuple[str, ...] = setting()
@@ -40,6 +52,39 @@ class Balance(Function):
         """What the start has, the end has not, and no operation accounts for: rounding."""
         return self.start - self.end - self.lost.sum(axis=-1)
 
+    def amplified(self, factor: float = 1000.0) -> tuple[Amplified, ...]:
+        """The operations that passed on more than `factor` times the absolute relevance that they received.
+
+        A sum over all of the input cannot tell what went wrong: correct relevance of a ReLU network has many times the
+        absolute value of the score, gathered over its layers. One operation has less of it, unless what it sums nearly
+        cancels, or its rule does not fit what it computes: look at those that are named.
+
+        Args:
+            factor: How many times. A layer whose output is a hundredth of its terms passes on a hundred times what it
+                receives, rightly: last layers of correct networks reach several hundred where the score is near zero.
+
+        Returns:
+            A row for each (`path`, `operation`, `rule`, `factor`), the largest factor first; of one concrete example.
+
+        Raises:
+            ValueError: The balance is of a batch, or traced.
+        """
+        check.positive(factor, "Balance.amplified", "factor")
+        if not self._concrete:
+            raise ValueError(
+                f"Balance.amplified: the balance is of shape {jnp.shape(self.received)} or traced, but names are of one "
+                "concrete example. Use `outgoing / incoming`, or jax.tree.map(lambda leaf: leaf[0], balance)."
+            )
+        ratios = np.asarray(self.outgoing) / np.maximum(np.asarray(self.incoming), np.finfo(np.float32).tiny)
+        named = zip(self.paths, self.operations, self.rules, map(float, ratios), strict=True)
+        rows = [Amplified(*row) for row in named if row[3] > factor]
+        return tuple(sorted(rows, key=lambda row: -row.factor))
+
+    @property
+    def _concrete(self) -> bool:
+        """Whether it is of one example, and its numbers are known."""
+        return jnp.ndim(self.received) == 1 and check.is_concrete(self.received)
+
     def by_layer(self) -> dict[str, Array]:
         """The sum of what was lost, by path ('' for what belongs to no module)."""
         sums: dict[str, Array] = {}
@@ -48,8 +93,8 @@ class Balance(Function):
         return sums
 
     def __str__(self) -> str:
-        """The operations that lose or create relevance, as a table for one example."""
-        if jnp.ndim(self.received) != 1 or not check.is_concrete(self.received):
+        """The operations that lose or create relevance, and those that amplify it, as a table for one example."""
+        if not self._concrete:
             return f"Balance of {len(self.paths)} operations, shape {jnp.shape(self.received)}"
         heads, scale = ("layer", "operation", "rule", "received", "passed", "lost"), float(jnp.abs(self.start)) or 1.0
         rows: list[tuple[str, ...]] = [heads]
@@ -60,7 +105,11 @@ class Balance(Function):
         widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
         numbers = [float(value) for value in (self.start, self.end, self.unexplained)]
         total = "start {:.4g}, input {:.4g}, rounding {:.1g}".format(*numbers)
-        return "\n".join([*(_line(row, widths) for row in rows), total])
+        amplified = [
+            f"{row.operation} in {row.path!r} passed on {row.factor:.3g} times what it received (absolute values)"
+            for row in self.amplified()
+        ]
+        return "\n".join([*(_line(row, widths) for row in rows), *amplified, total])
 
     __repr__ = __str__
 
@@ -89,7 +138,7 @@ class RelevanceBalance(Function):
         end = total(relevance)
         named = [(node.path, node.name, str(rules[node])) for node in nodes]
         paths, operations, names = (tuple(column) for column in zip(*named, strict=True))
-        return Balance(sums[:, 0], sums[:, 1], seed, end, paths, operations, names)
+        return Balance(*sums.T, seed, end, paths, operations, names)
 
 
 @public
@@ -107,8 +156,9 @@ def relevance_balance(f: Callable[..., Any], rule: Any = None) -> RelevanceBalan
 
     Returns:
         `(x, *args) -> Balance` with arrays `received`, `passed`, `lost` (`[N]`, in units of the score, one for
-        each operation in `paths`, `operations` and `rules`), `start`, `end`, `unexplained` and `by_layer()`; printed, a
-        table of the operations that lose or create. It works under `jit` and `vmap`. Cost: as `lrp`.
+        each operation in `paths`, `operations` and `rules`), `start`, `end`, `unexplained`, `by_layer()` and
+        `amplified()`, which names what passes on many times what it receives; printed, a table of the operations that
+        lose, create or amplify. It works under `jit` and `vmap`. Cost: as `lrp`.
 
     Raises:
         ValueError, TypeError: As in `lrp`.

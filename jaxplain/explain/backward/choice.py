@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from jaxplain.explain.backward.logarithmic import LogSoftmax
 from jaxplain.explain.backward.rules import (
     STABILISER,
     ConstantScale,
@@ -36,7 +37,9 @@ DEFAULTS: dict[str, Rule] = {
     "product": _PROPORTIONAL,
     "quotient": Numerator(),
     "softmax": Softmax(),
-    "log_softmax": _PROPORTIONAL,
+    "log_softmax": LogSoftmax(),
+    "logsumexp": OwnDerivative(),  # its derivative is the softmax, which sums to one: relevance is kept
+    "hypot": _PROPORTIONAL,  # of degree one: gradient times input sums to the output
     "normalization": _PROPORTIONAL,
     "selection": OwnDerivative(),
     "structure": OwnDerivative(),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
 from jaxplain.explain.backward.backward import Backward
+from jaxplain.explain.backward.logarithmic import LogSumExp
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
 from jaxplain.explain.backward.reveal_cancel import beside, revealed
 from jaxplain.program import as_function, chunked_sum, needs_key, public, setting
@@ -104,6 +105,10 @@ def _rule(node: Node, varies: bool) -> Rule | None:
         return Rescale()
     if node.kind in ("softmax", "log_softmax"):
         return Softmax()
+    if node.kind == "logsumexp":
+        return LogSumExp()
+    if node.kind == "hypot":
+        return Secant()
     if node.kind == "normalization":
         return Normalization()
     if node.kind == "product":

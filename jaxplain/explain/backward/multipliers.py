@@ -155,17 +155,17 @@ class Softmax(Rule):
         middle = 0.5 * ((z - c) + (z0 - c0))
         masked = ~jnp.isfinite(middle) | ~jnp.isfinite(difference)
         middle, difference = jnp.where(masked, -jnp.inf, middle), jnp.where(masked, 0, difference)
-        weights = jnp.exp(middle + _log_sinhc(difference / 2) - _log_sinhc((c - c0) / 2))
+        weights = jnp.exp(middle + log_sinhc(difference / 2) - log_sinhc((c - c0) / 2))
         passed = relevance[0]
         if node.kind == "softmax":
-            passed = passed * jnp.exp(middle + _log_sinhc((difference - (c - c0)) / 2))
+            passed = passed * jnp.exp(middle + log_sinhc((difference - (c - c0)) / 2))
         return [passed - weights * jnp.sum(passed, axis=axes, keepdims=True)]
 
     def __str__(self) -> str:
         return "softmax"
 
 
-def _log_sinhc(t: Array) -> Array:
+def log_sinhc(t: Array) -> Array:
     """log(sinh(t) / t)."""
     t = jnp.abs(t)
     large = jnp.where(t > 1e-2, t, 1)

@@ -31,7 +31,9 @@ def shared(contributions: Callable[..., Any], inputs: Sequence[Array], shares: S
 class Epsilon(Rule):
     """R_i = sum_k x_i w_ik / (z_k + e sign z_k) R_k, for anything that is linear in its inputs.
 
-    A product of two values is linear in each: each gets half. The root of a normalisation is a constant scale.
+    A product of two values is linear in each: each gets half. The root of a normalisation is a constant scale. A sum
+    that is exactly zero has no shares: its terms cancel, and what arrives there (from a function that is not zero at
+    zero, such as an exponential) is due to none of them. It is lost, and `relevance_balance` says so.
     """
 
     stabiliser: Any
@@ -43,6 +45,8 @@ class Epsilon(Rule):
         if node.kind == "normalization":
             function = node.with_constant_scale(here.inputs, here.fixed)
         shares = [r / stabilised(z, self.stabiliser) for r, z in zip(relevance, here.outputs, strict=True)]
+        if node.kind == "sum":
+            shares = [jnp.where(z == 0, 0, share) for z, share in zip(here.outputs, shares, strict=True)]
         parts = shared(function, here.inputs, shares)
         degree = _degree(node)
         return parts if degree == 1 else [part / degree for part in parts]

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.program.node.probe import is_elementwise
+from jaxplain.program.node.probe import is_elementwise, name_of_pair
 from jaxplain.program.trace import (
     CUSTOM_DERIVATIVES,
     INLINED_CALLS,
@@ -125,7 +125,7 @@ def flatten(program: Program, opaque: Callable[[Equation], bool] = lambda equati
 
     `jit`, `remat` and calls with a custom derivative become their bodies; a custom derivative stays closed where its
     body is an elementwise function of one array (`jax.nn.relu`, whose gradient at 0 its body does not have) or where
-    `opaque` says so. `scan`, `cond` and `while` stay closed.
+    `opaque` says so, and so does a call that is a known function of two (`jnp.hypot`). `scan`, `cond` and `while` stay closed.
     """
     work = _Flattening(opaque)
     inputs = [Value(shape_of(v), dtype_of(v)) for v in program.jaxpr.invars]
@@ -171,6 +171,8 @@ class _Flattening:
 
     def _opens(self, equation: Equation) -> bool:
         name = equation.primitive.name
+        if name_of_pair(equation) is not None:
+            return False
         if name in INLINED_CALLS or name in REMATERIALIZED:
             return True
         if name not in CUSTOM_DERIVATIVES:

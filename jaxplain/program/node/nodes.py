@@ -13,6 +13,8 @@ node of a kind:
 | product | of two active values, or of one with one that varies but carries no relevance | mul, matmul, convolution |
 | quotient | of two active values | div |
 | softmax, log_softmax, normalization | the whole group | |
+| logsumexp | of a group, or of two values, with the largest taken out | logsumexp, logaddexp |
+| hypot | of two values, with the largest taken out | hypot |
 | selection | takes some of the values by comparing them | max_pooling, reduce_max, max, sort, top_k, ... |
 | structure | moves values | reshape, transpose, concatenate, gather, ... |
 | scan, cond, while | control flow, with the graph of its body in `inner` | |
@@ -30,7 +32,7 @@ from jaxplain.program.node.chains import find_chains
 from jaxplain.program.node.facts import Facts, Group, learn
 from jaxplain.program.node.flat import CONTROL, Flat, Step, Value, flatten
 from jaxplain.program.node.normalizations import scalings
-from jaxplain.program.node.probe import ELEMENTWISE, is_elementwise
+from jaxplain.program.node.probe import ELEMENTWISE, is_elementwise, name_of_pair
 from jaxplain.program.node.regions import find_groups
 from jaxplain.program.trace import Equation, loop_parts, open_program
 
@@ -52,8 +54,8 @@ _STRUCTURE = frozenset((
     "stack", "tile", "transpose", "unstack", "select_and_gather_add",
 ))
 KINDS = (
-    "affine", "scale", "activation", "sum", "product", "quotient", "softmax", "log_softmax", "normalization",
-    "selection", "structure", "scan", "cond", "while", "other",
+    "affine", "scale", "activation", "sum", "product", "quotient", "softmax", "log_softmax", "logsumexp", "hypot",
+    "normalization", "selection", "structure", "scan", "cond", "while", "other",
 )
 # fmt: on
 """The kinds of nodes that relevance flows through."""
@@ -323,6 +325,8 @@ def _kind(step: Step, active: Sequence[Value], facts: Facts) -> tuple[str, str]:
     name, count = step.name, sum(value in active for value in step.operands)
     if name == "stop_gradient":
         return "plain", name
+    if count == 2 and (pair := name_of_pair(step.equation)) is not None:
+        return ("hypot" if pair == "hypot" else "logsumexp"), pair
     if name in ("dot_general", "conv_general_dilated"):
         return "product", "matmul" if name == "dot_general" else "convolution"
     if name == "mul":
@@ -339,9 +343,14 @@ def _kind(step: Step, active: Sequence[Value], facts: Facts) -> tuple[str, str]:
             return kind, names[name]
     if name in _STRUCTURE:
         return "structure", name
-    if count == 1 and (name in ELEMENTWISE or is_elementwise(step.equation)) and len(step.results) == 1:
+    if count == 1 and _is_function(step) and len(step.results) == 1:
         return "activation", name
     return "other", name
+
+
+def _is_function(step: Step) -> bool:
+    """Whether a step is a function of each element of its one active operand."""
+    return step.name in ELEMENTWISE or is_elementwise(step.equation) or name_of_pair(step.equation) is not None
 
 
 def _with_numbers(step: Step, active: Sequence[Value], facts: Facts) -> bool:

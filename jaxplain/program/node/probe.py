@@ -115,6 +115,35 @@ RECTIFIERS = ("relu", "relu6")
 """The activations that set negative values to zero and pass positive ones on."""
 
 
+PAIRS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "hypot": np.hypot,
+    "logaddexp": np.logaddexp,
+    "logaddexp2": np.logaddexp2,
+}
+"""Functions of two values that are written with comparisons, which say nothing of what they compute."""
+
+
+def name_of_pair(equation: Equation) -> str | None:
+    """The name in `PAIRS` of the call of two values that an equation is; None where it is none."""
+    if equation.primitive.name not in (*INLINED_CALLS, *CUSTOM_DERIVATIVES) or len(equation.invars) != 2:
+        return None
+    program = subprograms(equation)[0]
+    if not any(inner.primitive.name == "max" for inner in program.equations) or not all(map(_fits, program.equations)):
+        return None
+    a, b = (values.ravel() for values in np.meshgrid(PROBES[3:-3], PROBES[3:-3] + 0.1))
+    with np.errstate(all="ignore"):
+        try:
+            result = np.asarray(_evaluate_program(program, [a, b]), np.float64)
+        except (NotImplementedError, TypeError):
+            return None
+        return next((name for name, f in PAIRS.items() if np.allclose(result, f(a, b), rtol=1e-5, atol=1e-6)), None)
+
+
+def _fits(equation: Equation) -> bool:
+    """Whether `evaluate` may know an equation of a function of two values, whose shapes may differ."""
+    return equation.primitive.name in _FILLING or is_elementwise(equation)
+
+
 def is_elementwise(equation: Equation) -> bool:
     """Whether an equation, or the body of the call that it is, works on each element by itself."""
     name = equation.primitive.name

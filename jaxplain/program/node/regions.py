@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from jaxplain.program.node.dominance import Dominance
 from jaxplain.program.node.facts import MOVES, Facts, Group, cones, probed
 from jaxplain.program.node.flat import Value
+from jaxplain.program.node.logarithms import largest, log_sum_exps
 from jaxplain.program.node.normalizations import normalizations
 from jaxplain.program.node.probe import name_of
 
@@ -18,7 +19,7 @@ def find_groups(facts: Facts) -> list[Group]:
     """All groups. Normalisations may share steps, such as one root; no other step is in two of them."""
     dominance = Dominance(facts)
     free = set(range(len(facts.steps)))
-    softmaxes = list(_softmaxes(facts, dominance))
+    softmaxes = [*_softmaxes(facts, dominance), *log_sum_exps(facts, dominance)]
     taken = {index for group in softmaxes for index in group.indices}
     groups = [group for group in normalizations(facts, dominance) if taken.isdisjoint(group.indices)]
     free.difference_update(index for group in groups for index in group.indices)
@@ -87,22 +88,8 @@ def _softmaxes(facts: Facts, dominance: Dominance) -> Iterator[Group]:
 
 def _softmax(facts: Facts, dominance: Dominance, kind: str, exponent: Value, output: Value) -> Iterator[Group]:
     shift = facts.source(exponent)
-    shifted = shift is not None and shift.name == "sub" and _is_largest(facts, shift.operands[1])
+    shifted = shift is not None and shift.name == "sub" and largest(facts, shift.operands[1]) is not None
     entry = shift.operands[0] if shift is not None and shifted else exponent
     found = dominance.region(entry, output) if entry in facts.depends else None
     if found is not None and found[0] is entry and entry.shape == output.shape:
         yield Group(kind, kind, tuple(found[1]), entry, output)
-
-
-def _is_largest(facts: Facts, value: Value) -> bool:
-    """Whether a value is a maximum along an axis, made for a softmax."""
-    for _ in range(8):  # jnp.max with `initial` is max(-inf, reduce_max)
-        step = facts.source(value)
-        if step is None:
-            return False
-        if step.name == "reduce_max":
-            return True
-        if step.name not in (*MOVES, "stop_gradient", "max", "select_n"):
-            return False
-        value = next((v for v in step.operands if v in facts.depends and v.is_floating), step.operands[0])
-    return False

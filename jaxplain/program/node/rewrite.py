@@ -77,7 +77,7 @@ class OwnDerivative(Rule):
 
 Rules = Mapping[Node, Rule | None]
 Flow = dict[Node, Any]
-"""For each node the sums of relevance that it received and passed on, `[2]`."""
+"""For each node the relevance that it received and passed on: sums, and sums of absolute values, `[4]`."""
 
 
 class Opened(NamedTuple):
@@ -184,11 +184,11 @@ def pull(
 
 
 def pull_with_flow(opened: Opened, rules: Rules, seed: Any) -> tuple[list[Array], Flow]:
-    """As `pull`, and for each node that relevance flows through the sums that it received and passed on.
+    """As `pull`, and for each node that relevance flows through what it received and passed on (`Flow`).
 
     What the nodes received and did not pass on adds up to what the score had and the input has not.
     """
-    taps = {node: jnp.zeros(2) for node in opened.graph.walk() if not node.inner}
+    taps = {node: jnp.zeros(4) for node in opened.graph.walk() if not node.inner}
     return _pull(opened, {node: rules.get(node) or OwnDerivative() for node in taps} | dict(rules), seed, (), taps)
 
 
@@ -286,7 +286,7 @@ def _ruled(
         rule, active, fixed, outputs, tap = kept
         calls = [Call(*parts) for parts in zip(active, fixed, outputs, strict=True)]
         passed = [_checked(node, run, calls[0].inputs) for run in rule.backward(node, calls, cotangents)]
-        sums = None if tap is None else jnp.stack([_sum(cotangents[0]), _sum(passed[0])])
+        sums = None if tap is None else _sums(cotangents[0], passed[0])
         return None, passed, None, sums
 
     call.defvjp(forward, backward)
@@ -304,9 +304,11 @@ def _checked(node: Node, passed: Sequence[Any] | None, inputs: Sequence[Any]) ->
     return [jnp.asarray(p).astype(jnp.result_type(i)) for p, i in zip(passed, inputs, strict=True)]
 
 
-def _sum(values: Sequence[Any]) -> Any:
-    floating = [value for value in values if value.dtype != jax.dtypes.float0]
-    return sum((jnp.sum(value, dtype=jnp.float32) for value in floating), jnp.zeros(()))
+def _sums(*flows: Sequence[Any]) -> Any:
+    """The sum of each flow, and then of its absolute values."""
+    sizes = [[value for value in values if value.dtype != jax.dtypes.float0] for values in flows]
+    sizes += [[jnp.abs(value) for value in values] for values in sizes]
+    return jnp.stack([sum((jnp.sum(v, dtype=jnp.float32) for v in values), jnp.zeros(())) for values in sizes])
 
 
 def blocked(value: Any) -> Any:
