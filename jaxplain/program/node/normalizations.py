@@ -148,16 +148,11 @@ def _whole(
     centred = _centred(facts, dominance, entry)
     if centred is not None and (found := _typed(facts, dominance, centred, output)) is not None:
         entry, inside, held = found
-    kept, end, size = list(inside), output, math.prod(output.shape)
-    while (index := facts.sole_user(output)) is not None:
-        step = facts.steps[index]
-        output, inside = step.results[0], [*inside, index]
-        if _is_affine(facts, step):
-            kept, end = inside, output
-        elif step.name not in MOVES or math.prod(output.shape) != size:
-            break
-    if math.prod(entry.shape) == math.prod(end.shape):
-        yield Group("normalization", "normalization", tuple(sorted(kept)), entry, end, tuple(held.items()))
+    size = math.prod(output.shape)
+    while (index := facts.sole_user(output)) is not None and _is_affine(facts, facts.steps[index]):
+        output, inside = facts.steps[index].results[0], [*inside, index]
+    if math.prod(entry.shape) == size:
+        yield Group("normalization", "normalization", tuple(sorted(inside)), entry, output, tuple(held.items()))
 
 
 def _is_affine(facts: Facts, step: Step) -> bool:
