@@ -138,7 +138,8 @@ class RelevanceBalance(Function):
         end = total(relevance)
         named = [(node.path, node.name, str(rules[node])) for node in nodes]
         paths, operations, names = (tuple(column) for column in zip(*named, strict=True))
-        return Balance(*sums.T, seed, end, paths, operations, names)
+        received, passed, incoming, outgoing = sums.T
+        return Balance(received, passed, incoming, outgoing, seed, end, paths, operations, names)
 
 
 @public

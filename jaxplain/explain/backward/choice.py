@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxplain.explain.backward.logarithmic import LogSoftmax
+from jaxplain.explain.backward.logarithmic import LogSoftmax, Shift
 from jaxplain.explain.backward.rules import (
     STABILISER,
     ConstantScale,
@@ -127,7 +127,7 @@ def _for_input(rule: Rule, node: Node, above_zero: Collection[Value]) -> Rule:
 
 def _best(composite: Mapping[str, Rule], node: Node, first: bool, wholesale: frozenset[str]) -> Rule | None:
     """The rule of the most specific key: a path, `first`, a name, a kind; of equals the last."""
-    found: tuple[int, Rule | None] = (-1, DEFAULTS.get(node.kind))
+    found: tuple[int, Rule | None] = (-1, DEFAULTS.get(node.kind) if node.shifted is None else Shift())
     for key, rule in composite.items():
         rank = _rank(key, node, first, key in wholesale)
         if rank >= max(found[0], 0):

@@ -35,6 +35,18 @@ class LogSoftmax(Rule):
         return "log_softmax"
 
 
+class Shift(Rule):
+    """z - m before an exponential, or log(...) + m behind it: as if nothing had been taken out, all to z or the log."""
+
+    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
+        """Relevance as it is, to what is shifted."""
+        pairs = zip(node.active, calls[0].inputs, strict=True)
+        return [relevance[0] if value is node.shifted else jnp.zeros_like(x) for value, x in pairs]
+
+    def __str__(self) -> str:
+        return "shift"
+
+
 class LogSumExp(Rule):
     """DeepLIFT of c = log sum_j w_j exp z_j: w_j = L(exp z_j, exp z0_j) / L(exp c, exp c0), L the logarithmic mean.
 

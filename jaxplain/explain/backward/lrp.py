@@ -102,6 +102,8 @@ def lrp(f: Callable[..., Any], rule: Any) -> Propagation:
     * layers with weights (dense, convolution): `rule`; a BatchNorm in evaluation is part of the layer before it;
     * sums, residual additions, average pooling: in proportion; max pooling, sorting: to the winner;
     * activations (ReLU, GELU, SiLU, ...): passed on; reshapes, slices, look-ups: moved;
+    * a logarithm of a sum of exponentials, however its largest term is taken out: to its terms, by the softmax;
+      `hypot`: gradient times input; a sum that is exactly zero: to none of its terms, which cancel;
     * softmax, matrix products of two values, LayerNorm and RMSNorm: by AttnLRP (`relevance.attn_lrp`), or CP-LRP
       with `relevance.cp_lrp()`; a quotient: to the numerator;
     * `lax.scan` (recurrent networks) and `lax.cond`: by what is inside.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from jaxplain.program.node.dominance import Dominance
-from jaxplain.program.node.facts import MOVES, Facts, Group
+from jaxplain.program.node.facts import MOVES, OUTPUT, Facts, Group
 from jaxplain.program.node.flat import Step, Value
 
 # fmt: off
@@ -38,6 +38,32 @@ def log_sum_exps(facts: Facts, dominance: Dominance) -> Iterator[Group]:
             if entry is not None and entry.is_floating and names <= _INSIDE:
                 yield Group("logsumexp", "logsumexp", tuple(indices), entry, step.results[0])
             break
+
+
+def shifts(facts: Facts) -> dict[int, Value]:
+    """The steps that take the largest value out before an exponential, or put it back behind a logarithm.
+
+    They are what is left where the whole is no group: weights that vary, moves between the parts of a softmax.
+
+    Returns:
+        For the index of each step the operand that is shifted.
+    """
+    found, tops = dict[int, Value](), list[Step]()
+    for index, step in enumerate(facts.steps):
+        varying = facts.varying(step)
+        if len(varying) != 2 or step.name not in ("sub", "add", "add_any"):
+            continue
+        if step.name == "sub":
+            top, users = largest(facts, step.operands[1]), facts.uses.get(step.results[0], ())
+            if top is not None and any(user != OUTPUT and facts.steps[user].name == "exp" for user in users):
+                found[index] = step.operands[0]
+                tops.append(top)
+            continue
+        for inside, shift in (step.operands, step.operands[::-1]):
+            top, logarithm = largest(facts, shift), _back(facts, inside, _AROUND)
+            if any(_alike(known, top) for known in tops) and logarithm is not None and logarithm.name == "log":
+                found[index] = inside
+    return {index: value for index, value in found.items() if value.shape == facts.steps[index].results[0].shape}
 
 
 def _alike(one: Step, other: Step | None) -> bool:

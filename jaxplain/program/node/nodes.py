@@ -31,6 +31,7 @@ from typing import Any, NamedTuple
 from jaxplain.program.node.chains import find_chains
 from jaxplain.program.node.facts import Facts, Group, learn
 from jaxplain.program.node.flat import CONTROL, Flat, Step, Value, flatten
+from jaxplain.program.node.logarithms import shifts
 from jaxplain.program.node.normalizations import scalings
 from jaxplain.program.node.probe import ELEMENTWISE, is_elementwise, name_of_pair
 from jaxplain.program.node.regions import find_groups
@@ -69,7 +70,8 @@ class Node:
 
     inner: the graphs of the bodies of a `scan` or `cond`; branch_varies: whether what is
     explained decides which branch of a `cond` is taken; held: of a normalisation the scales that relevance does not
-    enter, with the power of sigma that each is (1 or -1); note: what its user should know.
+    enter, with the power of sigma that each is (1 or -1); shifted: the operand that a common shift, which is put back
+    later or cancels, is taken from or added to; note: what its user should know.
     """
 
     kind: str
@@ -83,6 +85,7 @@ class Node:
     inner: tuple[Graph, ...] = ()
     branch_varies: bool = False
     held: tuple[tuple[Value, int], ...] = ()
+    shifted: Value | None = None
     note: str = ""
 
     def evaluate(self, active: Sequence[Any], fixed: Sequence[Any]) -> list[Any]:
@@ -172,7 +175,7 @@ class _Building:
         self.flat, self.stops, self.opaque = flat, stops, opaque
         self.facts = learn(flat, depends)
         self.active = {v for v, carries in zip(flat.inputs, active, strict=True) if carries}
-        self.scalings = scalings(self.facts)
+        self.scalings, self.shifts = scalings(self.facts), shifts(self.facts)
         self.nodes: list[Node] = []
 
     def graph(self) -> Graph:
@@ -235,7 +238,9 @@ class _Building:
         if kind != "plain" and not any(value.is_floating for value in step.results):
             kind = "complex" if any(value.is_complex for value in step.results) else "plain"
         note = _UNKNOWN if kind in ("product", "quotient") and self.scalings.get(index) in active else ""
-        self._add(kind, name, [step], active if kind != "plain" else [], step.results, note=note)
+        shifted = self.shifts.get(index) if kind == "sum" else None
+        shifted = shifted if shifted in active else None
+        self._add(kind, name, [step], active if kind != "plain" else [], step.results, shifted=shifted, note=note)
 
     def _add(
         self,
@@ -245,8 +250,7 @@ class _Building:
         active: Sequence[Value],
         outputs: Sequence[Value],
         inner: tuple[Graph, ...] = (),
-        held: tuple[tuple[Value, int], ...] = (),
-        note: str = "",
+        **more: Any,
     ) -> None:
         made = {value for step in steps for value in step.results}
         operands = dict.fromkeys(v for step in steps for v in step.operands if v.number is None and v not in made)
@@ -255,7 +259,7 @@ class _Building:
         path = steps[0 if kind == "affine" else -1].path
         varies = kind == "cond" and steps[0].operands[0] in self.facts.depends
         parts = tuple(steps), tuple(active), fixed, tuple(outputs)
-        node = Node(kind, name, path, *parts, depends, inner, varies, held, note)
+        node = Node(kind, name, path, *parts, depends, inner, varies, **more)
         if kind != "plain" and self.stops(node):
             node = _plain(node)
         self.nodes.append(node)

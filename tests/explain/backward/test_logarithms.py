@@ -113,6 +113,26 @@ def test_a_spelling_gives_what_the_plain_one_gives(name):
             np.testing.assert_allclose(a, jaxplain.deep_lift(plain, baseline=start)(x), rtol=100 * digits, atol=digits)
 
 
+def test_where_the_parts_are_no_group_the_shift_is_left_out():
+    """Weights that vary, and moves between the parts, give what the spelling without a shift gives."""
+
+    def moved(z, shift):
+        e = jnp.exp(z - shift)
+        return (e.reshape(1, 3).T / jnp.broadcast_to(e.sum(), (3, 1)))[1, 0]
+
+    def weighted(z, shift):
+        return jnp.log((jax.nn.sigmoid(z) * jnp.exp(z - shift)).sum()) + shift
+
+    z = jnp.array([0.5, 1.25, -0.75])
+    for f in (moved, weighted):
+        for shift in (lambda z: jax.lax.stop_gradient(z.max()), jnp.max):
+            r = lrp(lambda z, f=f, shift=shift: f(z, shift(z)), z)
+            np.testing.assert_allclose(r, lrp(lambda z, f=f: f(z, 0.0), z), rtol=1e-4, atol=1e-6)
+            np.testing.assert_allclose(r.sum(), f(z, 0.0), rtol=1e-5)
+    varying = lambda z: jax.nn.logsumexp(z, b=jax.nn.sigmoid(z))  # noqa: E731
+    np.testing.assert_allclose(lrp(varying, z), lrp(lambda z: weighted(z, 0.0), z), rtol=1e-4, atol=1e-6)
+
+
 def test_logits_far_apart_stay_finite():
     x, start = jnp.array([300.0, -300.0, 0.0]), jnp.array([-300.0, 300.0, 0.0])
     for f in (jax.nn.logsumexp, lambda z: jnp.logaddexp(z[0], z[1])):
