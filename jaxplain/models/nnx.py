@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jaxplain.types import Array, Pytree
 
 
 class NNXApply(Function):
-    """The pure function of an NNX model, `apply(params, x, *inputs, train=False)`; made by `from_nnx`.
+    """The pure function of an NNX model, `apply(params, x, *inputs, train=False, **keywords)`; made by `from_nnx`.
 
     Compared by value: equal for models of equal structure. The parameters are no part of it.
     """
@@ -20,17 +21,18 @@ class NNXApply(Function):
     evaluation: Static = setting()  # the graph with dropout off and running averages on
     training: Static = setting()
 
-    def __call__(self, params: Pytree, *inputs: Any, train: bool = False) -> Any:
+    def __call__(self, params: Pytree, *inputs: Any, train: bool = False, **keywords: Any) -> Any:
         """The outputs `[B, ...]`; with `train=True` a pair `(outputs, params)` with the state that changed."""
         if train:
-            return self.train(params, inputs, None)
-        return self._merge(self.evaluation, params)(*inputs)
+            return self.train(params, inputs, None, **keywords)
+        model = self._merge(self.evaluation, params)
+        return model(*inputs, **keywords, **_mode(model, train=False))
 
-    def train(self, params: Pytree, inputs: tuple[Any, ...], key: Any) -> tuple[Any, Pytree]:
+    def train(self, params: Pytree, inputs: tuple[Any, ...], key: Any, **keywords: Any) -> tuple[Any, Pytree]:
         """Run in training mode; batch statistics and the counts of random streams change in the returned params."""
         del key  # the model's own random streams are carried in params; `reseed` sets them
         model = self._merge(self.training, params)
-        outputs = model(*inputs)
+        outputs = model(*inputs, **keywords, **_mode(model, train=True))
         self._nnx.pop(model, self._nnx.Intermediate)
         return outputs, self._nnx.split(model)[1]
 
@@ -71,6 +73,9 @@ class NNXApply(Function):
         return hash((self.evaluation, self.training))
 
 
+def _mode(model: Any, *, train: bool) -> dict[str, bool]:
+    """The mode for a model whose own call asks for it by the name that `apply` has for it."""
+    return {"train": train} if "train" in inspect.signature(type(model).__call__).parameters else {}
 @public
 def from_nnx(model: Any) -> tuple[NNXApply, Pytree]:
     """Make a pure function and its parameters of an NNX model, which is left as it was.
@@ -79,12 +84,13 @@ def from_nnx(model: Any) -> tuple[NNXApply, Pytree]:
     parameters back with `flax.nnx.update(model, params)`.
 
     Args:
-        model: An `nnx.Module` that is called as `model(x, *inputs)`, batch first.
+        model: An `nnx.Module` that is called as `model(x, *inputs, **keywords)`, batch first.
 
     Returns:
-        `(apply, params)`: `apply(params, x, train=False)`, hashable and compared by value, and the state of the model
-        (parameters, batch statistics, random streams), a pytree. `apply(params, x, train=True)` returns
-        `(outputs, params)`.
+        `(apply, params)`: `apply(params, x, *inputs, train=False, **keywords)`, hashable and compared by value, and the
+        state of the model (parameters, batch statistics, random streams), a pytree. `apply(params, x, train=True)`
+        returns `(outputs, params)`. Keywords go to the model's call; fix them for a score or `fit` by a partial, as in
+        `functools.partial(apply, rngs=None)`, whose arrays are leaves of the score.
 
     Raises:
         TypeError: Anything that is no `nnx.Module`.

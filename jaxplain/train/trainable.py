@@ -87,6 +87,33 @@ class LinenModel(Function):
         return settings
 
 
+class PartialModel(Function):
+    """A model that brings the methods of `Trainable`, with keyword arguments of its call fixed."""
+
+    model: Any
+    kwargs: Any
+
+    def __call__(self, params: Pytree, *inputs: Any) -> Any:
+        """Run the model in evaluation mode."""
+        return self.model(params, *inputs, **thaw(self.kwargs))
+
+    def train(self, params: Pytree, inputs: tuple[Any, ...], key: Array) -> tuple[Any, Pytree]:
+        """Run the model in training mode."""
+        return self.model.train(params, inputs, key, **thaw(self.kwargs))
+
+    def partition(self, params: Pytree) -> tuple[Pytree, Pytree]:
+        """As the model divides them."""
+        return self.model.partition(params)
+
+    def combine(self, trained: Pytree, rest: Pytree) -> Pytree:
+        """As the model combines them."""
+        return self.model.combine(trained, rest)
+
+    def reseed(self, params: Pytree, key: Array) -> Pytree:
+        """As the model does it."""
+        return self.model.reseed(params, key)
+
+
 class PlainModel(Function):
     """A function `(params, x, *inputs)` without state: every leaf of params is trained."""
 
@@ -122,7 +149,7 @@ class PlainModel(Function):
 
 @public
 def as_trainable(apply: Callable[..., Any]) -> Any:
-    """Make a `Trainable` of `module.apply`, a partial of it, an apply of `from_nnx` or a plain function.
+    """Make a `Trainable` of `module.apply`, an apply of `from_nnx`, a partial of either, or a plain function.
 
     Args:
         apply: `apply(params, batch, *inputs) -> outputs`. A Linen module's call takes its mode from an argument named
@@ -144,8 +171,9 @@ def as_trainable(apply: Callable[..., Any]) -> Any:
     function, kwargs = _taken_apart(apply)
     if _is_linen(function):
         return _linen(function, kwargs)
-    if isinstance(apply, Trainable):
-        return apply
+    if isinstance(function, Trainable):
+        kwargs.pop("train", None)  # the mode is what training sets
+        return PartialModel(as_function(function), freeze(kwargs)) if kwargs else function
     if not callable(apply) or (hasattr(apply, "init") and hasattr(apply, "apply")):
         raise TypeError(f"`apply` is {type(apply).__name__}; pass a function (params, x), such as `module.apply`.")
     names = inspect.signature(apply).parameters
