@@ -207,3 +207,36 @@ def test_haiku():
     composes(f, "block/linear", x, 1)
     table = layers(f)(x, 1)
     assert {layer.path: layer.parameters for layer in table} == {"block/linear": 20, "block": 0, "head": 15}
+
+
+def test_equinox_methods_are_called_by_their_names():
+    equinox = pytest.importorskip("equinox", reason="Equinox is not installed; it is part of the test extra")
+    attention = equinox.nn.MultiheadAttention(2, 4, key=KEY)
+
+    class Net(equinox.Module):
+        attention: equinox.nn.MultiheadAttention
+        wrapped: equinox.Partial
+
+        def encode(self, x):
+            return self.attention(x, x, x)
+
+        def __call__(self, x):
+            return self.wrapped(self.encode(x))
+
+    model = Net(attention, equinox.Partial(jnp.tanh))
+    x = jax.random.normal(KEY, (3, 4))
+    f = lambda x: model(x).sum()  # noqa: E731
+    values = capture(f)(x)[1]
+    assert list(values) == [
+        "Net/attention/query_proj", "Net/attention._project:0", "Net/attention/key_proj", "Net/attention._project:1",
+        "Net/attention/value_proj", "Net/attention._project:2", "Net/attention/dropout", "Net/attention/output_proj",
+        "Net/attention", "Net.encode", "Net",
+    ]  # fmt: skip
+    np.testing.assert_array_equal(values["Net/attention._project:1"], jax.vmap(attention.key_proj)(x).reshape(3, 2, 2))
+    np.testing.assert_array_equal(values["Net.encode"], attention(x, x, x))
+    composes(f, "attention._project:1", x)
+    assert {layer.operation for layer in layers(f)(x)} == {"Linear", "MultiheadAttention", "Dropout", "Net", "function"}
+    # A bound method as the function itself: `model.__call__` is the call of the model.
+    for g in (lambda x: model.__call__(x).sum(), equinox.Partial(lambda m, x: m(x).sum(), model)):
+        assert list(capture(g)(x)[1]) == list(values)
+    assert list(capture(lambda x: model.encode(x).sum())(x)[1]) == list(values)[:-1]

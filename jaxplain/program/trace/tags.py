@@ -121,7 +121,7 @@ class _Calls(threading.local):
 
     def __init__(self) -> None:
         self.active = False
-        self.stack: list[tuple[Any, str]] = []
+        self.stack: list[tuple[Any, str, str]] = []  # module, path, method where it is not the module itself
         self.paths: dict[int, str] = {}
         self.kept: list[Any] = []  # ids are compared, so the objects must live as long as they are
 
@@ -151,9 +151,15 @@ def _patched(base: type, container: type, stamped: bool) -> Iterator[None]:
 
 
 def _is_plumbing(cls: type, base: type) -> bool:
-    """Whether a class is a private one of the framework (wrappers of transformed functions), and no layer."""
-    same = cls.__module__.partition(".")[0] == base.__module__.partition(".")[0]
-    return same and cls.__name__.startswith("_")
+    """Whether a class is one of the framework's wrappers of functions, and no layer.
+
+    These have private names, or (in Equinox, but for its bound methods) lie outside of its layers.
+    """
+    framework, _, place = cls.__module__.partition(".")
+    if framework != base.__module__.partition(".")[0]:
+        return False
+    outside = framework == "equinox" and not place.startswith("nn.")
+    return cls.__name__.startswith("_") or (outside and cls.__name__ != "BoundMethod")
 
 
 def _subclasses(base: type) -> list[type]:
@@ -172,12 +178,14 @@ def _wrapped(original: Any, container: type, calls: _Calls, stamped: bool) -> Ca
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = original.__get__(self, type(self))
-        if not calls.active or (calls.stack and calls.stack[-1][0] is self):  # a call of super().__call__ is no other
+        module, method = _called(self)
+        last = calls.stack[-1] if calls.stack else (None, "", "")
+        if not calls.active or (last[0] is module and last[2] == method):  # a call of super() is no other call
             return bound(*args, **kwargs)
         outermost = not calls.stack
         try:
-            path = _path(self, container, calls, stamped)
-            calls.stack.append((self, path))
+            path = _path(module, container, calls, stamped) + method
+            calls.stack.append((module, path, method))
             try:
                 with owner(path):
                     out = bound(*args, **kwargs)
@@ -186,9 +194,18 @@ def _wrapped(original: Any, container: type, calls: _Calls, stamped: bool) -> Ca
         finally:
             if outermost:
                 _forget(calls)
-        return tag(out, path, type(self).__name__)
+        return tag(out, path, type(module).__name__)
 
     return call
+
+
+def _called(module: Any) -> tuple[Any, str]:
+    """The module that is called, and what its path ends with: Equinox makes a module of every method that it binds."""
+    owned = getattr(module, "__self__", None)
+    if owned is None:
+        return module, ""
+    name = getattr(module.__func__, "__name__", "")
+    return owned, "" if name == "__call__" else f".{name}"
 
 
 def _path(module: Any, container: type, calls: _Calls, stamped: bool) -> str:
