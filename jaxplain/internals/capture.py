@@ -27,6 +27,7 @@ from jaxplain.program.trace import (
     refuse_hidden,
     run,
     shown,
+    shown_of,
     taken_key,
 )
 from jaxplain.types import Array, Pytree
@@ -53,14 +54,13 @@ class Capture(_Inside):
     def __call__(self, x: Pytree, *args: Any) -> tuple[Any, dict[str, Any]]:
         """The output and the values, by path."""
         view = look(self.f, (x, *args), "capture")
-        selected = self._selected(view)
-        views = shown(view, list(selected.values()), self.batch_axis)
-        taps = {s.call: Tap(s.site, s.call, keep=True) for s in selected.values()}
+        views = shown_of(view, self._selected(view), self.paths, self.batch_axis)
+        taps = {s.call: Tap(s.site, s.call, keep=True) for s, _ in views.values()}
         for tap in taps.values():
             refuse_hidden(tap, "capture")
         outputs, found = run(view.program, view.leaves, [(tap.site.route, tap) for tap in taps.values()], {})
         values: dict[str, Any] = {}
-        for (path, s), how in zip(selected.items(), views, strict=True):
+        for path, (s, how) in views.items():
             values[path] = _picked(how.show(found[s.call], len(s.site.loops)), s)
             if taken_key(s.call) in found:
                 values[taken_key(path)] = found[taken_key(s.call)][0]
@@ -87,9 +87,11 @@ def capture(f: Callable[..., Any], *paths: str, batch_axis: int | str | None = A
     Args:
         f: A score or any function `f(x, *args)` that JAX can trace.
         *paths: Paths of modules, named scopes or `checkpoint_name`s. The model's own name may be left out; `*` and `?`
-            are wildcards; `"path:1"` is the second call of a module that is called several times. None takes all.
+            are wildcards; `"path:1"` is the second call of a module that is called several times; `"~lookup:0"` is the
+            first look-up of a table by integer ids that no module has named. None takes all.
         batch_axis: `"auto"` finds the batch axis of each value; an integer removes that axis; None shows values as they
-            are.
+            are. Where the axis has merged with another (windows of an image), `"auto"` leaves a value out that a
+            pattern means, with a warning that names it.
 
     Returns:
         `(x, *args) -> (output, {path: value})`, under the paths as given, or full ones where a pattern was. Gradients
@@ -97,7 +99,7 @@ def capture(f: Callable[..., Any], *paths: str, batch_axis: int | str | None = A
 
     Raises:
         ValueError: A path that names nothing (the nearest are listed) or several calls; a value inside a `while` loop
-            or a foreign call; a batch axis that has merged with another.
+            or a foreign call; a named value whose batch axis has merged with another.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -125,8 +127,7 @@ class Intervention(_Inside):
         taps: list[Tap] = []
         feeds: Found = {}
         for path, change in self.changes.items():
-            selected = list(view.select([path]).values())
-            for s, how in zip(selected, shown(view, selected, self.batch_axis), strict=True):
+            for s, how in shown_of(view, view.select([path]), [path], self.batch_axis).values():
                 key = f"{len(taps)} {s.call}"
                 taps.append(_changing(key, s, how, change, feeds))
                 refuse_hidden(taps[-1]._replace(key=s.key), "intervene")

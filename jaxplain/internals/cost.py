@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from jaxplain.internals.operations import backward_operations, forward_operations
 from jaxplain.program.trace import (
+    LOOKUP,
     Equation,
     Program,
     Route,
@@ -29,6 +30,7 @@ from jaxplain.program.trace import (
     scope,
     scopes,
     subprograms,
+    variables,
 )
 
 
@@ -100,16 +102,15 @@ class _State(NamedTuple):
     leaves: dict[Variable, int]
 
 
-def costs(program: Program, sites: Sequence[Site], parameters: Sequence[int], by_scope: bool) -> Costs:
+def costs(program: Program, sites: Sequence[Site], parameters: Sequence[int]) -> Costs:
     """Count a traced function's cost for each of its sites.
 
     Args:
         program: The traced function; its first inputs are the function's own leaves.
-        sites: Calls of modules, or stretches of scopes.
+        sites: Calls of modules, or stretches of scopes, that equations are attributed to; and look-ups by themselves.
         parameters: For each of those leaves, how many parameters it holds.
-        by_scope: Whether the sites are scopes; then equations are attributed by their scopes.
     """
-    counter = _Counter(sites, dict(enumerate(parameters)), by_scope)
+    counter = _Counter(sites, dict(enumerate(parameters)))
     inputs = program.inputs
     leaves = dict(zip(inputs[len(program.constants) :], range(len(parameters)), strict=False))
     for position, variable in enumerate(inputs[: len(program.constants)]):
@@ -126,8 +127,11 @@ def _is_floating(atom: Any) -> bool:
 
 
 class _Counter:
-    def __init__(self, sites: Sequence[Site], unowned: dict[int, int], by_scope: bool) -> None:
-        self.sites, self.unowned, self.by_scope = sites, unowned, by_scope
+    def __init__(self, sites: Sequence[Site], unowned: dict[int, int]) -> None:
+        self.sites, self.unowned = sites, unowned
+        self.lookups = {site.route for site in sites if site.path == LOOKUP}
+        self.squeezed: set[Variable] = set()  # rows of look-ups before they lose the axes along which one was picked
+        self.by_scope = not any(site.names for site in sites)
         self.paths = {site.path for site in sites}
         self.at: dict[Route, list[int]] = {}
         for index, site in enumerate(sites):
@@ -137,6 +141,9 @@ class _Counter:
 
     def walk(self, program: Program, route: Route, stack: str, turns: int, state: _State) -> None:
         live = live_equations(program)
+        for index, equation in enumerate(program.equations):
+            if (*route, index) in self.lookups and equation.primitive.name == "squeeze":
+                self.squeezed.update(variables(equation.invars))
         for index, equation in enumerate(program.equations):
             here = f"{stack}/{scope(equation)}"
             if index in live:
@@ -150,7 +157,7 @@ class _Counter:
         if any(active) and equation.primitive.name != "stop_gradient":
             state.active.update(v for v in equation.outvars if _is_floating(v))
         if not inner:
-            owner = self._owner(stack)
+            owner = LOOKUP if route in self.lookups or self._is_squeezed(equation) else self._owner(stack)
             share = self.pending.setdefault(owner, Share())
             share.forward += turns * forward_operations(equation)
             share.backward += turns * backward_operations(equation, active)
@@ -159,6 +166,9 @@ class _Counter:
             turns *= loop_parts(equation, list(equation.invars)).settings["length"]
         for position, program in enumerate(inner):
             self.walk(program, (*route, position), stack, turns, _entered(equation, position, program, state))
+
+    def _is_squeezed(self, equation: Equation) -> bool:
+        return any(variable in self.squeezed for variable in equation.outvars)
 
     def _owner(self, stack: str) -> str:
         if not self.by_scope:

@@ -59,7 +59,7 @@ class Draw(Function):
         view = look(self.f, (x, *args), "draw")
         before, size = len(jax.tree.leaves(view.f)), len(jax.tree.leaves(view.args[0]))
         active = view.program.inputs[len(view.program.constants) :][before : before + size]
-        found = graph(view.program, [s.site for s in view.sites()], active, self.depth)
+        found = graph(view.program, [s.site for s in view.modules()], active, self.depth)
         rows = Layers(self.f)(x, *args)
         shapes = [" ".join("x".join(map(str, leaf.shape)) or "scalar" for leaf in jax.tree.leaves(view.args[0]))]
         calls: dict[str, int] = {}

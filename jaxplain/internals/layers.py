@@ -63,7 +63,7 @@ class Layers(Function):
         view = look(self.f, (x, *args), "layers")
         selected = view.sites()
         sites = [s.site for s in selected]
-        shares, outside = costs(view.program, sites, parameter_sizes(view.f), bool(sites) and not sites[0].names)
+        shares, outside = costs(view.program, sites, parameter_sizes(view.f))
         rows: list[Layer] = []
         for s, share, shapes in zip(selected, shares, listed_shapes(view, selected), strict=True):
             for leaf, (shape, dtype) in enumerate(zip(shapes, s.site.dtypes, strict=True)):
@@ -89,7 +89,7 @@ def _rest(view: View, outside: Share) -> Layer:
 
 @public
 def layers(f: Callable[..., Any]) -> Layers:
-    """List every module output of a function, with what each module costs.
+    """List every module output of a function, with what each module costs; and look-ups of tables without a module.
 
     Operations are counted from the traced program, so functional ones count too, a multiplication and an addition as
     two. Forward: products by their formula, elementwise functions and reductions one for each element. Backward: the

@@ -50,7 +50,7 @@ from jaxplain.program.trace.marks import (
 )
 from jaxplain.program.trace.reading import first_reads
 from jaxplain.program.trace.rectifier import rectified, rectified_operand
-from jaxplain.program.trace.sites import REWRITABLE, Route, Site
+from jaxplain.program.trace.sites import LOOKUP, REWRITABLE, Route, Site
 from jaxplain.program.trace.tap import (
     Found,
     Placed,
@@ -62,13 +62,14 @@ from jaxplain.program.trace.tap import (
     run,
     taken_key,
 )
-from jaxplain.program.trace.view import AUTO, Shown, View, batch_axes, listed_shapes, look, shown
+from jaxplain.program.trace.view import AUTO, Shown, View, batch_axes, listed_shapes, look, shown, shown_of
 
 __all__ = [
     "AUTO",
     "CONVOLVES_ON_ONE_CORE",
     "CUSTOM_DERIVATIVES",
     "INLINED_CALLS",
+    "LOOKUP",
     "REMATERIALIZED",
     "REWRITABLE",
     "Compiled",
@@ -124,6 +125,7 @@ __all__ = [
     "segment",
     "shape_of",
     "shown",
+    "shown_of",
     "state",
     "subprograms",
     "taken_key",

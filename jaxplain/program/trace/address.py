@@ -1,7 +1,7 @@
 """Finds sites by path: `ResNet/block_3`, `block_3` (the model's name may be left out), `*/conv`, `block/conv:1`.
 
 A site's key is its path, with `:n` for the n-th call where a path is called several times; `[i]` after it picks one of
-several arrays.
+several arrays. Look-ups of tables that no module has named are `~lookup:0`, `~lookup:1` ...
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxplain.program.trace.sites import Site
+from jaxplain.program.trace.sites import LOOKUP, Site
 
 
 class Selected(NamedTuple):
@@ -35,7 +35,8 @@ def keyed(sites: Sequence[Site]) -> list[Selected]:
     for site in sites:
         call = seen[site.path]
         seen[site.path] += 1
-        found.append(Selected(site.path if total[site.path] == 1 else f"{site.path}:{call}", site))
+        alone = total[site.path] == 1 and site.path != LOOKUP
+        found.append(Selected(site.path if alone else f"{site.path}:{call}", site))
     return found
 
 

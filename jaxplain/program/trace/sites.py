@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from jaxplain.program.trace.compat import (
@@ -28,12 +29,16 @@ REWRITABLE = (*INLINED_CALLS, *CUSTOM_DERIVATIVES, *REMATERIALIZED, "scan", "con
 """Equations that are built anew when a value inside them is read or replaced."""
 
 
+LOOKUP = "~lookup"
+"""The path of every look-up of a table that no module has named; its calls are always numbered."""
+
+
 class Site(NamedTuple):
-    """One call of a module (or one stretch of a scope): the variables that hold its output.
+    """One call of a module (or one stretch of a scope, or one look-up of a table): the variables that hold its output.
 
     route: the equation after which they hold it; sources: the variables before they were named, and names: what they
-    were named (no names in a scope, whose sources are its variables); inside: the equations that enclose it, outermost
-    first; loops: the lengths of the scans that enclose it.
+    were named (a scope and a look-up have none: their sources are their variables); inside: the equations that enclose
+    it, outermost first; loops: the lengths of the scans that enclose it.
     """
 
     path: str
@@ -163,3 +168,8 @@ def has_batch_axis(program: Program) -> bool:
     return any(marks_batch(equation) for equation in program.equations) or any(
         has_batch_axis(inner.program) for _, inner in Level(program).below()
     )
+
+
+def in_order(sites: Iterable[Site]) -> list[Site]:
+    """Sites in the order in which a run meets them: what is inside of an equation comes before what it is itself."""
+    return sorted(sites, key=lambda site: (*site.route, math.inf))

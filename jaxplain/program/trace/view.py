@@ -7,7 +7,8 @@ found for each site by tracing shapes at two batch sizes, and put back before a 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -18,7 +19,8 @@ from jaxplain.program.function import Static, is_array
 from jaxplain.program.trace.address import Selected, contents, is_pattern, keyed, missing, select
 from jaxplain.program.trace.compat import Program, dtype_of, shape_of, trace
 from jaxplain.program.trace.marks import mark_batch, state
-from jaxplain.program.trace.sites import Site, has_batch_axis, scope_sites, tagged_sites
+from jaxplain.program.trace.sites import Site, has_batch_axis, in_order, scope_sites, tagged_sites
+from jaxplain.program.trace.tables import lookup_sites
 from jaxplain.program.trace.tags import tagging
 from jaxplain.program.trace.tap import Values
 
@@ -58,24 +60,43 @@ class View(NamedTuple):
         """Shape and dtype of each output."""
         return [(shape_of(atom), dtype_of(atom)) for atom in self.program.outputs]
 
-    def sites(self) -> list[Selected]:
+    def modules(self) -> list[Selected]:
         """The values that have names: outputs of modules and named values, or scopes where there are none."""
-        return keyed(tagged_sites(self.program) or scope_sites(self.program))
+        return keyed(self._modules(self.program))
+
+    def sites(self) -> list[Selected]:
+        """The values that have names, and the look-ups of tables that have none, in the order of a run."""
+        return keyed(in_order([*self._modules(self.program), *self._lookups(self.program)]))
+
+    def calls(self, program: Program, scopes: bool) -> dict[str, Site]:
+        """The sites of another trace of this call, by the name of each call, with or without those of named scopes."""
+        found = [*(keyed(scope_sites(program)) if scopes else ()), *keyed(tagged_sites(program))]
+        return {s.call: s.site for s in (*found, *keyed(self._lookups(program)))}
 
     def select(self, paths: Sequence[str]) -> dict[str, Selected]:
         """The sites that paths and patterns name, by the path as given, or by their own key where it is a pattern."""
-        tagged = keyed(tagged_sites(self.program))
+        sites = self.sites()
         scoped: list[Selected] | None = None
         found: dict[str, Selected] = {}
         for path in paths:
-            matches = select(path, tagged, self.name)
+            matches = select(path, sites, self.name)
             if not matches:
                 scoped = keyed(scope_sites(self.program)) if scoped is None else scoped
                 matches = select(path, scoped, self.name)
             if not matches:
-                raise missing(path, [*tagged, *(scoped or [])], self.name)
+                raise missing(path, [*sites, *(scoped or [])], self.name)
             found.update((match.key if is_pattern(path) else path, match) for match in matches)
         return found
+
+    @staticmethod
+    def _modules(program: Program) -> list[Site]:
+        return tagged_sites(program) or scope_sites(program)
+
+    def _lookups(self, program: Program) -> list[Site]:
+        own, inputs = len(jax.tree.leaves(self.f)), len(jax.tree.leaves(self.args[0]))
+        kinds = [leaf.dtype for leaf in jax.tree.leaves(self.args)]
+        integers = [own + position for position, kind in enumerate(kinds) if jnp.issubdtype(kind, jnp.integer)]
+        return lookup_sites(program, range(own, own + inputs), integers) if integers else []
 
 
 def look(f: Any, args: tuple[Any, ...], name: str) -> View:
@@ -138,16 +159,18 @@ class Shown(NamedTuple):
 
 def listed_shapes(view: View, selected: Sequence[Selected]) -> list[tuple[tuple[int, ...], ...]]:
     """The shapes of sites as they are shown, with the batch axis only where it cannot be told from others."""
-    if not has_batch_axis(view.program):
+    try:
+        views = _shown_or_not(view, selected, AUTO)
+    except ValueError:  # the function takes one example only
         return [s.site.shapes for s in selected]
-    shapes = []
-    for s in selected:
-        try:
-            (how,) = shown(view, [s], AUTO)
-        except ValueError:
-            how = Shown((None,) * len(s.site.variables), state.batch)
-        shapes.append(tuple(_without(shape, axis) for shape, axis in zip(s.site.shapes, how.axes, strict=True)))
-    return shapes
+    whole = [
+        (None,) * len(s.site.variables) if isinstance(how, ValueError) else how.axes
+        for s, how in zip(selected, views, strict=True)
+    ]
+    return [
+        tuple(_without(shape, axis) for shape, axis in zip(s.site.shapes, axes, strict=True))
+        for s, axes in zip(selected, whole, strict=True)
+    ]
 
 
 def _without(shape: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
@@ -160,11 +183,52 @@ def shown(view: View, selected: Sequence[Selected], batch_axis: Any) -> list[Sho
     Raises:
         ValueError: A site whose batch axis has merged with another.
     """
+    views = _shown_or_not(view, selected, batch_axis)
+    for how in views:
+        if isinstance(how, ValueError):
+            raise how
+    return [how for how in views if isinstance(how, Shown)]
+
+
+def shown_of(
+    view: View, selected: Mapping[str, Selected], named: Collection[str], batch_axis: Any
+) -> dict[str, tuple[Selected, Shown]]:
+    """The sites that can be shown, with their batch axes; a warning says which others a pattern met.
+
+    Args:
+        view: The call.
+        selected: Sites, by path.
+        named: The paths that the caller named one by one: what they mean is shown, or an error.
+        batch_axis: As in `capture`.
+
+    Raises:
+        ValueError: A named site whose batch axis has merged with another, or nothing but such sites.
+    """
+    views = dict(zip(selected, _shown_or_not(view, list(selected.values()), batch_axis), strict=True))
+    found = {path: (selected[path], how) for path, how in views.items() if isinstance(how, Shown)}
+    hidden = {path: how for path, how in views.items() if isinstance(how, ValueError)}
+    for path, error in hidden.items():
+        if path in named or not found:
+            raise error
+    if hidden:
+        warnings.warn(_LEFT_OUT.format(view.name, ", ".join(map(repr, hidden)), *hidden), UserWarning, stacklevel=4)
+    return found
+
+
+def _shown_or_not(view: View, selected: Sequence[Selected], batch_axis: Any) -> list[Shown | ValueError]:
+    """The batch axes of each site, or why they cannot be told."""
     if batch_axis != AUTO or not has_batch_axis(view.program):
         axis = None if batch_axis == AUTO else batch_axis
         return [Shown(_given(view, s, axis), state.batch) for s in selected]
-    found = [_by_key(_at_size(view, size), selected) for size in (1, 2)]
-    return [Shown(_axes(view, s, [sites.get(s.call) for sites in found]), state.batch) for s in selected]
+    scopes = any(s.site.operation == "named_scope" for s in selected)
+    sizes = [view.calls(_at_size(view, size), scopes) for size in (1, 2)] if selected else []
+    found: list[Shown | ValueError] = []
+    for s in selected:
+        try:
+            found.append(Shown(_axes(view, s, [sites.get(s.call) for sites in sizes]), state.batch))
+        except ValueError as error:
+            found.append(error)
+    return found
 
 
 def _at_size(view: View, size: int) -> Program:
@@ -179,12 +243,10 @@ def _at_size(view: View, size: int) -> Program:
         ) from error
 
 
-def _by_key(program: Program, selected: Sequence[Selected]) -> dict[str, Site]:
-    sites = keyed(tagged_sites(program))
-    if any(not s.site.names for s in selected):
-        sites = [*keyed(scope_sites(program)), *sites]
-    return {s.call: s.site for s in sites}
-
+_LEFT_OUT = (
+    "{}: {} left out, for there the batch axis has merged with another (as in windows of an image). Name one by its "
+    "path with `batch_axis=None`, as in ({!r}, batch_axis=None), for its values as they are."
+)
 
 _HOW = "Pass `batch_axis=`: an axis to remove, or None to take values as they are."
 
