@@ -137,13 +137,6 @@ def _data_axis(mesh: Mesh) -> str:
     )
 
 
-def whole_value(leaf: Any) -> np.ndarray:
-    """The value of an array on the host, fetched from other processes where it is spread over them."""
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
-    return np.asarray(leaf)
-
-
 def agree(value: dict[str, Any] | None, error: BaseException | None = None) -> dict[str, Any]:
     """What the first process found out, in every process; its error is raised in all of them.
 

@@ -3,51 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxplain.dataset.devices import whole_value
 from jaxplain.dataset.source import Rows
 from jaxplain.program import Function, Static, is_array
-from jaxplain.program.trace import Program, is_literal, literal_value, open_program, subprograms
+from jaxplain.program.trace import ADDRESS, array_digest, array_parts, digest
 
 NAME = "explain_dataset"
 FORMAT = 1
-_ADDRESS = re.compile(r" at 0x[0-9a-f]+|\bid=\d+|0x[0-9a-f]{6,}")
-
-
-def digest(*parts: Any) -> str:
-    """A short hexadecimal name of bytes."""
-    total = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        total.update(part)
-    return total.hexdigest()
-
-
-def array_digest(leaf: Any) -> str:
-    """Shape, dtype and values of an array."""
-    if hasattr(leaf, "dtype") and jax.numpy.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    return digest(*_parts(whole_value(leaf)))
 
 
 def rows_digest(rows: Rows) -> str:
     """The data of one chunk: inputs, arguments, identifiers and indices."""
     leaves = jax.tree.leaves((rows.x, rows.args, rows.ids, rows.places))
-    return digest(*(part for leaf in leaves for part in _parts(leaf)))
-
-
-def _parts(values: np.ndarray) -> tuple[bytes, Any]:
-    """What an array is, and its bytes, not copied."""
-    flat = np.ascontiguousarray(values).reshape(-1)
-    return str((values.shape, str(values.dtype))).encode(), flat.view(np.uint8).data if flat.size else b""
+    return digest(*(part for leaf in leaves for part in array_parts(leaf)))
 
 
 def versions() -> dict[str, str]:
@@ -91,23 +66,7 @@ def _word(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     named = getattr(value, "__qualname__", None)
-    return f"{getattr(value, '__module__', '')}.{named}" if named else _ADDRESS.sub("", f"{type(value).__qualname__}")
-
-
-def program_digest(closed: Any) -> str:
-    """What a traced program computes: every operation, setting and constant, whatever it is called."""
-    text = _ADDRESS.sub("", str(closed))
-    values = [array_digest(value) for value in _constants(open_program(closed))]
-    return digest(text.encode(), *(value.encode() for value in values))
-
-
-def _constants(program: Program) -> Iterator[Any]:
-    """The arrays written into a program and those inside it."""
-    yield from program.constants
-    for equation in program.equations:
-        yield from (literal_value(a) for a in equation.invars if is_literal(a) and np.ndim(literal_value(a)))
-        for inner in subprograms(equation):
-            yield from _constants(inner)
+    return f"{getattr(value, '__module__', '')}.{named}" if named else ADDRESS.sub("", f"{type(value).__qualname__}")
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -15,10 +15,11 @@ import numpy as np
 
 from jaxplain.aggregate import Aggregator
 from jaxplain.dataset.devices import Devices, gathered
-from jaxplain.dataset.fingerprint import arrays_of, digest, settings_of
+from jaxplain.dataset.fingerprint import arrays_of, settings_of
 from jaxplain.dataset.ledger import Finished
 from jaxplain.dataset.record import named
 from jaxplain.dataset.store import Store, write_whole
+from jaxplain.program.trace import digest
 
 NAME = "explain_dataset"
 

@@ -18,7 +18,6 @@ from jaxplain.dataset.fingerprint import (
     NAME,
     arrays_of,
     differences,
-    program_digest,
     refuse,
     rows_digest,
     settings_of,
@@ -28,6 +27,7 @@ from jaxplain.dataset.ledger import Finished, finished_chunks
 from jaxplain.dataset.run import Plan
 from jaxplain.dataset.source import Source, shapes
 from jaxplain.dataset.store import Spec, Store, consolidate, create, open_store, read_attributes, write_whole
+from jaxplain.program.trace import program_digest
 
 
 class Run(NamedTuple):

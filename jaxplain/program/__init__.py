@@ -7,7 +7,7 @@ back, `node` says what groups of its equations mean, `fast` writes them as a bac
 from jaxplain.program.differentiate import like, map_floating, total, value_and_gradient
 from jaxplain.program.function import Function, Static, as_function, freeze, is_array, is_node, needs_key, setting, thaw
 from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
-from jaxplain.program.leaf import leaves_by_parts, leaves_by_path
+from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
 from jaxplain.program.loop import (
     Moments,
     chunk_size,
@@ -21,6 +21,7 @@ from jaxplain.program.loop import (
     wide_dtype,
     widen,
 )
+from jaxplain.program.place import as_folder, as_path
 from jaxplain.program.spelling import meant, public
 from jaxplain.program.text import call_name, short
 
@@ -29,12 +30,15 @@ __all__ = [
     "Function",
     "Moments",
     "Static",
+    "as_folder",
     "as_function",
+    "as_path",
     "call_name",
     "chunk_size",
     "chunked",
     "chunked_moments",
     "chunked_sum",
+    "escaped",
     "fold_range",
     "freeze",
     "is_array",
@@ -55,7 +59,9 @@ __all__ = [
     "short",
     "thaw",
     "total",
+    "unescaped",
     "value_and_gradient",
     "wide_dtype",
     "widen",
+    "without_value",
 ]

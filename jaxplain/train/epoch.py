@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxplain import check
 from jaxplain.data import batch_indices
-from jaxplain.program import Function, Static, setting
+from jaxplain.program import Function, Static, map_floating, setting
 from jaxplain.program.fast import traced_fast
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.types import Array, Pytree
@@ -210,6 +211,14 @@ def close_epoch(
     return Run(state, best, best_loss, stale), jnp.concatenate([means, validation])
 
 
+def sound(program: Program, before: Run, after: Run, row: Array) -> Array:
+    """Whether an epoch's losses are finite, and every trained number that was finite before it still is."""
+    measured = row[:1] if before.best is None else row[jnp.array([0, 3])]
+    old, new = (jax.tree.leaves(program.model.partition(run.state.params)[0]) for run in (before, after))
+    kept = [jnp.all(jnp.isfinite(b) | ~jnp.isfinite(a)) for a, b in zip(old, new, strict=True)]
+    return jnp.all(jnp.isfinite(measured)) & jnp.all(jnp.stack(kept))
+
+
 def validate(program: Program, params: Pytree, data: Batch, batch_size: int) -> Array:
     """Mean loss and accuracy over data on the device, `[2]`."""
     losses, hits = over_batches(functools.partial(program.evaluate, params), data, batch_size)
@@ -291,4 +300,7 @@ class Fit(NamedTuple):
 def as_fit(run: Run, rows: Any, validated: bool, epochs: Any) -> Fit:
     """A run and its rows of `COLUMNS` as `fit` returns them."""
     columns = [rows[:, index] for index in range(len(COLUMNS) if validated else 3)]
-    return Fit(run.best if validated else run.state.params, run.state, History(*columns)._replace(epochs=epochs))
+    best = run.best
+    if validated and not check.is_concrete(run.best_loss):  # nothing can be raised: what was never good is marked
+        best = map_floating(lambda leaf: jnp.where(jnp.isfinite(run.best_loss), leaf, jnp.nan), best)
+    return Fit(best if validated else run.state.params, run.state, History(*columns)._replace(epochs=epochs))

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxplain import check
-from jaxplain.program import Static, as_function, public
+from jaxplain.program import Static, as_folder, as_function, public
 from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Batch, Fit, Metrics, Program, TrainState, as_fit, run_epochs, start_run
 from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
-from jaxplain.train.host_loop import HostLoop
+from jaxplain.train.host_loop import DIVERGED, HostLoop
 from jaxplain.train.trainable import as_trainable, trained_leaves
 from jaxplain.types import Array, Pytree
 
@@ -136,6 +136,7 @@ def fit(
     resume: bool = False,
     progress: bool | None = None,
     on_device: bool | None = None,
+    on_divergence: str = "raise",
 ) -> Fit:
     """Train a model: epochs of shuffled batches, each epoch one compiled program with the data on the device.
 
@@ -163,10 +164,16 @@ def fit(
         patience: Stop after so many epochs without a better validation loss.
         accuracy: `accuracy(outputs, target) -> scalar` of one example; the default is the argmax among classes, the
             sign of a one-unit classifier, NaN otherwise.
-        checkpoint: A directory in which each finished epoch is saved (the last is kept).
-        resume: Continue the run in `checkpoint`, if there is one; bit for bit what an uninterrupted run gives.
+        checkpoint: A directory in which each finished epoch is saved (the last is kept); `~` is the home folder.
+        resume: Continue the run in `checkpoint`, if there is one; bit for bit what an uninterrupted run gives. It has
+            to be the same run: model, loss, optimizer, initial params, data, weights, validation, key and batch size
+            are compared (of data in batches the first batch), and what differs is named. `epochs` may grow.
         progress: Show a bar; by default on a terminal.
         on_device: Whether arrays are moved to the device as a whole; by default if they take at most half of it.
+        on_divergence: After an epoch with a loss, a validation loss or trained numbers that are not finite, "raise"
+            ends with an error, "warn" warns and returns what was there after the epoch before. Both name the epoch.
+            Inside a transformation neither can be done: NaN in the history shows it, and params without any finite
+            validation loss are NaN.
 
     Returns:
         `Fit(params, state, history)`. Cost: `epochs` times a forward and a backward pass over the data, and a forward
@@ -174,7 +181,8 @@ def fit(
 
     Raises:
         ValueError: Empty or unequal data, NaN, labels outside the classes, settings out of range, a checkpoint that
-            does not fit; all before any compute.
+            does not fit or is damaged; all before any compute. An epoch that diverged.
+        OSError: A checkpoint that cannot be written; a full disk is named, and the epoch before stays.
         TypeError: Data or an `apply` of no known kind.
 
     Example:
@@ -188,6 +196,8 @@ def fit(
     """
     check.count(epochs, "fit", "epochs")
     check.count(batch_size, "fit", "batch_size")
+    check.choice(on_divergence, DIVERGED, "fit", "on_divergence")
+    directory = None if checkpoint is None else as_folder(checkpoint, "fit", "checkpoint")
     program = _program(apply, params, loss, optimizer, accuracy)
     data = _examples(program, params, data, "fit", weights)
     validation = None if validation is None else _examples(program, params, validation, "fit: validation", None)
@@ -212,8 +222,8 @@ def fit(
         all(map(fits_on_device, arrays)) if on_device is None else on_device
     )
     data, validation = (_to_device(part) if resident else part for part in (data, validation))
-    loop = HostLoop(program, data, validation, key, batch_size, epochs, patience, progress, resident)
-    return loop.run(params, checkpoint, resume)
+    loop = HostLoop(program, data, validation, key, batch_size, epochs, patience, progress, resident, on_divergence)
+    return loop.run(params, directory, resume)
 
 
 def _examples(program: Program, params: Pytree, data: Any, name: str, weights: Any) -> Any:

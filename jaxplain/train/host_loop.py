@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.train import checkpoint as checkpoints
-from jaxplain.train.epoch import COLUMNS, Batch, Fit, Program, Run, as_fit, close_epoch, epoch, mean_metrics, start_run
+from jaxplain.train.epoch import (
+    COLUMNS,
+    Batch,
+    Fit,
+    Program,
+    Run,
+    as_fit,
+    close_epoch,
+    epoch,
+    mean_metrics,
+    sound,
+    start_run,
+)
 from jaxplain.train.feed import check_values, host_batches
+from jaxplain.train.fingerprint import describe
+from jaxplain.train.saved_run import continue_run, save_run
 from jaxplain.types import Array, Pytree
 
 _epoch = jax.jit(epoch, static_argnames="batch_size")
@@ -22,6 +37,10 @@ _step = jax.jit(Program.step)
 _evaluate = jax.jit(Program.evaluate)
 _close = jax.jit(close_epoch)
 _start = jax.jit(start_run, static_argnames="validated")
+_sound = jax.jit(sound)
+
+DIVERGED = ("raise", "warn")
+"""What `fit` may do after an epoch that diverged."""
 
 
 class HostLoop(NamedTuple):
@@ -36,27 +55,55 @@ class HostLoop(NamedTuple):
     patience: int | None
     progress: bool | None
     resident: bool  # data and validation are arrays on the device
+    on_divergence: str
 
-    def run(self, params: Pytree, directory: Any, resume: bool) -> Fit:
+    def run(self, params: Pytree, directory: Path | None, resume: bool) -> Fit:
         """Train from the start or from the last checkpoint."""
         validated = self.validation is not None
         run, rows = _start(self.program, params, self.key, validated=validated), np.zeros((0, len(COLUMNS)), np.float32)
-        setup = {"key": self.key, "batch_size": np.int32(self.batch_size)}
         if directory is not None:
-            run, rows = checkpoints.continue_run(directory, run, rows, setup, resume)
+            setup = describe(self.program, params, self.data, self.validation, self.key, self.batch_size)
+            run, rows = continue_run(directory, run, rows, setup, resume=resume, epochs=self.epochs)
         with _bar(self.progress, self.epochs) as show:
             measured = list(rows)
             for index in range(len(rows), self.epochs):
                 if self.patience is not None and int(run.stale) >= self.patience:
                     break
-                run, row = self._one_epoch(run, jax.random.fold_in(self.key, index))
+                after, row = self._one_epoch(run, jax.random.fold_in(self.key, index))
+                if self._diverged(index, run, after, row):
+                    break
+                run = after
                 measured.append(row)
                 if directory is not None:
-                    checkpoints.save_run(directory, run, np.stack(measured), setup)
+                    save_run(directory, run, np.stack(measured), setup)
                 show(index + 1, row)
         # A loss or an optimizer may close over values that are traced, such as a learning rate that is differentiated.
         stack = np.stack if all(map(check.is_concrete, measured)) else jnp.stack
-        return as_fit(run, stack(measured), validated, len(measured))
+        return as_fit(run, stack(measured) if measured else rows, validated, len(measured))
+
+    def _diverged(self, index: int, before: Run, after: Run, row: Any) -> bool:
+        """Whether an epoch diverged: then an error, or a warning where that is wanted. A traced one is not read."""
+        if not check.is_concrete(row) or bool(_sound(self.program, before, after, row)):
+            return False
+        numbers = np.asarray(row)
+        found = f"its loss is {numbers[0]}"
+        if self.validation is not None:
+            found += f", its validation loss {numbers[3]}"
+        if np.isfinite(numbers[0]) and (self.validation is None or np.isfinite(numbers[3])):
+            found += ", but its parameters are not finite any more"
+        advice = "Lower the learning rate, clip gradients, or look for log(0) and divisions by zero"
+        if self.on_divergence == "raise":
+            raise ValueError(
+                f"fit: epoch {index + 1} diverged: {found}. {advice}; with on_divergence='warn' the last finite "
+                "parameters are returned."
+            )
+        kept = f"epoch {index}" if index else "the start"
+        warnings.warn(
+            f"fit: epoch {index + 1} diverged: {found}. Training stops with what was there after {kept}. {advice}.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+        return True
 
     def _one_epoch(self, run: Run, key: Array) -> tuple[Run, Any]:
         if self.resident:

@@ -38,6 +38,7 @@ from jaxplain.program.trace.compat import (
     with_parameters,
     with_subprograms,
 )
+from jaxplain.program.trace.digest import ADDRESS, array_digest, array_parts, digest, program_digest
 from jaxplain.program.trace.hoist import Compiled
 from jaxplain.program.trace.marks import (
     add_batch_axis,
@@ -65,6 +66,7 @@ from jaxplain.program.trace.tap import (
 from jaxplain.program.trace.view import AUTO, Shown, View, batch_axes, listed_shapes, look, shown, shown_of
 
 __all__ = [
+    "ADDRESS",
     "AUTO",
     "CONVOLVES_ON_ONE_CORE",
     "CUSTOM_DERIVATIVES",
@@ -88,12 +90,15 @@ __all__ = [
     "View",
     "add_batch_axis",
     "apart",
+    "array_digest",
+    "array_parts",
     "batch_axes",
     "batch_axis_length",
     "bind",
     "contents",
     "dependent",
     "depends",
+    "digest",
     "dtype_of",
     "entered",
     "evaluate",
@@ -112,6 +117,7 @@ __all__ = [
     "marks_batch",
     "open_program",
     "owner_path",
+    "program_digest",
     "reachable",
     "read_tag",
     "rectified",

@@ -1,0 +1,89 @@
+"""The runs of `fit` in a directory: each epoch saved, the last one continued if it is of the same run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from jaxplain.train import checkpoint
+from jaxplain.train.aside import ENDING, clear
+from jaxplain.types import Pytree
+
+_EPOCH = re.compile(r"epoch_(\d+)")
+FORMAT = 2
+"""1, of earlier versions, noted the key and the batch size only."""
+
+
+def save_run(folder: Path, run: Pytree, rows: np.ndarray, setup: dict[str, np.ndarray]) -> None:
+    """Save a run after an epoch as `epoch_NNNNN` and drop the epochs before it."""
+    for left in folder.glob(f".epoch_*{ENDING}"):
+        clear(folder / left.name.split(".")[1])
+    state = {"run": run, "rows": rows, "setup": {**setup, "format": np.int32(FORMAT)}}
+    checkpoint.save(folder / f"epoch_{len(rows):05d}", state, overwrite=True)
+    for number, path in _epochs(folder):
+        if number < len(rows):
+            shutil.rmtree(path)
+
+
+def continue_run(
+    folder: Path, run: Pytree, rows: np.ndarray, setup: dict[str, np.ndarray], *, resume: bool, epochs: int
+) -> tuple[Pytree, np.ndarray]:
+    """The run and its rows as last saved in a directory, or as they are where nothing was.
+
+    Args:
+        folder: The directory.
+        run: The run before its first epoch.
+        rows: `[0, C]`.
+        setup: What a run is made of, by name: one array each, such as a digest.
+        resume: Whether to continue a run that is there.
+        epochs: How many are asked for.
+
+    Raises:
+        FileExistsError: A run is there, and `resume` is off.
+        ValueError: It is of another setup, of another format, damaged, or has more epochs than are asked for.
+    """
+    saved = _epochs(folder)
+    if not saved:
+        return run, rows
+    number, path = saved[-1]
+    if not resume:
+        raise FileExistsError(
+            f"fit: {folder} holds a run of {number} epochs. Pass `resume=True` to continue it, or another directory."
+        )
+    setup = {**setup, "format": np.int32(FORMAT)}
+    _same(path, setup)
+    if number > epochs:
+        raise ValueError(
+            f"fit: {folder} holds a run of {number} epochs, more than `epochs`={epochs}; they cannot be taken back. "
+            f"Pass `epochs={number}` or more, or another directory."
+        )
+    like = {"run": run, "rows": np.zeros((number, *rows.shape[1:]), rows.dtype), "setup": setup}
+    state = checkpoint.load(path, like)
+    return state["run"], np.asarray(state["rows"])
+
+
+def _same(path: Path, setup: dict[str, np.ndarray]) -> None:
+    """Require that a saved run is of this setup; what differs is named."""
+    known = ("setup", "format") in checkpoint.saved_names(path)
+    there = {name: np.asarray(v) for name, v in checkpoint.load(path, setup, at="setup").items()} if known else {}
+    version = int(there.get("format", 1))
+    if version != FORMAT:
+        raise ValueError(
+            f"fit: the run in {path} is of the format {version}; this version of jaxplain reads the format {FORMAT}. "
+            "Finish it with the version that began it, or begin again in another directory."
+        )
+    other = [f"`{name}`" for name, value in setup.items() if not np.array_equal(there[name], value)]
+    if other:
+        raise ValueError(
+            f"fit: the run in {path.parent} was started with another {', another '.join(other)}; continuing it would "
+            "not give what an uninterrupted run gives. Pass the same (only `epochs` and `patience` may change; code is "
+            "compared as it is traced, which another version of JAX may do in another way), or another directory."
+        )
+
+
+def _epochs(folder: Path) -> list[tuple[int, Path]]:
+    found = [(_EPOCH.fullmatch(path.name), path) for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((int(match[1]), path) for match, path in found if match)
