@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,21 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import leaves_by_path, public
+from jaxplain.models.safetensors_header import Tensor, read_header
+from jaxplain.program import as_path, leaves_by_path, public
 from jaxplain.types import Pytree
 
-_DTYPES = {
-    "F64": np.dtype("<f8"),
-    "F32": np.dtype("<f4"),
-    "F16": np.dtype("<f2"),
-    "BF16": jnp.dtype(jnp.bfloat16),
-    "I64": np.dtype("<i8"),
-    "I32": np.dtype("<i4"),
-    "I16": np.dtype("<i2"),
-    "I8": np.dtype("i1"),
-    "U8": np.dtype("u1"),
-    "BOOL": np.dtype("?"),
-}
 _TORCH_KERNELS = {2: (1, 0), 3: (2, 1, 0), 4: (2, 3, 1, 0)}
 
 Source = str | tuple[str, Callable[[np.ndarray], Any]]
@@ -46,7 +34,7 @@ def load_safetensors(
     Values are cast to the dtype of `params`; shapes have to agree after the layout has been changed.
 
     Args:
-        path: The file.
+        path: The file; `~` is the home folder.
         params: A pytree of arrays or `jax.ShapeDtypeStruct`: the structure to fill, Linen's variables for example.
         names: For every leaf, named by its path ("params/head/kernel"), the tensor's name in the file
             ("classifier.weight"), or a pair of it and a function of the NumPy array that makes the leaf.
@@ -58,8 +46,9 @@ def load_safetensors(
 
     Raises:
         FileNotFoundError: No such file.
-        ValueError: A file that is cut short or no safetensors file, leaves without a name, names of no leaf or no
-            tensor, shapes that differ: all named; before any compute.
+        ValueError: A file that is cut short or no safetensors file (its header is checked as strictly as by the
+            format's library), leaves without a name, names of no leaf or no tensor, shapes that differ: all named;
+            before any compute.
 
     Example:
         >>> import tempfile, json, numpy as np
@@ -75,7 +64,8 @@ def load_safetensors(
     JSON header, the tensors' bytes.
     """
     check.choice(layout, ("flax", "torch"), "load_safetensors", "layout")
-    start, header = _header(Path(path))
+    file = as_path(path, "load_safetensors", "path")
+    header = read_header(file)
     leaves = leaves_by_path(params)
     sources = {key: value if isinstance(value, tuple) else (value, None) for key, value in names.items()}
     problems = [f"{key}: no entry in `names`" for key in leaves if key not in sources]
@@ -85,7 +75,7 @@ def load_safetensors(
     filled = {}
     for key, leaf in leaves.items():
         name, change = sources[key]
-        value = np.asarray((change or _turn(key, layout))(_tensor(Path(path), start, header[name])))
+        value = np.asarray((change or _turn(key, layout))(_read(file, header[name])))
         filled[key] = value
         problems += _difference(key, name, value, leaf)
     _raise(path, problems)
@@ -103,8 +93,12 @@ def _difference(key: str, name: str, value: np.ndarray, leaf: Any) -> list[str]:
     if value.shape != shape:
         hint = ' (`layout="torch"` may be missing)' if value.shape[::-1] == shape else ""
         return [f"{key}: {name} gives {list(value.shape)}, params have {list(shape)}{hint}"]
-    if jnp.issubdtype(value.dtype, jnp.floating) != jnp.issubdtype(dtype, jnp.floating):
+    if any(jnp.issubdtype(value.dtype, k) != jnp.issubdtype(dtype, k) for k in (jnp.floating, jnp.complexfloating)):
         return [f"{key}: {name} gives {value.dtype}, params have {dtype}"]
+    if jnp.issubdtype(dtype, jnp.integer) and value.size and value.dtype != dtype:
+        limits = jnp.iinfo(dtype)
+        if int(value.min()) < limits.min or int(value.max()) > limits.max:
+            return [f"{key}: {name} holds integers from {value.min()} to {value.max()}, params have {dtype}"]
     return []
 
 
@@ -114,33 +108,7 @@ def _turn(key: str, layout: str) -> Callable[[np.ndarray], np.ndarray]:
     return lambda value: value.transpose(_TORCH_KERNELS.get(value.ndim, tuple(range(value.ndim))))
 
 
-def _header(path: Path) -> tuple[int, dict[str, Any]]:
-    """Where the tensors' bytes begin, and the table of tensors, checked against the file's size."""
-    size = path.stat().st_size
+def _read(path: Path, tensor: Tensor) -> np.ndarray:
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise ValueError(f"load_safetensors: {path} is cut short or no safetensors file ({size} bytes).")
-        text = file.read(length)
-    try:
-        header = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"load_safetensors: the header of {path} cannot be read ({error}).") from error
-    if max(ends, default=0) > size - 8 - length:
-        raise ValueError(
-            f"load_safetensors: {path} is cut short: {size} bytes, but its tensors end at {8 + length + max(ends)}."
-        )
-    return 8 + length, header
-
-
-def _tensor(path: Path, start: int, entry: Mapping[str, Any]) -> np.ndarray:
-    if entry["dtype"] not in _DTYPES:
-        raise ValueError(f"load_safetensors: {path} holds a tensor of dtype {entry['dtype']}, which is not known here.")
-    first, end = entry["data_offsets"]
-    dtype = _DTYPES[entry["dtype"]]
-    if end - first != dtype.itemsize * int(np.prod(entry["shape"])):
-        raise ValueError(f"load_safetensors: the header of {path} gives a tensor {entry}, whose size does not agree.")
-    with path.open("rb") as file:
-        file.seek(start + first)
-        return np.frombuffer(file.read(end - first), dtype=dtype).reshape(entry["shape"])
+        file.seek(tensor.first)
+        return np.frombuffer(file.read(tensor.end - tensor.first), dtype=tensor.dtype).reshape(tensor.shape)

@@ -25,17 +25,14 @@ def describe(
     batches the first batch is compared.
     """
     state = program.start(params, key)
-    parts = {
-        "data": _first(data, key, batch_size),
-        "validation": None if validation is None else _first(validation, key, batch_size),
-    }
-    texts = {**_programs(program, state.params, state.opt_state, parts["data"]), "params": _values(params)}
-    for name, batch in parts.items():
-        texts[name] = _values(None if batch is None else (batch.inputs, batch.targets))
-    texts["weights"] = _values(parts["data"].weights)
+    first = _first(data, key, batch_size)
+    other = None if validation is None else _first(validation, key, batch_size)
+    texts = {**_programs(program, state.params, state.opt_state, first), "params": _values(params)}
+    texts |= {name: _values(None if b is None else b[:2]) for name, b in (("data", first), ("validation", other))}
+    texts["weights"] = _values(first.weights)
     texts["key"] = _values(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
     setup = {name: np.frombuffer(bytes.fromhex(text), np.uint8) for name, text in texts.items()}
-    return {**setup, "batch_size": np.int64(batch_size)}
+    return {**setup, "batch_size": np.array(batch_size)}
 
 
 def _first(data: Any, key: Array, batch_size: int) -> Batch:

@@ -53,7 +53,7 @@ def continue_run(
         raise FileExistsError(
             f"fit: {folder} holds a run of {number} epochs. Pass `resume=True` to continue it, or another directory."
         )
-    setup = {**setup, "format": np.int32(FORMAT)}
+    setup = {**setup, "format": np.array(FORMAT, np.int32)}
     _same(path, setup)
     if number > epochs:
         raise ValueError(
