@@ -16,20 +16,21 @@ from jax.sharding import Mesh
 from jaxplain import check
 from jaxplain.aggregate import Aggregator
 from jaxplain.dataset.devices import Devices, agree, meet
-from jaxplain.dataset.explanations import OWN, Explanations, open_explanations
-from jaxplain.dataset.fold import Fold, Saver
+from jaxplain.dataset.explanations import Explanations, open_explanations
+from jaxplain.dataset.fold import Fold
 from jaxplain.dataset.folder import Run, describe, make_folder, open_run
 from jaxplain.dataset.ledger import Ledger
 from jaxplain.dataset.lock import locked
+from jaxplain.dataset.ordered import Lanes, Ordered, resumed
 from jaxplain.dataset.progress import bar
 from jaxplain.dataset.reader import Reader
 from jaxplain.dataset.record import as_record, named
 from jaxplain.dataset.run import Plan, first_rows, run
 from jaxplain.dataset.source import Source, as_source, known_arguments
-from jaxplain.dataset.store import Spec
+from jaxplain.dataset.store import OWN, Spec
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
 from jaxplain.explain import check_calls, require_key
-from jaxplain.program import as_function, needs_key, public
+from jaxplain.program import as_folder, as_function, needs_key, public
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
@@ -187,20 +188,19 @@ class _Job(NamedTuple):
         """Write to a folder, or finish what it holds."""
         share = self._share()
         with self._prepared(folder, resume, share) as known:
-            fold, saver, finished = self._resumed(known)
+            lanes, ordered, finished = self._resumed(known)
             reader = Reader(self.source, known.chunk, finished, self.plan.devices, share, folder)
             ledger = Ledger(folder / OWN, jax.process_index())
             with bar(self.progress, self.source.count, sum(entry.rows for entry in finished.values())) as done:
                 target = Folder(known.store, ledger, done)
-                writer = Writer(target, reader.pieces, known.chunk, self.plan.devices.writes, saver)
-                state = run(self.plan, reader, fold, writer)
-            writer.save_last(state)
+                writer = Writer(target, reader.pieces, known.chunk, self.plan.devices.writes, ordered)
+                run(self.plan, reader, None, writer)
             meet("jaxplain: written")
             if jax.process_index() == 0:
                 known.close(reader.count)
             meet("jaxplain: closed")
         _warn(writer, reader.count)
-        result = None if fold is None else fold.result(counts=self.plan.devices.writes)
+        result = None if lanes is None else lanes.result(counts=self.plan.devices.writes)
         return Explained(open_explanations(folder), result)
 
     @contextlib.contextmanager
@@ -230,36 +230,24 @@ class _Job(NamedTuple):
         """How many rows of a batch this process is fed; every process asks, as they agree on what fits."""
         return self.plan.devices.share(self.plan.batch_size(self.batch_size, self.source.count))
 
-    def _fold(self) -> Fold | None:
+    def _fold(self, *, on_host: bool = False) -> Fold | None:
         if self.aggregate is None:
             return None
         batched = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *a.shape), a.dtype), self.shapes)
-        return Fold(self.aggregate, batched, self.plan.devices)
+        return Fold(self.aggregate, batched, self.plan.devices, on_host=on_host)
 
-    def _resumed(self, known: Run) -> tuple[Fold | None, Saver | None, Mapping[int, Any]]:
-        """The fold with what is finished taken in, and the chunks that need not be explained again.
-
-        States were saved now and then; chunks finished since are read back. Where they were reduced before they were
-        written they cannot be, and are explained again.
-        """
-        fold = self._fold()
+    def _resumed(self, known: Run) -> tuple[Lanes | None, Ordered | None, Mapping[int, Any]]:
+        """The aggregate from where it was saved, and the chunks that need not be explained again."""
+        fold, devices = self._fold(on_host=True), self.plan.devices
         if fold is None:
             return None, None, known.finished
-        own, first = known.folder / OWN, jax.process_index() == 0
-        covered = set() if first else fold.resume(own, known.finished, holds=False)
-        meet("jaxplain: states read")
-        if first:
-            covered = fold.resume(own, known.finished, holds=True)
-        if "whole" not in self.shapes:
-            rest = [entry for number, entry in sorted(known.finished.items()) if number not in covered]
-            if first and rest:
-                fold.read_back(known.store, rest, self.shapes)
-                fold.save(own / "aggregate-0.npz", fold.state, known.finished)
-            covered = set(known.finished)
+        lanes = Lanes(known.folder / OWN, fold, known.finished, devices.groups)
+        if jax.process_index() == 0:
+            lanes.tidy()
         meet("jaxplain: states merged")
-        path = own / f"aggregate-{jax.process_index()}.npz"
-        saver = Saver(fold, path, covered if first else set()) if self.plan.devices.writes else None
-        return fold, saver, {n: entry for n, entry in known.finished.items() if n in covered}
+        ordered, kept = resumed(fold, known.store, self.shapes, known.finished, devices, lanes)
+        meet("jaxplain: states read")
+        return lanes, ordered, kept
 
     def _fitting(self, given: Any) -> dict[str, np.ndarray]:
         """The caller's arrays by name, of the shapes that will be written."""
@@ -284,7 +272,7 @@ def _kept(out: Any) -> Any:
     if isinstance(out, str) and out == MEMORY:
         return {}
     if isinstance(out, str | os.PathLike):
-        return Path(out).absolute()
+        return as_folder(out, NAME, "out")
     if jax.tree.leaves(out) and all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(out)):
         return out
     raise TypeError(

@@ -11,15 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.dataset.ledger import finished_chunks
+from jaxplain.dataset.ledger import Finished, finished_chunks
 from jaxplain.dataset.source import read_ids
-from jaxplain.dataset.store import EXAMPLES, Store, nested, open_store, read_attributes
-from jaxplain.program import public
+from jaxplain.dataset.store import EXAMPLES, OWN, Store, nested, open_store, read_attributes
+from jaxplain.program import as_folder, public
 from jaxplain.types import Pytree
 
 NAME = "open_explanations"
 KINDS = ("numpy", "jax", "xarray")
-OWN = ".jaxplain"
 
 
 class Column:
@@ -156,7 +155,7 @@ def open_explanations(path: str | os.PathLike[str], kind: str = "numpy") -> Any:
     An unfinished run can be opened, and while it goes on, too: its finished examples can be read.
 
     Args:
-        path: The folder.
+        path: The folder; `~` is the home folder.
         kind: "numpy" or "jax": what indexing gives; "xarray": a lazy `xarray.Dataset` (needs xarray).
 
     Returns:
@@ -164,8 +163,8 @@ def open_explanations(path: str | os.PathLike[str], kind: str = "numpy") -> Any:
 
     Raises:
         FileNotFoundError: No explanations there.
-        ValueError: An unknown kind, a folder of a newer format; when indexed: a corrupt chunk, examples that are not
-            explained yet.
+        ValueError: An unknown kind, a folder of another format, a damaged one, one copied without its `jaxplain-run`;
+            when indexed: a corrupt chunk, or one that lies in another's place, examples that are not explained yet.
 
     Example:
         >>> import tempfile, jax.numpy as jnp
@@ -177,24 +176,44 @@ def open_explanations(path: str | os.PathLike[str], kind: str = "numpy") -> Any:
         [0.0, 2.0, 0.0]
     """
     check.choice(kind, KINDS, NAME, "kind")
-    folder = Path(path).absolute()
+    folder = as_folder(path, NAME, "path")
     settings = read_attributes(folder)
     if settings is None:
         raise FileNotFoundError(f"{NAME}: there are no explanations at {folder}; explain_dataset writes them.")
-    if settings["format"] > 1:
-        raise ValueError(f"{NAME}: {folder} was written by a newer version of jaxplain (format {settings['format']}).")
-    store = open_store(folder, settings["names"], settings["chunk"])
-    finished = finished_rows(folder, settings, store)
+    require_ledger(folder)
+    chunks = finished_chunks(folder / OWN)
+    store = open_store(folder, settings["names"], settings["chunk"], chunks)
+    finished = finished_rows(chunks, settings, store)
     columns = {name: Column(store, name, finished, "jax" if kind == "jax" else "numpy") for name in settings["names"]}
     found = Explanations(columns, settings, finished)
     return found.to_xarray() if kind == "xarray" else found
 
 
-def finished_rows(folder: Path, settings: Mapping[str, Any], store: Store) -> np.ndarray:
+def require_ledger(folder: Path) -> None:
+    """Require the subfolder that says which chunks are finished.
+
+    Raises:
+        ValueError: It was left behind where the folder was copied.
+    """
+    if not (folder / OWN).is_dir():
+        raise ValueError(
+            f"{NAME}: {folder} lacks its subfolder {OWN}, which says which examples are explained and which chunk is "
+            f"which. Copy {OWN} from where the explanations were written, too."
+        )
+
+
+def usable(entry: Finished, chunk: int, count: int | None) -> bool:
+    """Whether a note of a finished chunk fits a run: no more rows than a chunk has room for, all inside the dataset."""
+    whole = entry.rows <= chunk if count is None else entry.rows == min(chunk, count - entry.chunk * chunk)
+    return whole and entry.rows > 0
+
+
+def finished_rows(chunks: Mapping[int, Finished], settings: Mapping[str, Any], store: Store) -> np.ndarray:
     """Which examples are explained; `[N]`, of a stream that has not come to its end as many as are known."""
-    chunks = finished_chunks(folder / OWN)
+    count = settings["data"]["count"]
+    chunks = {number: entry for number, entry in chunks.items() if usable(entry, store.chunk, count)}
     known = max((number * store.chunk + entry.rows for number, entry in chunks.items()), default=0)
-    rows = np.zeros(settings["data"]["count"] or known, bool)
+    rows = np.zeros(known if count is None else count, bool)
     for number, entry in chunks.items():
         if not store.missing(number):
             rows[number * store.chunk : number * store.chunk + entry.rows] = True

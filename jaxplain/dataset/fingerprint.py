@@ -16,7 +16,6 @@ from jaxplain.program import Function, Static, is_array
 from jaxplain.program.trace import ADDRESS, array_digest, array_parts, digest
 
 NAME = "explain_dataset"
-FORMAT = 1
 
 
 def rows_digest(rows: Rows) -> str:

@@ -1,12 +1,13 @@
-"""Aggregates folded in the pass over a dataset: one state for each process, saved now and then, merged at the end."""
+"""Aggregates folded in the pass over a dataset: one state for each process, merged at the end."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ import numpy as np
 from jaxplain.aggregate import Aggregator
 from jaxplain.dataset.devices import Devices, gathered
 from jaxplain.dataset.fingerprint import arrays_of, settings_of
-from jaxplain.dataset.ledger import Finished
-from jaxplain.dataset.record import named
-from jaxplain.dataset.store import Store, write_whole
+from jaxplain.dataset.store import write_whole
 from jaxplain.program.trace import digest
 
 NAME = "explain_dataset"
@@ -28,19 +27,32 @@ SHARE = 20.0
 
 
 class Fold:
-    """An aggregator with the state of this process."""
+    """An aggregator with the state of this process.
 
-    def __init__(self, aggregator: Aggregator, record: dict[str, Any], devices: Devices) -> None:
+    It is fed with batches that lie on this process's devices, or, `on_host`, with arrays of the host.
+    """
+
+    def __init__(
+        self, aggregator: Aggregator, record: dict[str, Any], devices: Devices, *, on_host: bool = False
+    ) -> None:
         if not isinstance(aggregator, Aggregator):
             raise TypeError(
                 f"{NAME}: `aggregate` is {type(aggregator).__name__}; pass an aggregator such as "
                 "jaxplain.aggregate.moments(), or several by jaxplain.aggregate.combine(name=...)."
             )
-        self._aggregator, self._devices = aggregator, devices
+        self._aggregator = aggregator
+        self._devices, self._on_host = devices, on_host
         self._name = digest(repr((settings_of(aggregator), arrays_of(aggregator), jax.tree.map(str, record))).encode())
         whole = record.get("whole", record["attribution"])
-        with devices.own_context():
+        with self._context():
             self.state: Any = aggregator.init(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), whole))
+        self._start = self.state
+
+    def _context(self) -> contextlib.AbstractContextManager[Any]:
+        """What is active around computations: the mesh of the batches' devices, or none."""
+        if not self._on_host:
+            return self._devices.own_context()
+        return contextlib.nullcontext() if self._devices.mesh is None else jax.set_mesh(None)
 
     def update(self, record: dict[str, Any], positions: np.ndarray, mask: np.ndarray) -> Any:
         """Take a batch of records in, without waiting for it; returns the state."""
@@ -51,70 +63,41 @@ class Fold:
             "index": positions.astype(np.int32),
             "mask": mask,
         }
-        with self._devices.own_context():
+        with self._context():
             self.state = _update(self._aggregator, self.state, given)
         return self.state
 
     def save(self, path: Path, state: Any, covered: Iterable[int]) -> None:
         """Write a state and the chunks that it holds, whole or not at all."""
         buffer = io.BytesIO()
-        leaves = {f"leaf_{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(state))}
+        values = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(state)]
+        leaves = {f"leaf_{i}": value.reshape(-1).view(np.uint8) for i, value in enumerate(values)}  # of any dtype
         leaves |= {"name": np.array(self._name), "covered": np.array(sorted(covered), np.int64)}
         np.savez(buffer, **leaves)  # type: ignore[arg-type]
         write_whole(path, buffer.getvalue())
 
-    def resume(self, folder: Path, finished: Iterable[int], *, holds: bool) -> set[int]:
-        """Take up what was saved, by all processes of the last run; returns the chunks it holds.
+    def load(self, path: Path) -> tuple[set[int], Any] | None:
+        """A state and its chunks; None where there is none, or it is damaged or another aggregator's."""
+        leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, self._start))
+        try:
+            with np.load(path) as file:
+                if str(file["name"]) != self._name:
+                    return None
+                saved = [file[f"leaf_{i}"].view(leaf.dtype).reshape(leaf.shape) for i, leaf in enumerate(leaves)]
+                return set(file["covered"].tolist()), jax.tree.unflatten(structure, saved)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # then its chunks are taken in again
+            return None
 
-        A chunk that is not finished, though a state holds it, was damaged since: that state does not count. `holds`
-        says whether this process is to hold the sum; it then replaces the files by one.
-        """
-        found, finished = self._saved(folder), set(finished)
-        covered: set[int] = set()
-        for chunks, state in sorted(found, key=lambda item: -len(item[0])):
-            if chunks <= finished and not chunks & covered:
-                covered |= chunks
-                if holds:
-                    with self._devices.own_context():
-                        self.state = _merge(self._aggregator, self.state, state)
-        if holds:
-            self.save(folder / "aggregate-0.npz", self.state, covered)
-            for path in folder.glob("aggregate-*.npz"):
-                if path.name != "aggregate-0.npz":
-                    path.unlink()
-        return covered
+    def merged(self, one: Any, other: Any) -> Any:
+        """Two states as one."""
+        with self._context():
+            return _merge(self._aggregator, one, other)
 
-    def read_back(self, store: Store, entries: Iterable[Finished], shapes: Mapping[str, Any]) -> None:
-        """Take in chunks that are written, as the method gave them."""
-        used = {name: tree for name, tree in shapes.items() if name in ("attribution", "label", "target", "score")}
-        for entry in entries:
-            place = np.minimum(
-                np.arange(store.chunk), entry.rows - 1
-            )  # one shape for all, the last short one filled up
-            positions = entry.chunk * store.chunk + place
-            leaves = [store.read(name, positions) for name in named(used)]
-            record = jax.tree.unflatten(jax.tree.structure(used), leaves)
-            self.update(record, positions, np.arange(store.chunk) < entry.rows)
-
-    def _saved(self, folder: Path) -> list[tuple[set[int], Any]]:
-        leaves, structure = jax.tree.flatten(self.state)
-        found = []
-        for path in sorted(folder.glob("aggregate-*.npz")):
-            try:
-                with np.load(path) as file:
-                    if str(file["name"]) != self._name:
-                        continue
-                    saved = [file[f"leaf_{i}"] for i in range(len(leaves))]
-                    found.append((set(file["covered"].tolist()), jax.tree.unflatten(structure, saved)))
-            except (OSError, ValueError, KeyError, zipfile.BadZipFile):  # then its chunks are explained again
-                continue
-        return found
-
-    def result(self, *, counts: bool) -> Any:
-        """The aggregate over all processes whose state counts."""
+    def result(self, *, counts: bool, base: Any = None) -> Any:
+        """The aggregate over all processes whose state counts, and of a state beside them."""
         states = gathered(jax.tree.map(np.asarray, (counts, self.state)))
-        counted = [state for real, state in states if bool(np.asarray(real))]
-        with self._devices.own_context():
+        counted = [*([] if base is None else [base]), *(state for real, state in states if bool(np.asarray(real)))]
+        with self._context():
             return self._aggregator.compute(functools.reduce(functools.partial(_merge, self._aggregator), counted))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -12,9 +13,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxplain.dataset.explanations import OWN
+from jaxplain.dataset.explanations import require_ledger, usable
 from jaxplain.dataset.fingerprint import (
-    FORMAT,
     NAME,
     arrays_of,
     differences,
@@ -26,7 +26,7 @@ from jaxplain.dataset.fingerprint import (
 from jaxplain.dataset.ledger import Finished, finished_chunks
 from jaxplain.dataset.run import Plan
 from jaxplain.dataset.source import Source, shapes
-from jaxplain.dataset.store import Spec, Store, consolidate, create, open_store, read_attributes, write_whole
+from jaxplain.dataset.store import FORMAT, OWN, Spec, Store, create, open_store, read_attributes, write_group
 from jaxplain.program.trace import program_digest
 
 
@@ -42,18 +42,17 @@ class Run(NamedTuple):
     def from_told(cls, folder: Path, told: Mapping[str, Any]) -> Run:
         """As the first process described it."""
         finished = {entry[0]: Finished(*entry) for entry in told["finished"]}
-        return cls(folder, told["chunk"], open_store(folder, told["names"], told["chunk"]), finished)
+        return cls(folder, told["chunk"], open_store(folder, told["names"], told["chunk"], finished), finished)
 
     def close(self, count: int | None) -> None:
         """Give the arrays their final length, and put what readers of Zarr look for into the group's file."""
         store = open_store(self.folder, list(self.store.arrays), self.chunk)
-        if count is not None and store.length != count:
+        if count is not None:
             store.resize(count)
-        path = self.folder / "zarr.json"
-        group = json.loads(path.read_text(encoding="utf-8"))
-        group["attributes"]["jaxplain"]["data"]["count"] = count
-        write_whole(path, json.dumps(group, indent=1))
-        consolidate(self.folder, list(store.arrays))
+        known = read_attributes(self.folder)
+        assert known is not None
+        known["data"]["count"] = count
+        write_group(self.folder, known, list(store.arrays))
 
 
 def describe(plan: Plan, source: Source) -> dict[str, Any]:
@@ -114,6 +113,11 @@ def open_run(
     if known is None:
         if any(path.name not in (OWN, *_roots(specs)) for path in folder.iterdir()):
             raise _foreign(folder)
+        if any((folder / root / "c").is_dir() for root in _roots(specs)) and finished_chunks(folder / OWN):
+            raise ValueError(
+                f"{NAME}: {folder} holds finished chunks, but its file zarr.json is missing. Restore that file from a "
+                "copy, or pass another folder."
+            )
         for path in [*(folder / OWN).glob("finished-*.log"), *(folder / OWN).glob("aggregate-*.npz")]:
             path.unlink()  # left by a run whose arrays have been deleted
         chunk = _chunk(specs, share, source.count)
@@ -149,6 +153,8 @@ def make_folder(folder: Path) -> None:
     """
     try:
         if folder.is_dir() and not (folder / OWN).exists() and any(folder.iterdir()):
+            if read_attributes(folder) is not None:
+                require_ledger(folder)
             raise _foreign(folder)
         (folder / OWN).mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -158,6 +164,8 @@ def make_folder(folder: Path) -> None:
             raise
         raise FileExistsError(f"{NAME}: {folder} is a file, or lies in one; pass the path of a folder.") from error
     except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise OSError(error.errno, f"{NAME}: the disk of {folder} is full: {error}. Make room.") from error
         raise PermissionError(f"{NAME}: the folder {folder} cannot be written: {error}.") from error
 
 
@@ -175,15 +183,15 @@ def _roots(specs: Mapping[str, Spec]) -> set[str]:
 
 
 def _continued(folder: Path, known: dict[str, Any], manifest: dict[str, Any], source: Source) -> dict[str, Any]:
-    if known["format"] != FORMAT:
-        raise refuse(folder, [f"format: {known['format']} there and {FORMAT} here"])
     if source.count is None:  # a stream's length shows at its end
         known = {**known, "data": {**known["data"], "count": None}}
     lines = differences(known, json.loads(json.dumps(manifest)))
     if lines:
         raise refuse(folder, lines)
-    store = open_store(folder, known["names"], known["chunk"])
-    finished = {n: entry for n, entry in finished_chunks(folder / OWN).items() if not store.missing(n)}
+    noted = finished_chunks(folder / OWN)
+    store = open_store(folder, known["names"], known["chunk"], noted)
+    fitting = {n: entry for n, entry in noted.items() if usable(entry, known["chunk"], known["data"]["count"])}
+    finished = {n: entry for n, entry in fitting.items() if not store.missing(n)}
     store.verify(finished.values())
     if source.random_access:
         for number, rows in source.chunks(known["chunk"], sorted(finished)):

@@ -5,17 +5,24 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Finished(NamedTuple):
-    """A chunk on disk: its number, how many examples it holds, and a digest of the data they were made of."""
+    """A chunk on disk: its number, how many examples it holds, and a digest of the data they were made of.
+
+    marks: the checksum with which each array's file of the chunk ends, by the array's name. So a chunk is bound to its
+    place, and another one there, whole as it may be, is noticed. time: when it was noted; the last note counts.
+    """
 
     chunk: int
     rows: int
     data: str
+    marks: dict[str, str] | None = None
+    time: int = 0
 
 
 class Ledger:
@@ -26,7 +33,7 @@ class Ledger:
 
     def append(self, entry: Finished) -> None:
         """Note a chunk. It has to be on disk already; the note is on disk when this returns."""
-        body = json.dumps(entry._asdict())
+        body = json.dumps(entry._replace(time=time.time_ns())._asdict())
         line = f"{zlib.crc32(body.encode()):08x} {body}\n".encode()
         descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         try:
@@ -46,7 +53,7 @@ def finished_chunks(folder: Path) -> dict[int, Finished]:
     for path in sorted(folder.glob("finished-*.log")):
         for line in path.read_bytes().split(b"\n"):
             entry = _parsed(line)
-            if entry is not None:
+            if entry is not None and (entry.chunk not in found or entry.time >= found[entry.chunk].time):
                 found[entry.chunk] = entry
     return found
 
@@ -56,4 +63,13 @@ def _parsed(line: bytes) -> Finished | None:
     check, _, body = line.partition(b" ")
     if check != f"{zlib.crc32(body):08x}".encode() or not body:
         return None
-    return Finished(**json.loads(body))
+    try:
+        entry = Finished(**json.loads(body))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    return entry if _is_entry(entry) else None
+
+
+def _is_entry(entry: Any) -> bool:
+    numbers = all(type(number) is int and number >= 0 for number in (entry.chunk, entry.rows, entry.time))
+    return numbers and isinstance(entry.data, str) and isinstance(entry.marks, dict | None)

@@ -22,21 +22,21 @@ Item = TypeVar("Item")
 class Batch(NamedTuple):
     """This process's rows of one batch, `[share, ...]`; the first `real` of them count, the others repeat one.
 
-    positions: places in the dataset; mask: which rows are real; ends_chunk: whether the last one ends a chunk.
+    positions: places in the dataset; mask: which rows are real.
     """
 
     rows: Rows
     positions: np.ndarray
     mask: np.ndarray
     real: int
-    ends_chunk: bool
 
 
 class Reader:
     """What this process has to do, in batches.
 
-    The missing chunks are dealt out to the groups of processes in turn. All processes make the same number of batches,
-    as many as the first group needs, which has the most rows; the others fill up with rows that do not count.
+    Chunk n is of the group n modulo their number, in this run and in one that goes on with it, so that an aggregate
+    takes the same chunks in the same order. All processes make the same number of batches, as many as the group needs
+    that has the most rows; the others fill up with rows that do not count.
     """
 
     def __init__(
@@ -52,35 +52,34 @@ class Reader:
         self._devices, self._share, self._folder = devices, share, folder
         self.pieces: deque[Finished] = deque()  # the chunks of the rows given out, in their order
         self.count = source.count
-        self._lead = 0  # rows of the first group
+        self._needed = [0] * devices.groups  # rows of each group
         self._sample: Rows | None = None
 
     def batches(self) -> Iterator[Batch]:
         """The batches; afterwards `count` is known."""
         held: list[tuple[Rows, np.ndarray]] = []
-        ends, given, steps = {0}, 0, 0
+        steps = 0
         for number, rows in self._own():
             digest = "" if self._folder is None else rows_digest(rows)
             self.pieces.append(Finished(number, rows.size, digest))
-            ends.add(max(ends) + rows.size)
             held.append((rows, number * self._chunk + np.arange(rows.size, dtype=np.int64)))
             while sum(rows.size for rows, _ in held) >= self._share:
-                given, steps = given + self._share, steps + 1
-                batch, held = self._cut(held, given in ends)
+                steps += 1
+                batch, held = self._cut(held)
                 yield batch
         rest = sum(rows.size for rows, _ in held)
         if rest:
             steps += 1
-            yield self._cut(held, True)[0]
-        for _ in range(-(-self._lead // self._share) - steps):
+            yield self._cut(held)[0]
+        for _ in range(-(-max(self._needed) // self._share) - steps):
             yield self._filler()
 
-    def _cut(self, held: list[tuple[Rows, np.ndarray]], ends: bool) -> tuple[Batch, list[tuple[Rows, np.ndarray]]]:
+    def _cut(self, held: list[tuple[Rows, np.ndarray]]) -> tuple[Batch, list[tuple[Rows, np.ndarray]]]:
         rows, positions = joined([rows for rows, _ in held]), np.concatenate([places for _, places in held])
         count = min(rows.size, self._share)
         mask = np.arange(self._share) < count
         taken = slice(0, count) if count == self._share else np.minimum(np.arange(self._share), count - 1)
-        batch = Batch(_narrow(rows.take(taken)), positions[taken], mask, count, ends)
+        batch = Batch(_narrow(rows.take(taken)), positions[taken], mask, count)
         rest = slice(count, None)
         return batch, [(rows.take(rest), positions[rest])] if rows.size > count else []
 
@@ -88,12 +87,12 @@ class Reader:
         """A batch without a real row, where other processes have some left."""
         sample = self._source.read(0, 1) if self._sample is None else self._sample
         rows = sample.take(np.zeros(self._share, np.int64))
-        return Batch(_narrow(rows), np.zeros(self._share, np.int64), np.zeros(self._share, bool), 0, False)
+        return Batch(_narrow(rows), np.zeros(self._share, np.int64), np.zeros(self._share, bool), 0)
 
     def _own(self) -> Iterator[tuple[int, Rows]]:
         """The chunks of this process's group."""
         numbers = self._missing() if self._source.random_access else None
-        turn = total = last = 0
+        total = last = 0
         for number, rows in self._source.chunks(self._chunk, numbers):
             validate(rows)
             total, last = total + rows.size, number + 1
@@ -102,9 +101,8 @@ class Reader:
                     self._compare(number, rows)
                     continue
                 self._sample = rows.take(slice(0, 1))
-                turn += 1
-                self._lead += rows.size if (turn - 1) % self._devices.groups == 0 else 0
-                if (turn - 1) % self._devices.groups != self._devices.group:
+                self._needed[number % self._devices.groups] += rows.size
+                if number % self._devices.groups != self._devices.group:
                     continue
             yield number, rows
         if not self._source.random_access:
@@ -119,9 +117,9 @@ class Reader:
         """The numbers of this group's chunks, where the number of examples is known."""
         total = self._source.count or 0
         missing = [n for n in range(-(-total // self._chunk)) if n not in self._finished]
-        sizes = [min(self._chunk, total - n * self._chunk) for n in missing]
-        self._lead = sum(sizes[:: self._devices.groups])
-        return missing[self._devices.group :: self._devices.groups]
+        for number in missing:
+            self._needed[number % self._devices.groups] += min(self._chunk, total - number * self._chunk)
+        return [n for n in missing if n % self._devices.groups == self._devices.group]
 
     def _compare(self, number: int, rows: Rows) -> None:
         if self._finished[number].data != rows_digest(rows):

@@ -13,7 +13,7 @@ from jaxplain import check
 from jaxplain.baseline import is_background, resolve
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
-from jaxplain.program import Function, as_function, leaves_by_path, needs_key, setting, total
+from jaxplain.program import Function, as_function, escaped, leaves_by_parts, leaves_by_path, needs_key, setting, total
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
@@ -160,6 +160,12 @@ def _taken_apart(result: Any) -> tuple[Pytree, dict[str, Any]]:
     """The attribution, and the further fields of a named tuple that holds one."""
     if isinstance(result, tuple) and "attribution" in getattr(result, "_fields", ()):
         more = result._asdict()  # type: ignore[attr-defined]
+        taken = sorted(set(more) & {"id", "index", "finite", "whole", "prediction", "label", "target"})
+        if taken:
+            raise ValueError(
+                f"{NAME}: the explanation returns the fields {taken} beside 'attribution'; these names are kept for "
+                "what is known of every example. Rename the fields."
+            )
         return more.pop("attribution"), more
     return result, {}
 
@@ -211,9 +217,10 @@ def _is_label(value: Any) -> bool:
 
 
 def named(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of a record by name; those of a pytree by their path under it."""
+    """The leaves of a record by name; those of a pytree by their path under it, of escaped names."""
     flat: dict[str, Any] = {}
     for name, tree in record.items():
         if name != "whole":
-            flat.update({f"{name}/{path}" if path else name: leaf for path, leaf in leaves_by_path(tree).items()})
+            for parts, leaf in leaves_by_parts(tree).items():
+                flat["/".join((name, *map(escaped, parts)))] = leaf
     return flat

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from jaxplain.dataset.fold import Saver
 from jaxplain.dataset.ledger import Finished, Ledger
+from jaxplain.dataset.ordered import Ordered
 from jaxplain.dataset.reader import Batch
 from jaxplain.dataset.record import named
 from jaxplain.dataset.source import read_ids
@@ -58,7 +58,7 @@ class Folder:
     def _finish(self) -> None:
         piece, futures = self._pending.popleft()
         self._guarded(lambda: [future.result() for future in futures], piece)
-        self._guarded(lambda: self._ledger.append(piece), piece)
+        self._guarded(lambda: self._ledger.append(piece._replace(marks=self._store.marks(piece.chunk))), piece)
         self._done(piece.rows)
 
     def _guarded(self, act: Callable[[], Any], piece: Finished) -> Any:
@@ -123,12 +123,13 @@ class Nothing:
 class Writer:
     """The thread. `put` hands it a batch's records and waits only where it has fallen behind."""
 
-    def __init__(self, target: Target, pieces: deque[Finished], chunk: int, writes: bool, saver: Saver | None) -> None:
-        self._target, self._pieces, self._chunk, self._writes, self._saver = target, pieces, chunk, writes, saver
+    def __init__(
+        self, target: Target, pieces: deque[Finished], chunk: int, writes: bool, ordered: Ordered | None
+    ) -> None:
+        self._target, self._pieces, self._chunk, self._writes, self._ordered = target, pieces, chunk, writes, ordered
         self._box: queue.Queue[Any] = queue.Queue(2)
         self._error: BaseException | None = None
-        self._held: list[dict[str, np.ndarray]] = []
-        self._chunks: list[int] = []  # written since the state was last saved
+        self._held: list[dict[str, Any]] = []
         self._not_finite: list[Any] = []
         self._thread = threading.Thread(target=self._run, name="jaxplain-writer", daemon=True)
         self._thread.start()
@@ -158,6 +159,8 @@ class Writer:
             if self._error is None:  # afterwards the box is only emptied, so that nobody waits for room in it
                 self._guard(functools.partial(self._take, *item))
         self._guard(self._target.flush)
+        if self._error is None and self._ordered is not None:
+            self._guard(self._ordered.finish)
 
     def _guard(self, act: Callable[[], None]) -> None:
         try:
@@ -169,37 +172,30 @@ class Writer:
         if isinstance(self._target, Nothing):
             jax.block_until_ready(state)
             record = {"finite": record["finite"]}
-        rows = {name: np.asarray(leaf)[: batch.real] for name, leaf in named(record).items()}
-        rows["id"], rows["index"] = batch.rows.ids[: batch.real], batch.rows.places[: batch.real]
-        bad = batch.rows.ids[: batch.real][~rows["finite"]]
-        self._not_finite.extend(bad)
+        if self._ordered is None:
+            record = {name: tree for name, tree in record.items() if name != "whole"}  # stays where it is
+        rows = {**record, "id": batch.rows.ids, "index": batch.rows.places}
+        rows = jax.tree.map(lambda leaf: np.asarray(leaf)[: batch.real], rows)
+        self._not_finite.extend(rows["id"][~rows["finite"]])
         self._held.append(rows)
         self._hand_on()
-        if self._saver is not None and batch.ends_chunk and self._saver.due():
-            self._save(state)
 
     def _hand_on(self) -> None:
         """Pass on every chunk that is whole."""
         while self._held and self._pieces and self._pieces[0].rows <= sum(len(rows["id"]) for rows in self._held):
             piece = self._pieces.popleft()
-            rows = {name: np.concatenate([part[name] for part in self._held]) for name in self._held[0]}
+            rows = jax.tree.map(lambda *parts: np.concatenate(parts), *self._held)
+            chunk = jax.tree.map(lambda values, rows=piece.rows: values[:rows], rows)
             if self._writes:
-                chunk = {name: values[: piece.rows] for name, values in rows.items()}
-                self._target.write(piece, piece.chunk * self._chunk, chunk)
-            self._chunks.append(piece.chunk)
-            self._held = [{name: values[piece.rows :] for name, values in rows.items()}]
+                self._target.write(piece, piece.chunk * self._chunk, named(chunk))
+            if self._ordered is not None:
+                self._ordered.take(piece, chunk)
+                if self._ordered.due():
+                    self._target.flush()
+                    self._ordered.save()
+            self._held = [jax.tree.map(lambda values, rows=piece.rows: values[rows:], rows)]
 
     @property
     def not_finite(self) -> list[Any]:
         """Identifiers of examples whose attribution is not finite."""
         return read_ids(np.stack(self._not_finite)).tolist() if self._not_finite else []
-
-    def _save(self, state: Any) -> None:
-        self._target.flush()
-        self._saver.save(state, self._chunks)  # type: ignore[union-attr]
-        self._chunks = []
-
-    def save_last(self, state: Any) -> None:
-        """After `close`: save the state at the end."""
-        if self._saver is not None and self._chunks:
-            self._save(state)

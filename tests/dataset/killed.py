@@ -46,7 +46,7 @@ def start(folder: str) -> int:
 
 
 def lines(folder: str) -> int:
-    return sum(path.read_bytes().count(b"\n") for path in Path(folder, ".jaxplain").glob("finished-*.log"))
+    return sum(path.read_bytes().count(b"\n") for path in Path(folder, "jaxplain-run").glob("finished-*.log"))
 
 
 def kill_once(folder: str, dice: random.Random) -> None:

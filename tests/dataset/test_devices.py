@@ -59,7 +59,7 @@ def test_two_processes_write_one_array(two):
     assert found.finished.all()
     for name in alone.explanations:  # three examples on each device, as here
         np.testing.assert_array_equal(found[name], alone.explanations[name], err_msg=name)
-    logs = sorted(path.name for path in (two / "random" / ".jaxplain").glob("finished-*.log"))
+    logs = sorted(path.name for path in (two / "random" / "jaxplain-run").glob("finished-*.log"))
     assert logs == ["finished-0.log", "finished-1.log"]  # both wrote
     for process in range(2):
         with np.load(two / f"aggregate-{process}.npz") as merged:

@@ -104,7 +104,7 @@ def test_a_chunk_of_a_large_dataset_is_several_small_batches(tmp_path):
     assert first.explanations.settings["chunk"] == 8  # of 600 / 64, whole batches
     assert len(chunks_written(tmp_path)) == 75
     np.testing.assert_allclose(first.explanations["attribution"][:], jaxplain.explain_batch(e, x, y), atol=1e-6)
-    log = tmp_path / ".jaxplain" / "finished-0.log"
+    log = tmp_path / "jaxplain-run" / "finished-0.log"
     log.write_bytes(b"\n".join(log.read_bytes().split(b"\n")[:40]))  # as if it had been killed
     again = run()
     np.testing.assert_array_equal(again.explanations["attribution"][:], first.explanations["attribution"][:])
@@ -231,9 +231,9 @@ def test_an_error_keeps_what_is_finished_and_a_rerun_does_the_rest(kind, whole, 
     if kind == "records":  # how many there are is known
         with pytest.raises(ValueError, match="not explained yet"):
             found["attribution"][-1]
-    written = finished_chunks(folder / ".jaxplain")
+    written = finished_chunks(folder / "jaxplain-run")
     result = explain(folder, data=interrupted(-1) if kind == "records" else stream(-1), aggregate=cases.aggregate())
-    assert set(written) < set(finished_chunks(folder / ".jaxplain"))
+    assert set(written) < set(finished_chunks(folder / "jaxplain-run"))
     for name in ("attribution", "score", "gap", "id", "target"):
         np.testing.assert_array_equal(result.explanations[name], open_explanations(whole)[name])
     expected = explain_dataset(cases.deterministic(PARAMS), (X, Y), batch_size=BATCH, aggregate=cases.aggregate())
@@ -270,7 +270,7 @@ def kill(tmp_path, kills):
         np.testing.assert_array_equal(killed[name], uninterrupted[name], err_msg=name)
     with np.load(tmp_path / "killed-aggregate.npz") as one, np.load(tmp_path / "whole-aggregate.npz") as other:
         for name in one.files:
-            np.testing.assert_allclose(one[name], other[name], rtol=1e-5, atol=1e-6)
+            np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
 @pytest.mark.slow
@@ -363,7 +363,7 @@ def test_a_corrupt_chunk_is_named_and_the_others_are_intact(whole, tmp_path):
 
 def test_two_runs_on_one_folder(whole, tmp_path):
     folder = copied(whole, tmp_path / "a")
-    with locked(folder / ".jaxplain" / "lock"), pytest.raises(BlockingIOError, match=f"process {os.getpid()} on"):
+    with locked(folder / "jaxplain-run" / "lock"), pytest.raises(BlockingIOError, match=f"process {os.getpid()} on"):
         explain(folder)
     explain(folder)  # the lock is free again
 
@@ -386,7 +386,7 @@ def test_a_second_run_refuses_while_the_first_goes_on(tmp_path):
     thread = threading.Thread(target=first)
     thread.start()
     assert begun.wait(60)
-    lock = tmp_path / "a" / ".jaxplain" / "lock"
+    lock = tmp_path / "a" / "jaxplain-run" / "lock"
     while not (lock.exists() and lock.read_text()):
         assert thread.is_alive(), errors
     with pytest.raises(BlockingIOError, match="another run is writing"), locked(lock):
