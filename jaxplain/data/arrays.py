@@ -61,7 +61,7 @@ def _array(file: Any, name: str, path: Any) -> np.ndarray:
         raise ValueError(f"load_npz: {path} has no array {name!r}; it has: {', '.join(sorted(file.files)) or 'none'}.")
     try:
         values = file[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, OverflowError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
             f"load_npz: the array {name!r} of {path} cannot be read ({error}). It is broken, or holds Python objects, "
             "which are not loaded because that would run code; save plain numbers."

@@ -9,6 +9,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,11 @@ from jaxplain.program import public
 
 # The third byte of the magic number; everything in the file is big-endian.
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MOST_AXES = 32
+"""What every NumPy can hold."""
+
+PART = 2**20
+
 _NAME = re.compile(r"(?P<prefix>.*?)(?P<part>train|t10k|test)-(?P<kind>images|labels)[-.]idx\d-ubyte(\.gz)?")
 
 
@@ -44,39 +50,63 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
 
     Source: LeCun, Cortes and Burges, The MNIST database of handwritten digits, "File formats".
     """
-    content = _content(path)
-    if len(content) < 4:
-        raise ValueError(f"read_idx: {path} is truncated: it has {len(content)} bytes, less than a magic number.")
-    zeros, code, axes = struct.unpack_from(">HBB", content)
-    if zeros or code not in DTYPES or axes == 0:
-        raise ValueError(
-            f"read_idx: {path} starts with the bytes {content[:4].hex(' ')}, which is no IDX magic number: 00 00, a "
-            f"dtype code ({', '.join(f'{known:02x}' for known in DTYPES)}), and the number of axes (1 or more)."
-        )
-    start = 4 + 4 * axes
-    if len(content) < start:
-        raise ValueError(f"read_idx: {path} is truncated in its header of {start} bytes (it has {len(content)}).")
-    shape, dtype = struct.unpack_from(f">{axes}I", content, 4), np.dtype(DTYPES[code])
-    size = math.prod(shape) * dtype.itemsize
-    if len(content) - start != size:
-        what = "is truncated" if len(content) - start < size else "is too long"
-        raise ValueError(
-            f"read_idx: {path} {what}: its header announces shape {shape} of {dtype.name}, {size} bytes, but "
-            f"{len(content) - start} follow."
-        )
-    return np.frombuffer(content, dtype, offset=start).reshape(shape).astype(dtype.newbyteorder("="))
-
-
-def _content(path: str | os.PathLike[str]) -> bytes:
     if not Path(path).is_file():
         raise FileNotFoundError(f"read_idx: there is no file at {path}.")
-    content = Path(path).read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
+    with open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        if not packed:
+            return _array(raw, path)
+        try:
+            with gzip.GzipFile(fileobj=raw) as stream:
+                return _array(stream, path)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"read_idx: {path} is a corrupt or truncated gzip file ({error}).") from error
+
+
+def _array(stream: Any, path: str | os.PathLike[str]) -> np.ndarray:
+    """The array in a stream, of which no more is read than its header announces and one byte."""
+    shape, dtype = _header(stream, path)
+    size = math.prod(shape) * dtype.itemsize
+    content = _read(stream, size + 1)
+    if len(content) != size:
+        what, follow = ("is truncated", len(content)) if len(content) < size else ("is too long", "more")
+        raise ValueError(
+            f"read_idx: {path} {what}: its header announces shape {shape} of {dtype.name}, {size} bytes, but "
+            f"{follow} follow."
+        )
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"read_idx: {path} is a corrupt or truncated gzip file ({error}).") from error
+        return np.frombuffer(content, dtype).reshape(shape).astype(dtype.newbyteorder("="))
+    except ValueError as error:  # a length of 0 beside lengths whose product is beyond any memory
+        raise ValueError(f"read_idx: {path} announces the shape {shape}, which no array has ({error}).") from error
+
+
+def _header(stream: Any, path: str | os.PathLike[str]) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype that the file announces."""
+    magic = _read(stream, 4)
+    if len(magic) < 4:
+        raise ValueError(f"read_idx: {path} is truncated: it has {len(magic)} bytes, less than a magic number.")
+    zeros, code, axes = struct.unpack(">HBB", magic)
+    if zeros or code not in DTYPES or not 1 <= axes <= MOST_AXES:
+        raise ValueError(
+            f"read_idx: {path} starts with the bytes {magic.hex(' ')}, which is no IDX magic number: 00 00, a "
+            f"dtype code ({', '.join(f'{known:02x}' for known in DTYPES)}), and the number of axes (1 to {MOST_AXES})."
+        )
+    lengths = _read(stream, 4 * axes)
+    if len(lengths) < 4 * axes:
+        raise ValueError(
+            f"read_idx: {path} is truncated in its header of {4 + 4 * axes} bytes (it has {4 + len(lengths)})."
+        )
+    return struct.unpack(f">{axes}I", lengths), np.dtype(DTYPES[code])
+
+
+def _read(stream: Any, size: int) -> bytes:
+    """Up to `size` bytes, in parts: a read of all at once takes the memory that is asked for, not what is there."""
+    parts: list[bytes] = []
+    while size > 0 and (part := stream.read(min(size, PART))):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 @public

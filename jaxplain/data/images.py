@@ -4,25 +4,51 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from jaxplain import check
 from jaxplain.data.pixels import check_folder, checked_size, scaled
 from jaxplain.data.splits import Dataset
 from jaxplain.program import public
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+FORMATS = {
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".pgm": "PPM",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+"""Ending of a file's name to Pillow's name of the format; no other one is tried (some start other programs)."""
+
+MAX_PIXELS = 80_000_000
+"""Just below the number at which Pillow itself begins to warn."""
+
+BILINEAR = 2  # `PIL.Image.Resampling.BILINEAR`; Pillow is imported where a file is read
+
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
 @public
 def load_image_folder(
-    path: str | os.PathLike[str], *, size: tuple[int, int] | None = None, color: bool = True, scale: bool = True
+    path: str | os.PathLike[str],
+    *,
+    size: tuple[int, int] | None = None,
+    color: bool = True,
+    scale: bool = True,
+    max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
     """Load images by class: every subfolder is a class, in the order of their names.
 
     Files are read in the order of their names. Hidden files and files that do not end like an image are passed over.
-    Photographs are turned upright as their EXIF orientation says; transparency is dropped.
+    A file is read as the format that its name ends with and as no other one. Photographs are turned upright as their
+    EXIF orientation says; transparency is dropped.
 
     Args:
         path: The folder, `path/class/image.png`. Divide the result with `.split`, or call this once for each part.
@@ -30,14 +56,17 @@ def load_image_folder(
             kept). None requires images of one size.
         color: Three channels (red, green, blue); False converts to one of grey.
         scale: Images in float32 in [0, 1]; False gives uint8.
+        max_pixels: The most pixels (height times width) of one file: a few kilobytes can hold a picture that fills the
+            memory. Pillow's own limit, `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
 
     Returns:
         Images `[N, H, W, 3]` (or 1), labels int32 `[N]`, and the subfolders' names as class names, all in memory.
 
     Raises:
         FileNotFoundError: No such folder.
-        ValueError: No subfolders, one without images, an unreadable image, images of more than 8 bits a channel, or
-            of different sizes without `size`; the message names the file.
+        ValueError: No subfolders, one without images, an image that is unreadable, of another format than its name
+            says, too large or no regular file, images of more than 8 bits a channel, or of different sizes without
+            `size`; the message names the file.
         ImportError: Pillow is not installed.
 
     Example:
@@ -53,9 +82,10 @@ def load_image_folder(
     """
     if size is not None:
         size = checked_size(size, "load_image_folder")
+    check.count(max_pixels, "load_image_folder", "max_pixels")
     classes = _classes(Path(path))
     files = [(file, label) for label, members in enumerate(classes.values()) for file in members]
-    images = [_read(file, size, color) for file, _ in files]
+    images = [_read(file, size, color, max_pixels) for file, _ in files]
     for (file, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise ValueError(
@@ -77,32 +107,64 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     classes = {child.name: _images(child) for child in children}
     for child in children:
         if not classes[child.name]:
-            raise ValueError(f"load_image_folder: {child} holds no images ({', '.join(SUFFIXES)}).")
+            raise ValueError(f"load_image_folder: {child} holds no images ({', '.join(FORMATS)}).")
     return classes
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in FORMATS and not f.name.startswith("."))
 
 
-def _read(file: Path, size: tuple[int, int] | None, color: bool) -> np.ndarray:
+def _read(file: Path, size: tuple[int, int] | None, color: bool, max_pixels: int) -> np.ndarray:
     """One image as uint8 `[H, W, C]`."""
+    image = _decoded(file, max_pixels).convert("RGB" if color else "L")
+    if size is not None:
+        image = image.resize((size[1], size[0]), resample=BILINEAR)
+    pixels = np.asarray(image, np.uint8)
+    return pixels if color else pixels[..., None]
+
+
+def _decoded(file: Path, max_pixels: int) -> Any:
+    """The upright image in a file, as Pillow holds it."""
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
         raise ImportError("load_image_folder: images are read by Pillow: `pip install pillow`.") from error
+    if not file.is_file():  # a pipe would be waited for, and a device never ends
+        raise ValueError(f"load_image_folder: {file} is no regular file; move it out of the folder.")
+    kind = FORMATS[file.suffix.lower()]
+    large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with Image.open(file) as opened:
-            mode, image = opened.mode, ImageOps.exif_transpose(opened)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # Pillow raises each of them
-        raise ValueError(f"load_image_folder: {file} cannot be read as an image ({error}).") from error
-    if mode not in _EIGHT_BIT:
+        with Image.open(file, formats=[kind]) as opened:
+            _check_pixels(file, opened, max_pixels)
+            return ImageOps.exif_transpose(opened)
+    except (OSError, SyntaxError, *large) as error:  # Pillow raises each of them
         raise ValueError(
-            f"load_image_folder: {file} has pixels of the kind {mode!r}, more than 8 bits a channel, which conversion "
-            "would cut off. Convert it to 8 bits first."
+            f"load_image_folder: {file} cannot be read as an image of the format {kind} ({error}).{_hint(file, kind)}"
+        ) from error
+
+
+def _check_pixels(file: Path, opened: Any, max_pixels: int) -> None:
+    """Look at what the header says, before anything is decoded."""
+    if opened.width * opened.height > max_pixels:
+        raise ValueError(
+            f"load_image_folder: {file} is {opened.height}x{opened.width} (height x width), "
+            f"{opened.width * opened.height:,} pixels, more than max_pixels={max_pixels:,}. Make it smaller, or pass a "
+            "larger `max_pixels` where you trust the file."
         )
-    image = image.convert("RGB" if color else "L")
-    if size is not None:
-        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    pixels = np.asarray(image, np.uint8)
-    return pixels if color else pixels[..., None]
+    if opened.mode not in _EIGHT_BIT:
+        raise ValueError(
+            f"load_image_folder: {file} has pixels of the kind {opened.mode!r}, more than 8 bits a channel, which "
+            "conversion would cut off. Convert it to 8 bits first."
+        )
+
+
+def _hint(file: Path, kind: str) -> str:
+    """What else the file holds, where it is another of the known formats."""
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=sorted(set(FORMATS.values()) - {kind})) as opened:
+            return f" By its content it is {opened.format}: give it the ending of that format."
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return ""
