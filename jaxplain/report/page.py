@@ -9,7 +9,6 @@ import io
 import math
 import os
 from collections.abc import Mapping, Sequence
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.program import public
+from jaxplain.report.foreign import POLICY, framed
+from jaxplain.report.style import PAGE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Table:
 class Section:
     """A part of a report.
 
-    `content` is a text, a matplotlib figure, a `Table`, a mapping, something with `_repr_html_`, or a list of these;
+    `content` is a text, a matplotlib figure, a `Table`, a mapping, something with `_repr_html_` or `_repr_svg_`, or a
+    list of these;
     `alt` describes its figures in words (their own labels do where it is empty); `collapsed` shows the heading alone
     until it is opened.
     """
@@ -59,8 +61,10 @@ def report(
 
     Contents are drawn in the order given: a text as paragraphs (divided by empty lines), a figure as a picture, a
     mapping of mappings as a table with a row each, another mapping as a table of names and values, a sequence of
-    mappings as a table with their keys as columns, a `Table` as it is, and what notebooks show as HTML (the result of
-    `tokens_html`, a data frame) as that. All other text is escaped. The page follows the reader's light or dark theme.
+    mappings as a table with their keys as columns, a `Table` as it is, and what notebooks show as a picture or as HTML
+    (a `draw`ing, the result of `tokens_html`, a data frame) as that: HTML in a frame of its own, in which nothing runs
+    and nothing is loaded; the reader can pull the frame longer. All other text is escaped. The page follows the
+    reader's light or dark theme, and its policy forbids the network and scripts to all of it.
 
     Args:
         path: The file to write; its folder has to exist. A file that is there is replaced, at once and only when the
@@ -96,7 +100,9 @@ def report(
     figures = _Figures(dpi, image_format)
     head = f"<header><h1>{_text(title)}</h1>{_html(dict(facts), figures, '') if facts else ''}</header>"
     body = "\n".join(_section(part, index, figures) for index, part in enumerate(parts))
-    page = _PAGE.format(title=_text(title), style=_STYLE, head=head, navigation=_navigation(parts), body=body)
+    page = _PAGE.format(
+        title=_text(title), policy=POLICY, style=PAGE, head=head, navigation=_navigation(parts), body=body
+    )
     _replace(target, page)
     return target
 
@@ -121,7 +127,7 @@ def _replace(target: Path, page: str) -> None:
     """Write aside in the same folder and rename, so that readers see the old page or the whole new one."""
     aside = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
-        aside.write_text(page, encoding="utf-8")
+        aside.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
@@ -164,9 +170,13 @@ class _Figures:
         with matplotlib.rc_context({"svg.hashsalt": "jaxplain"}):
             figure.savefig(buffer, format=self.image_format, dpi=self.dpi, metadata=metadata)
         kind = "image/svg+xml" if self.image_format == "svg" else "image/png"
-        data = base64.b64encode(buffer.getvalue()).decode("ascii")
-        width = round(figure.get_size_inches()[0] * 96)
-        return f'<figure><img alt="{_text(alt)}" width="{width}" src="data:{kind};base64,{data}"></figure>'
+        return _image(kind, buffer.getvalue(), alt, f' width="{round(figure.get_size_inches()[0] * 96)}"')
+
+
+def _image(kind: str, content: bytes, alt: str, size: str = "") -> str:
+    """A picture as an element that holds its own data: what stands in an image neither runs nor loads anything."""
+    data = base64.b64encode(content).decode("ascii")
+    return f'<figure><img alt="{_text(alt)}"{size} src="data:{kind};base64,{data}"></figure>'
 
 
 def _html(content: Any, figures: _Figures, alt: str, heading: str = "") -> str:
@@ -176,7 +186,9 @@ def _html(content: Any, figures: _Figures, alt: str, heading: str = "") -> str:
     if isinstance(content, Table):
         return _table(content)
     if hasattr(content, "_repr_html_"):
-        return f'<div class="wide">{_harmless(content._repr_html_(), heading)}</div>'
+        return framed(content._repr_html_(), heading)
+    if hasattr(content, "_repr_svg_"):
+        return _image("image/svg+xml", content._repr_svg_().encode(), alt or heading)
     if isinstance(content, str):
         paragraphs = (part.strip() for part in content.split("\n\n"))
         return "".join(f"<p>{_text(part)}</p>" for part in paragraphs if part)
@@ -238,73 +250,11 @@ def _text(text: Any) -> str:
     return html.escape(str(text))
 
 
-class _Scan(HTMLParser):
-    """Finds what would load or run something when the page is opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Look at one element."""
-        if tag in ("script", "iframe", "object", "embed", "link", "base", "meta", "form"):
-            self.found.append(f"<{tag}>")
-        for name, value in attrs:
-            link = (value or "").strip().lower()
-            loads = name in ("src", "srcset", "data", "poster") and not link.startswith("data:")
-            runs = name.startswith("on") or (name in ("href", "xlink:href") and link.startswith("javascript:"))
-            if loads or runs or (name == "style" and "url(" in link):
-                self.found.append(f"{name}={value!r}")
-
-    def handle_data(self, data: str) -> None:
-        """Look at a style sheet, which can load files too."""
-        if self.lasttag == "style" and ("@import" in data or "url(" in data):
-            self.found.append("<style> that loads a file")
-
-
-def _harmless(markup: str, heading: str) -> str:
-    scan = _Scan()
-    scan.feed(markup)
-    scan.close()
-    if scan.found:
-        raise ValueError(
-            f"report: the HTML in section {heading!r} holds {', '.join(dict.fromkeys(scan.found))}; a report neither "
-            "runs scripts nor loads files. Pass a figure or a table instead."
-        )
-    return markup
-
-
-_STYLE = """
-:root { color-scheme: light dark; --text: #1f2328; --page: #ffffff; --line: #d1d9e0; --faint: #59636e; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6edf3; --page: #0d1117; --line: #3d444d; --faint: #9198a1; }
-}
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; color: var(--text); background: var(--page);
-  font: 1rem/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.7rem; margin: 0 0 .75rem; }
-h2 { font-size: 1.2rem; margin: 0; display: inline; }
-nav { margin: 1rem 0; display: flex; flex-wrap: wrap; gap: .35rem 1.1rem; }
-a { color: inherit; text-underline-offset: .2em; }
-details { border-top: 1px solid var(--line); padding: .9rem 0; }
-summary { cursor: pointer; }
-summary::marker { color: var(--faint); }
-p { max-width: 48rem; margin: .7rem 0; white-space: pre-line; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; margin: .8rem 0; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
-th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line); }
-th[scope=row], th:first-child { text-align: left; font-weight: 500; }
-thead th { font-weight: 600; }
-figure { margin: .8rem 0; }
-img { max-width: 100%; height: auto; box-sizing: border-box; padding: .5rem; border-radius: .4rem;
-  background: #ffffff; }
-@media print { nav { display: none; } }
-"""
-
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
 <style>{style}</style>
