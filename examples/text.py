@@ -34,10 +34,8 @@ def synthetic(count: int) -> tuple[np.ndarray, np.ndarray, list[list[str]], np.n
 
 def sentences(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, list[list[str]], None]:
     """The first sentences of each class, mixed: ids of the 4,000 most frequent words, 1 for all others; the words."""
-    texts = [
-        (folder / f"rt-polarity.{kind}").read_text("latin-1").splitlines()[: count // 2] for kind in ("neg", "pos")
-    ]
-    split = [(line.split()[:LENGTH], label) for label, lines in enumerate(texts) for line in lines]
+    files = [(folder / f"rt-polarity.{kind}").read_text("latin-1").splitlines() for kind in ("neg", "pos")]
+    split = [(line.split()[:LENGTH], label) for label, lines in enumerate(files) for line in lines[: count // 2]]
     order = np.random.default_rng(0).permutation(len(split))
     split = [split[i] for i in order]
     counts = Counter(word for words, _ in split[: len(split) * 4 // 5] for word in words)
