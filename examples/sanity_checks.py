@@ -20,21 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from scipy.ndimage import uniform_filter
-from scipy.stats import rankdata, t
+from scipy.stats import spearmanr, t
 
 import jaxplain
 from jaxplain import data, models, plot, train
-
-METHODS = {
-    "gradient": jaxplain.gradient,
-    "Grad-CAM": lambda f: jaxplain.grad_cam(f, "conv_1", relu=False),
-    "guided": jaxplain.guided_backprop,
-}
-CASCADE, SEEDS = ("head", "dense", "conv_1", "conv_0"), 5
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    return float(np.corrcoef(rankdata(a), rankdata(b))[0, 1])
 
 
 def ssim(a: np.ndarray, b: np.ndarray, window: int = 5) -> float:
@@ -47,10 +36,20 @@ def ssim(a: np.ndarray, b: np.ndarray, window: int = 5) -> float:
     return float(np.mean(above / ((mean_a**2 + mean_b**2 + 0.01**2) * (var_a + var_b + 0.03**2))))
 
 
-def maps(method: Any, apply: Any, params: Any, x: Any, labels: Any) -> np.ndarray:
-    """Maps `[B, H, W]`: gradients by size, since their sign hangs on the input's; a CAM with its sign."""
-    found = np.asarray(jaxplain.explain_batch(method(jaxplain.logit(apply, params)), x, labels))
-    return found if found.ndim == 3 else np.abs(found).sum(-1)
+METHODS = {
+    "gradient": jaxplain.gradient,
+    "Grad-CAM": lambda f: jaxplain.grad_cam(f, "conv_1", relu=False),
+    "guided": jaxplain.guided_backprop,
+}
+MEASURES = {"rank correlation": lambda a, b: spearmanr(a, b, axis=None).statistic, "SSIM": ssim}
+CASCADE, SEEDS = ("head", "dense", "conv_1", "conv_0"), 5
+
+
+def maps(apply: Any, params: Any, x: Any, labels: Any) -> dict[str, np.ndarray]:
+    """Each method's maps `[B, H, W]`: gradients by size, since their sign hangs on the input's; a CAM with its sign."""
+    f = jaxplain.logit(apply, params)
+    found = {name: np.asarray(jaxplain.explain_batch(method(f), x, labels)) for name, method in METHODS.items()}
+    return {name: value if value.ndim == 3 else np.abs(value).sum(-1) for name, value in found.items()}
 
 
 def similarities(seed: int, splits: Any, epochs: int, count: int) -> tuple[np.ndarray, float]:
@@ -60,15 +59,14 @@ def similarities(seed: int, splits: Any, epochs: int, count: int) -> tuple[np.nd
     fresh = [module.init(jax.random.key(100 * seed + place), x[:1]) for place in range(2)]
     settings = {"key": jax.random.key(seed), "optimizer": optax.adam(1e-3), "epochs": epochs, "progress": False}
     fitted = train.fit(module.apply, fresh[0], splits.train, **settings)
-    predicted = np.asarray(train.predict(module.apply, fitted.params, splits.test.inputs)).argmax(1)
+    accuracy = train.assess(module.apply, fitted.params, splits.test)[1]
     params, rows = dict(fitted.params["params"]), []
-    before = {name: maps(method, module.apply, fitted.params, x, labels) for name, method in METHODS.items()}
+    before = maps(module.apply, fitted.params, x, labels)
     for layer in CASCADE:
         params[layer] = fresh[1]["params"][layer]
-        after = {name: maps(method, module.apply, {"params": params}, x, labels) for name, method in METHODS.items()}
-        pairs = {name: list(zip(before[name], after[name], strict=True)) for name in METHODS}
-        rows.append([[np.mean([m(*p) for p in pairs[n]]) for m in (rank_correlation, ssim)] for n in METHODS])
-    return np.array(rows).transpose(1, 0, 2), float(np.mean(predicted == splits.test.targets))
+        after = maps(module.apply, {"params": params}, x, labels)
+        rows.append([[np.mean([*map(m, before[n], after[n])]) for m in MEASURES.values()] for n in METHODS])
+    return np.array(rows).transpose(1, 0, 2), accuracy
 
 
 def main() -> None:
@@ -80,11 +78,11 @@ def main() -> None:
     splits = data.load_idx_folder(arguments.data, test=0.2) if arguments.data else data.digits()
     epochs, count = (2, 64) if arguments.data else (4, 24) if arguments.quick else (15, 100)
     runs = [similarities(seed, splits, epochs, count) for seed in range(SEEDS)]
-    table = np.stack([similarity for similarity, _ in runs])  # [seed, method, depth, measure]
-    print(f"test accuracy {np.mean([accuracy for _, accuracy in runs]):.1%}; random down to {', '.join(CASCADE)}:")
+    table, accuracies = map(np.stack, zip(*runs, strict=True))  # [seed, method, depth, measure] and [seed]
+    print(f"test accuracy {accuracies.mean():.1%}; random down to {', '.join(CASCADE)}:")
     half = t.ppf(0.975, SEEDS - 1) * table.std(0, ddof=1) / np.sqrt(SEEDS)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    for place, measure in enumerate(("rank correlation", "SSIM")):
+    for place, measure in enumerate(MEASURES):
         for row, name in enumerate(METHODS):
             cells = zip(table.mean(0)[row, :, place], half[row, :, place], strict=True)
             print(f"{measure:17s}{name:10s}" + "".join(f"{mean:8.2f} +- {width:.2f}" for mean, width in cells))
