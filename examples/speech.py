@@ -31,9 +31,9 @@ def spectrogram(wave: jax.Array) -> jax.Array:
     return (jnp.log(power.reshape(-1, 64, 2).mean(axis=2) + 1e-3) / 4)[..., None]
 
 
-def tones(key: jax.Array, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def tones(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Waveforms of 0.5 s with a tone of 0.1 s somewhere: the waveforms, classes, and True where the tone is."""
-    noise, start, label = jax.random.split(key, 3)
+    noise, start, label = jax.random.split(jax.random.key(seed), 3)
     starts, labels = jax.random.randint(start, (count, 1), 0, 3200), jax.random.randint(label, (count,), 0, 4)
     time = jnp.arange(4000)[None, :]
     truth, turns = (time >= starts) & (time < starts + 800), 2 * jnp.pi * time / RATE
@@ -41,52 +41,45 @@ def tones(key: jax.Array, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
     return np.asarray(wave + 0.3 * jax.random.normal(noise, truth.shape)), np.asarray(labels), np.asarray(truth)
 
 
-def digits(folder: Path) -> tuple[np.ndarray, ...]:
+def digits(folder: Path) -> list[tuple[np.ndarray, np.ndarray, None]]:
     """Spoken digits of 0.6 s and unit power: waveforms and digits, and those of the speaker who is held out."""
     with np.load(folder / "fsdd.npz") as file:
         parts = np.split(file["samples"].astype(np.float32), np.cumsum(file["lengths"])[:-1])
         labels, names = file["labels"].astype(np.int32), file["names"]
     waves = np.stack([np.pad(part[:4800], (0, max(0, 4800 - len(part)))) for part in parts])
     waves, held = waves / waves.std(axis=1, keepdims=True), np.char.startswith(names, "theo")
-    return waves[~held], labels[~held], waves[held], labels[held]
-
-
-def on_truth(attributions: jax.Array, truth: np.ndarray) -> float:
-    """The share of examples whose highest value is where the truth is."""
-    top = np.asarray(attributions).reshape(len(truth), -1).argmax(axis=1)
-    return float(truth.reshape(len(truth), -1)[np.arange(len(truth)), top].mean())
+    return [(waves[part], labels[part], None) for part in (~held, held)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Which part of a sound decided?")
-    for flag, default in (("--data", None), ("--output", Path("speech"))):
-        parser.add_argument(flag, type=Path, default=default)
+    parser.add_argument("--data", type=Path, help="a folder with fsdd.npz")
+    parser.add_argument("--output", type=Path, default=Path("speech"))
     parser.add_argument("--quick", action="store_true", help="fewer sounds and epochs")
     arguments = parser.parse_args()
-    if arguments.data:
-        x, y, test, test_labels = digits(arguments.data)
-    else:
-        x, y, _ = tones(jax.random.key(0), 800 if arguments.quick else 3000)
-        test, test_labels, planted = tones(jax.random.key(1), 100 if arguments.quick else 300)
+    sizes = (800, 100) if arguments.quick else (3000, 300)
+    (x, y, _), (test, test_labels, planted) = digits(arguments.data) if arguments.data else map(tones, range(2), sizes)
     seen, pictures = (jax.jit(jax.vmap(spectrogram))(waves) for waves in (x, test))
     module = models.cnn(int(y.max()) + 1, widths=(8, 16), dense=32)
-    params = module.init(jax.random.key(2), seen[:1])
-    settings = {"optimizer": optax.adam(2e-3), "epochs": (20 if arguments.data else 5) if arguments.quick else 30}
-    fitted = train.fit(module.apply, params, (seen, y), key=jax.random.key(3), **settings)
-    predicted = np.asarray(train.predict(module.apply, fitted.params, pictures)).argmax(1)
+    epochs = (20 if arguments.data else 5) if arguments.quick else 30
+    settings = {"key": jax.random.key(3), "optimizer": optax.adam(2e-3), "epochs": epochs}
+    params = train.fit(module.apply, module.init(jax.random.key(2), seen[:1]), (seen, y), **settings).params
+    predicted = np.asarray(train.predict(module.apply, params, pictures)).argmax(1)
     print(f"test accuracy: {np.mean(predicted == test_labels):.1%}")
-    f, quiet = jaxplain.margin(module.apply, fitted.params), float(jnp.quantile(seen, 0.05))
+    f, quiet = jaxplain.margin(module.apply, params), float(jnp.quantile(seen, 0.05))
     heard = lambda wave, target: f(spectrogram(wave), target)  # noqa: E731
     where = jaxplain.explain_batch(jaxplain.occlusion(f, window=(6, 6), stride=3, baseline=quiet), pictures, predicted)
     when = jaxplain.explain_batch(jaxplain.occlusion(heard, window=400, stride=200), test, predicted)
     random = jaxplain.explain_batch(jaxplain.evaluate.random_attribution(), pictures, key=jax.random.key(4))
-    if not arguments.data:
+    if planted is not None:
         frames = np.stack([planted[:, i : i + FRAME].any(1) for i in range(0, 4000 - FRAME + 1, HOP)], 1)
-        band = (700 + 700 * test_labels) / RATE * 128
-        tone = frames[:, :, None] & (np.abs(np.arange(64)[None, None, :] + 0.5 - band[:, None, None]) <= 6)
-        print(f"highest window on the planted tone: {on_truth(where, tone):.1%}, random {on_truth(random, tone):.1%}")
-        chance = on_truth(jax.random.normal(jax.random.key(6), planted.shape), planted)
-        print(f"highest stretch of the waveform inside it: {on_truth(when, planted):.1%}, random {chance:.1%}")
+        away = np.arange(64) + 0.5 - (700 + 700 * test_labels)[:, None, None] / RATE * 128
+        tone = frames[:, :, None] & (np.abs(away) <= 6)
+        flat = lambda values: np.asarray(values).reshape(len(test), -1)  # noqa: E731
+        hits = lambda a, truth: np.take_along_axis(flat(truth), flat(a).argmax(1)[:, None], 1).mean()  # noqa: E731
+        print(f"highest window on the planted tone: {hits(where, tone):.1%}, random {hits(random, tone):.1%}")
+        chance = hits(jax.random.normal(jax.random.key(6), planted.shape), planted)
+        print(f"highest stretch of the waveform inside it: {hits(when, planted):.1%}, random {chance:.1%}")
     groups = jnp.arange(pictures.shape[1])[:, None] // 3 * 16 + jnp.arange(64)[None, :] // 4
     removal = jax.jit(jax.vmap(jaxplain.evaluate.deletion(f, baseline=quiet, groups=groups, steps=40)))
     areas = (removal(pictures, a, predicted) for a in (where, random))
@@ -99,8 +92,7 @@ def main() -> None:
     stretches = np.repeat(np.asarray(when)[:, middles, None], 64, axis=2)  # the waveform's, at the frames' times
     columns = {"time and band": upright(where), "waveform": upright(stretches)}
     heads = [f"said {test_labels[i]},\nheard {predicted[i]}" for i in chosen]
-    figure = plot.heatmaps(upright(pictures), columns, heads)
-    figure.savefig(arguments.output / "speech.png", dpi=150)
+    plot.heatmaps(upright(pictures), columns, heads).savefig(arguments.output / "speech.png", dpi=150)
 
 
 if __name__ == "__main__":
