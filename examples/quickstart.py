@@ -10,66 +10,48 @@ SmoothGrad better than random (the 95 % bootstrap interval of the paired differe
 """
 
 import argparse
-import functools
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxplain
-from jaxplain import aggregate, data, models, plot, report, train
+from jaxplain import aggregate, data, evaluate, models, plot, report, train
 
 KEY = jax.random.key(0)
 
 
-def load(folder: Path | None) -> Any:
+def load(folder):
     """The digits, or the images of a folder (with a single part, its last fifth is the test set)."""
-    if folder is None:
-        return data.digits(validation=0.1)
-    single = not list(folder.glob("train*"))
-    return data.load_idx_folder(folder, test=0.2 if single else None, validation=0.1)
+    test = None if folder and list(folder.glob("train*")) else 0.2
+    return data.load_idx_folder(folder, test=test, validation=0.1) if folder else data.digits(validation=0.1)
 
 
-def trained(splits: Any, quick: bool) -> tuple[Any, Any]:
+def trained(splits, quick):
     """A CNN and the result of its training."""
     module = models.cnn(10, widths=(16, 32), dense=64, dropout=0.25)
-    params = module.init(KEY, splits.train.inputs[:1])
-    settings = {"optimizer": optax.adam(2e-3), "epochs": 12 if quick else 40, "patience": 8}
-    result = train.fit(module.apply, params, splits.train, key=KEY, validation=splits.validation, **settings)
-    return functools.partial(module.apply, train=False), result
+    settings = {"validation": splits.validation, "optimizer": optax.adam(2e-3), "epochs": 12 if quick else 40}
+    start = module.init(KEY, splits.train.inputs[:1])
+    return module.apply, train.fit(module.apply, start, splits.train, key=KEY, patience=8, **settings)
 
 
-def in_batches(e: Any, x: np.ndarray, labels: np.ndarray, size: int = 256) -> Any:
-    """Explain a dataset batch by batch; example i draws from the key folded with i, whatever the batches are."""
-    rows = [slice(start, start + size) for start in range(0, len(x), size)]
-    index = np.arange(len(x))
-    parts = [jaxplain.explain_batch(e, x[r], labels[r], key=KEY, index=index[r]) for r in rows]
-    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *parts)
+def explained(e, x, labels):
+    """All that is known of every image, and each class's mean attribution; image i draws from the key folded with i."""
+    return jaxplain.explain_dataset(e, (x, labels), key=KEY, out="memory", aggregate=aggregate.moments(10))
 
 
-def show_gaps(f: Any, x: np.ndarray, labels: np.ndarray) -> None:
-    """How the completeness gap falls with a fixed number of steps: about as 1/steps on a network of ReLUs."""
-    scale = np.abs(jax.vmap(lambda x, k: f(x, k) - f(jnp.zeros_like(x), k))(x, labels))
-    for steps in (16, 64, 256, 1024):
-        found = in_batches(jaxplain.integrated_gradients_with_gap(f, steps=steps), x, labels)
-        relative = np.abs(found.gap) / scale
-        print(f"  {steps:5d} steps: relative gap {np.median(relative):.1e} median, {relative.max():.1e} worst")
-
-
-def checked(f: Any, attributions: dict[str, Any], smooth: Any, x: np.ndarray, labels: np.ndarray) -> Any:
+def checked(f, methods, attributions, x, labels):
     """Scores of the three methods and of the random control."""
-    steady = {"saliency": jaxplain.saliency(f), "smoothgrad": smooth, "random": jaxplain.evaluate.random_attribution()}
-    steady["integrated gradients"] = jaxplain.integrated_gradients(f, steps=8)
-    metrics: dict[str, Any] = {
-        "deletion": jaxplain.evaluate.deletion(f, steps=32),
-        "insertion": jaxplain.evaluate.insertion(f, steps=32),
-        "completeness": jaxplain.evaluate.completeness(f, relative=True),
-        "max sensitivity": {n: jaxplain.evaluate.max_sensitivity(e, radius=0.05, samples=4) for n, e in steady.items()},
+    steady = {**methods, "integrated gradients": jaxplain.integrated_gradients(f, steps=8)}
+    steady["random"] = evaluate.random_attribution()
+    metrics = {
+        "deletion": evaluate.deletion(f, steps=32),
+        "insertion": evaluate.insertion(f, steps=32),
+        "completeness": evaluate.completeness(f, relative=True),
+        "max sensitivity": {n: evaluate.max_sensitivity(e, radius=0.05, samples=4) for n, e in steady.items()},
     }
-    return jaxplain.evaluate.score_table(attributions, metrics, x, labels, key=KEY)
+    return evaluate.score_table(attributions, metrics, x, labels, key=KEY)
 
 
 def main() -> None:
@@ -84,48 +66,25 @@ def main() -> None:
     x, labels, names = test.inputs, test.targets, test.class_names
     accuracy, diagnosis = train.assess(apply, result.params, splits.test)[1], train.diagnose(result.history)
     print(f"test accuracy: {accuracy:.1%}\n{diagnosis}")
-
     f = jaxplain.logit(apply, result.params)
-    careful = in_batches(jaxplain.integrated_gradients_with_gap(f, steps=16, tolerance=1e-3), x, labels)
-    smooth = jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=16)
-    attributions = {
-        "saliency": in_batches(jaxplain.saliency(f), x, labels),
-        "integrated gradients": careful.attribution,
-        "smoothgrad": in_batches(smooth, x, labels),
+    methods = {
+        "saliency": jaxplain.saliency(f),
+        "integrated gradients": jaxplain.integrated_gradients_with_gap(f, steps=16, tolerance=1e-3),
+        "smoothgrad": jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=16),
     }
-    used = np.percentile(careful.steps, [50, 90, 100]).astype(int).tolist()
-    print(f"integrated gradients: relative gap below 1e-3 for {careful.reached.mean():.1%} of {len(x)} images;")
-    print(f"  gradients used (50th, 90th, 100th percentile): {used}; with a fixed number:")
-    show_gaps(f, x[:64], labels[:64])
-    table = checked(f, attributions, smooth, x, labels)
-    print(table)
-
-    margins = jax.vmap(jaxplain.margin(apply, result.params))(x, labels)
-    batch = {"attribution": careful.attribution, "label": labels, "score": margins, "index": np.arange(len(x))}
-    parts = aggregate.combine(classes=aggregate.moments(10), unsure=aggregate.top_k(8, largest=False))
-    overall = aggregate.aggregate_batches(parts, [batch])
-    unsure, one_each = overall["unsure"].indices, np.unique(labels, return_index=True)[1]
-    means = {"mean attribution": overall["classes"].mean[labels[one_each]]}
-    image = jaxplain.image.pixels(x.shape[1:])
-    settings = {
-        "transforms": (jaxplain.transform.jitter(1),),
-        "regularisers": (jaxplain.regulariser.total_variation(2.0),),
-    }
-    ascent = jaxplain.activation_maximization(f, image=image, **settings)
-    best = jax.jit(jax.vmap(ascent, (None, 0)))(KEY, jnp.arange(10))
-    probabilities = jax.nn.softmax(train.predict(apply, result.params, x))
+    found = {name: explained(e, x, labels) for name, e in methods.items()}
+    attributions = {name: explanations["attribution"] for name, (explanations, _) in found.items()}
+    careful, by_class = found["integrated gradients"]
+    used = np.percentile(careful["steps"], [50, 90, 100]).astype(int).tolist()
+    print(f"integrated gradients: relative gap below 1e-3 for {careful['reached'].mean():.1%} of {len(x)} images;")
+    print(f"  gradients used (50th, 90th, 100th percentile): {used}")
+    table = checked(f, methods, attributions, x, labels)
+    classes, first = np.unique(labels, return_index=True)
+    means = {"mean attribution": by_class.mean[classes]}
     figures = {
-        "Samples": plot.samples(x, labels, limit=16),
         "Learning curves": plot.learning_curves(result.history, diagnosis),
-        "Layers": plot.layer_table(jaxplain.layers(f)(x[0], labels[0])),
-        "Parameters": plot.parameter_histograms(result.params),
-        "First-layer filters": plot.filters(result.params["params"]["conv_0"]["kernel"]),
-        "Activations": plot.activations(jaxplain.capture(f, "conv_*")(x[0], labels[0])[1]),
-        "Confusion matrix": plot.confusion_matrix(labels, probabilities.argmax(1), names=names),
-        "Least sure": plot.predictions(x[unsure], probabilities[unsure], labels[unsure], names=names),
         "Attributions": plot.heatmaps(x, attributions, labels, names=names, limit=6),
-        "Classes": plot.heatmaps(x[one_each], means, labels[one_each], names=names, limit=10),
-        "What each class responds to most": plot.activation_gallery(best.image, range(10), best.value),
+        "Classes": plot.heatmaps(x[first], means, classes, names=names, limit=10),
         "Scores": plot.scores_table(table),
     }
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -133,7 +92,7 @@ def main() -> None:
         figure.savefig(arguments.output / f"{name.lower().replace(' ', '_')}.png", dpi=150)
     facts = {"images explained": len(x), "test accuracy": f"{accuracy:.1%}", "diagnosis": str(diagnosis)}
     page = report.report(arguments.output / "report.html", list(figures.items()), title="Quickstart", facts=facts)
-    print("report:", page)
+    print(f"{table}\nreport: {page}")
 
 
 if __name__ == "__main__":
