@@ -22,59 +22,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
+from map_similarity import COLUMNS, METHODS, MODULE, drawn, explained, similarities
 
-import jaxplain
-from jaxplain import data, models, plot, train
-from jaxplain.explain.backward import relevance
+from jaxplain import data, evaluate, plot, train
 
-
-class Unrelated(jaxplain.Function):
-    """White noise that is another for every model: no explanation can be less alike."""
-
-    score: object
-
-    def __call__(self, x, label):
-        bits = jax.lax.bitcast_convert_type(self.score(x, label), jnp.uint32)
-        return jax.random.normal(jax.random.fold_in(jax.random.key(5), bits), x.shape)
-
-
-NOISE, KEPT = jax.random.key(7), lambda params, key: params
-MODULE = models.cnn(10, widths=(8, 16), dense=64)
-METHODS = {
-    "random": Unrelated,
-    "gradient": jaxplain.gradient,
-    "smoothgrad": lambda f: partial(jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.15, samples=50), NOISE),
-    "integrated_gradients": partial(jaxplain.integrated_gradients, steps=16),
-    "input_x_gradient": jaxplain.input_x_gradient,
-    "lrp_epsilon": lambda f: jaxplain.lrp(f, relevance.epsilon(1e-3)),
-    "lrp_z_plus": lambda f: jaxplain.lrp(f, relevance.z_plus()),
-}
-COLUMNS = ("SSIM", "SSIM, absolute", "signed", "absolute", "signed, ink", "absolute, ink")
-
-
-def explained(method, apply, params):
-    """An explanation stacked with the input, which says where the ink is."""
-    e = method(jaxplain.logit(apply, params))
-    return lambda x, label: jnp.stack([e(x, label), x])
-
-
-def structural(a, b):
-    """The better of a map and its negative, which stretches to one minus the map's."""
-    ends = [jnp.percentile(values, jnp.array([1.0, 99.0])) for values in (a, b)]
-    a, b = (jnp.clip((v - v0) / jnp.maximum(v1 - v0, 1e-12), 0, 1) for v, (v0, v1) in zip((a, b), ends, strict=True))
-    similarity = partial(jaxplain.evaluate.structural_similarity, a, data_range=1.0, window=5)
-    return jax.vmap(similarity)(jnp.stack([b, 1 - b])).max()
-
-
-def similarities(first, second):
-    """The columns, of two explanations stacked with their input; in stacks, which compile once."""
-    (a, x), (b, _) = first, second
-    a, b, where = jnp.stack([a, jnp.abs(a)]), jnp.stack([b, jnp.abs(b)]), jnp.stack([x > -1, x > 0])
-    ranks = jax.vmap(lambda w: jax.vmap(lambda u, v: jaxplain.evaluate.spearman(u, v, where=w))(a, b))(where)
-    return jnp.concatenate([jax.vmap(structural)(a, b), ranks.ravel()])
+KEPT = lambda params, key: params  # noqa: E731
 
 
 def interval(values):
@@ -84,23 +38,17 @@ def interval(values):
     return np.nanmean(values), *np.percentile([np.nanmean(values[np.ix_(*pair)]) for pair in rows], [2.5, 97.5])
 
 
-def drawn(module, key, x):
-    """Parameters as before training; biases are not zero, so that the background is not dead."""
-    bias = lambda leaf: leaf if leaf.ndim > 1 else 0.1 * jax.random.normal(key, leaf.shape)  # noqa: E731
-    return jax.tree.map(bias, module.init(key, x))
-
-
-def judged(splits, methods, count, epochs, seed):  # `[B, columns]` for every method, of one network
-    module, x, y = MODULE, splits.test.inputs[:count], splits.test.targets[:count]
+def judged(splits, methods, count, epochs, seed):
+    """`[B, columns]` for every method, of one network."""
+    x, y = splits.test.inputs[:count], splits.test.targets[:count]
     settings = {"key": jax.random.key(seed), "optimizer": optax.adam(2e-3), "epochs": epochs, "progress": False}
-    start, fresh = (jax.jit(drawn, static_argnums=0)(module, jax.random.key(100 * n + seed), x[:1]) for n in range(2))
-    params = train.fit(module.apply, start, splits.train, **settings).params
-    outputs = np.asarray(train.predict(module.apply, params, splits.test.inputs))
-    print(f"test accuracy {np.mean(outputs.argmax(1) == splits.test.targets):.1%}")
+    start, fresh = (jax.jit(drawn)(jax.random.key(100 * n + seed), x[:1]) for n in range(2))
+    params = train.fit(MODULE.apply, start, splits.train, **settings).params
+    print(f"test accuracy {train.assess(MODULE.apply, params, splits.test)[1]:.1%}")
     found, settings = {}, {"initialize": partial(KEPT, fresh), "similarity": similarities}
     for name, method in methods.items():
-        m = jaxplain.evaluate.parameter_randomization(partial(explained, method, module.apply), params, **settings)
-        found[name] = np.asarray(jaxplain.evaluate.evaluate_batch(m, x, None, y, key=jax.random.key(2)))
+        m = evaluate.parameter_randomization(partial(explained, method, MODULE.apply), params, **settings)
+        found[name] = np.asarray(evaluate.evaluate_batch(m, x, None, y, key=jax.random.key(2)))
     return found
 
 
