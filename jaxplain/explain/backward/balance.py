@@ -72,8 +72,8 @@ class Balance(Function):
         check.positive(factor, "Balance.amplified", "factor")
         if not self._concrete:
             raise ValueError(
-                f"Balance.amplified: the balance is of shape {jnp.shape(self.received)} or traced, but names are of one "
-                "concrete example. Use `outgoing / incoming`, or jax.tree.map(lambda leaf: leaf[0], balance)."
+                f"Balance.amplified: the balance has shape {jnp.shape(self.received)} or is traced, but names are of "
+                "one concrete example. Use `outgoing / incoming`, or jax.tree.map(lambda leaf: leaf[0], balance)."
             )
         ratios = np.asarray(self.outgoing) / np.maximum(np.asarray(self.incoming), np.finfo(np.float32).tiny)
         named = zip(self.paths, self.operations, self.rules, map(float, ratios), strict=True)

@@ -125,7 +125,8 @@ def flatten(program: Program, opaque: Callable[[Equation], bool] = lambda equati
 
     `jit`, `remat` and calls with a custom derivative become their bodies; a custom derivative stays closed where its
     body is an elementwise function of one array (`jax.nn.relu`, whose gradient at 0 its body does not have) or where
-    `opaque` says so, and so does a call that is a known function of two (`jnp.hypot`). `scan`, `cond` and `while` stay closed.
+    `opaque` says so, and so does a call that is a known function of two (`jnp.hypot`). `scan`, `cond` and `while` stay
+    closed.
     """
     work = _Flattening(opaque)
     inputs = [Value(shape_of(v), dtype_of(v)) for v in program.jaxpr.invars]

@@ -61,7 +61,7 @@ KINDS = (
 # fmt: on
 """The kinds of nodes that relevance flows through."""
 
-_UNKNOWN = "scales by a root of a sum, as a normalisation does, and is not known as one: its scale takes its own part"
+_UNKNOWN = "scales by a sum or its root, as a normalisation does, and is not known as one: its scale takes a part too"
 
 
 @dataclass(frozen=True, eq=False)

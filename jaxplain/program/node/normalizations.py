@@ -25,11 +25,15 @@ _MOVES = MOVES | {
     "concatenate", "dynamic_slice", "gather", "optimization_barrier", "pad", "reduce_precision", "rev", "slice",
     "split", "stop_gradient",
 }
-_SUMS = frozenset(("reduce_sum", "cumsum", "reduce_window_sum", "psum", "psum2", "psum_invariant"))
+_SUMS = frozenset((
+    "cumsum", "psum", "psum2", "psum_invariant", "reduce_sum", "reduce_window_sum", "scatter-add", "scatter_add",
+))
+_LARGEST = frozenset(("reduce_max", "reduce_min", "reduce_window_max"))
+_CLOSED = frozenset(("scan", "cond", "while"))
 _PRODUCTS = ("dot_general", "conv_general_dilated")
 _ADDITIONS = frozenset(("add", "add_any", "sub"))
 _BOUNDS = frozenset(("max", "min", "clamp"))
-_BESIDE = _MOVES | _ADDITIONS | _BOUNDS | {"mul", "div", "select_n", "abs", "integer_pow"}
+_BESIDE = _MOVES | _ADDITIONS | _BOUNDS | {"mul", "div", "select_n", "abs", "integer_pow", "neg"}
 _TESTS = frozenset(("gt", "ge", "lt", "le", "eq", "ne", "and", "or", "not", "is_finite"))
 _POWERS = {"sqrt": 0.5, "rsqrt": -0.5, "square": 2.0}
 # fmt: on
@@ -38,9 +42,9 @@ _POWERS = {"sqrt": 0.5, "rsqrt": -0.5, "square": 2.0}
 class Form(NamedTuple):
     """What a value is of the value that is normalised.
 
-    kind: "linear", "size" (the absolute value of what is linear), "power" (of degree 2 or -2), "scale" (1 or -1),
-    "normal", or "test" (whether a scale is what it should be); summed: whether a sum went into it; roots: the scales
-    that what is normalised was multiplied by.
+    kind: "linear", "size" (the absolute value of what is linear), "power" (of degree 2 or -2), "log" (of a power),
+    "scale" (1 or -1), "normal", or "test" (whether a scale is what it should be); summed: whether a sum went into it;
+    roots: the scales that what is normalised was multiplied by.
     """
 
     kind: str
@@ -67,7 +71,7 @@ def normalizations(facts: Facts, dominance: Dominance) -> Iterator[Group]:
 
 
 def scalings(facts: Facts) -> dict[int, Value]:
-    """The steps that multiply by an inverse root of a sum, or divide by a root: what looks like a normalisation.
+    """The steps that multiply by one over a sum or its root, or divide by a root: what looks like a normalisation.
 
     Returns:
         For the index of each step the root, or what was made of it.
@@ -78,10 +82,11 @@ def scalings(facts: Facts) -> dict[int, Value]:
         varying = facts.varying(step)
         if not varying:
             continue
-        exponent = _exponent(facts, step)
-        scaled = [value for value in varying if value in degrees]
-        if exponent is not None and not exponent.is_integer() and (degree := _sums_up(facts, varying[0])) != 0:
-            degrees[step.results[0]] = degree if exponent > 0 else -degree
+        root, scaled = _root(facts, step), [value for value in varying if value in degrees]
+        if root is not None and (degree := _sums_up(facts, root[0])) != 0:
+            degrees[step.results[0]] = degree if root[1] > 0 else -degree
+        elif not scaled and _inverts(facts, step) and (degree := _sums_up(facts, varying[0])) != 0:
+            degrees[step.results[0]] = -degree
         elif scaled and all(value in degrees or not value.is_floating for value in varying):
             sign = -1 if _inverts(facts, step) else 1
             degrees.update(dict.fromkeys(step.results, sign * degrees[scaled[0]]))
@@ -99,7 +104,8 @@ def _sums_up(facts: Facts, value: Value) -> int:
         step = facts.source(value)
         if step is None:
             return 0
-        if step.name in _SUMS or (step.name in _PRODUCTS and _squares(facts, step)):
+        sums = step.name in _SUMS | _LARGEST | _CLOSED
+        if sums or (step.name in _PRODUCTS and _squares(facts, step)):
             return degree
         varying = [v for v in facts.varying(step) if v.is_floating]
         if not varying or not (step.name in _BESIDE or _is_rectifier(step)):
@@ -107,6 +113,32 @@ def _sums_up(facts: Facts, value: Value) -> int:
         value = varying[0]
         degree = -degree if _inverts(facts, step) else degree
     return 0
+
+
+def _root(facts: Facts, step: Step) -> tuple[Value, float] | None:
+    """The value that a step takes a root of, and the exponent; exp(c log(v)) is one."""
+    exponent = _exponent(facts, step)
+    if exponent is not None and not exponent.is_integer():
+        return step.operands[0], exponent
+    factor, value = 1.0, step.operands[0] if step.name == "exp" else None
+    while value is not None and (before := facts.source(value)) is not None:
+        if before.name == "log":
+            return before.operands[0], factor
+        varying, number = facts.varying(before), _factor(facts, before)
+        factor, value = (factor * number, varying[0]) if number is not None and varying else (factor, None)
+    return None
+
+
+def _factor(facts: Facts, step: Step) -> float | None:
+    """The number that a step multiplies its one varying operand by."""
+    if step.name in (*MOVES, "neg"):
+        return -1.0 if step.name == "neg" else 1.0
+    numbers = [facts.numbers[value] for value in step.operands if value in facts.numbers]
+    if step.name not in ("mul", "div") or len(numbers) != 1 or len(facts.varying(step)) != 1:
+        return None
+    if step.name == "div":
+        return 1 / float(numbers[0]) if step.operands[0] in facts.depends and numbers[0] != 0 else None
+    return float(numbers[0])
 
 
 def _inverts(facts: Facts, step: Step) -> bool:
@@ -185,6 +217,8 @@ def _form(facts: Facts, step: Step, forms: dict[Value, Form], held: dict[Value, 
     operands = [forms.get(value) for value in step.operands]
     known = [form for form in operands if form is not None]
     kinds = {form.kind for form in known}
+    if step.name in ("log", "exp") or "log" in kinds:
+        return _by_logarithm(facts, step, known)
     if step.name in _TESTS:
         return Form("test") if kinds <= {"power", "scale", "test"} else None
     if step.name == "select_n":
@@ -199,12 +233,27 @@ def _form(facts: Facts, step: Step, forms: dict[Value, Form], held: dict[Value, 
         return known[0]._replace(kind="size") if known[0].kind == "linear" else known[0]
     if step.name in _BOUNDS or step.name in CUSTOM_DERIVATIVES:
         bounds = step.name in _BOUNDS or _is_rectifier(step)
-        return _joined(known) if bounds and kinds <= {"power", "scale"} else None
+        bounded = kinds <= {"power", "scale"} or (kinds == {"size"} and known[0].summed)
+        return _joined(known) if bounds and bounded else None
+    if step.name in _LARGEST:
+        return Form("size", 1, True) if kinds <= {"linear", "size"} else None
     if (exponent := _exponent(facts, step)) is not None:
         return _raised(known[0], exponent, step.results[0])
     if step.name in ("mul", "div"):
         return _scaled(step, operands, held)
     return _summed(step, known)
+
+
+def _by_logarithm(facts: Facts, step: Step, known: Sequence[Form]) -> Form | None:
+    """The forms on the way of exp(c log(v)), the root of a second moment v."""
+    form = known[0]
+    if step.name == "log":
+        return form._replace(kind="log") if form.kind == "power" and form.summed else None
+    if step.name == "exp":
+        sign = 1 if form.degree > 0 else -1
+        return Form("scale", sign, True, frozenset(step.results)) if form.kind == "log" else None
+    factor = _factor(facts, step)
+    return form._replace(degree=form.degree if factor > 0 else -form.degree) if factor else None
 
 
 def _joined(forms: Sequence[Form]) -> Form | None:
@@ -230,7 +279,7 @@ def _scaled(step: Step, operands: Sequence[Form | None], held: dict[Value, int])
     if a is None and b is not None:
         if step.name == "mul":
             return b
-        return b._replace(degree=-b.degree) if b.kind in ("power", "scale") else None
+        return _raised(b, -1.0, step.results[0])
     if a is None or b is None:
         return a
     if step.name == "mul" and b.kind == "linear" and a.kind == "scale":
@@ -253,6 +302,8 @@ def _raised(form: Form, exponent: float, result: Value) -> Form | None:
         return Form("power", int(exponent) * form.degree, form.summed)
     if form.kind in ("power", "scale") and exponent == -1:
         return form._replace(degree=-form.degree)
+    if form.kind in ("linear", "size") and form.summed and exponent == -1:  # one over a sum is a scale as a root is
+        return Form("scale", -1, True, frozenset((result,)))
     if form.kind == "power" and form.summed and not exponent.is_integer():
         return Form("scale", 1 if form.degree * exponent > 0 else -1, True, frozenset((result,)))
     return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jaxplain.program.node.dominance import Dominance
-from jaxplain.program.node.facts import MOVES, Facts, Group, cones, probed
+from jaxplain.program.node.facts import Facts, Group, cones, probed
 from jaxplain.program.node.flat import Value
 from jaxplain.program.node.logarithms import largest, log_sum_exps
 from jaxplain.program.node.normalizations import normalizations

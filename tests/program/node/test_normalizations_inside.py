@@ -89,7 +89,9 @@ def test_statistics_that_are_used_again_keep_their_own_relevance():
     centred = X * (W - W.mean() + 1 / 8)
     np.testing.assert_allclose(jaxplain.lrp(f, relevance.epsilon(1e-7))(X), centred, rtol=1e-3, atol=1e-4)
     a = jaxplain.lrp(lambda x: layer_norm(x) @ W + jnp.tanh(x.var()), relevance.epsilon(1e-7))(X)
-    b, c = (jaxplain.lrp(g, relevance.epsilon(1e-7))(X) for g in (lambda x: layer_norm(x) @ W, lambda x: jnp.tanh(x.var())))
+    b, c = (
+        jaxplain.lrp(g, relevance.epsilon(1e-7))(X) for g in (lambda x: layer_norm(x) @ W, lambda x: jnp.tanh(x.var()))
+    )
     np.testing.assert_allclose(a, b + c, rtol=1e-3, atol=1e-4)
 
 
@@ -113,6 +115,38 @@ def test_what_is_no_normalisation_is_none():
     }
     for name, f in others.items():
         assert "normalization" not in found(f), name
+
+
+def test_a_product_with_one_over_a_sum_is_what_the_quotient_is():
+    sums = {
+        "absolute": lambda x: jnp.abs(x).sum(),
+        "largest": lambda x: jnp.abs(x).max() + 0.1,
+        "plain": lambda x: x.sum(),
+    }
+    for name, size in sums.items():
+        one, two = (
+            jaxplain.lrp(lambda x, f=f: f(x) @ W, relevance.epsilon(1e-7))(X)
+            for f in (lambda x, s=size: x * (1 / s(x)), lambda x, s=size: x / s(x))
+        )
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6, err_msg=name)
+        a = jaxplain.deep_lift(lambda x, s=size: (x * (1 / s(x))) @ W, baseline=jnp.flip(X) + 0.5)(X)
+        f = lambda x, s=size: (x * (1 / s(x))) @ W  # noqa: E731
+        np.testing.assert_allclose(a.sum(), f(X) - f(jnp.flip(X) + 0.5), rtol=1e-4, err_msg=name)
+
+
+def test_more_that_looks_like_one_is_noted():
+    def in_a_loop(x):
+        square = lax.fori_loop(0, 8, lambda i, s: s + x[i] ** 2, 0.0)
+        return x * lax.rsqrt(square / 8 + 1e-5)
+
+    others = {
+        "loop": in_a_loop,
+        "softmax by a reciprocal": lambda x: jnp.exp(x) * (1 / jnp.exp(x).sum()),
+        "fourth powers": lambda x: x / (jnp.mean(x**4) + 1e-5) ** 0.25,
+    }
+    for name, f in others.items():
+        notes = [row.note for row in jaxplain.audit(jaxplain.lrp(lambda x, f=f: f(x) @ W, relevance.epsilon()))(X)]
+        assert sum(map(bool, notes)) == 1, name
 
 
 def test_the_audit_names_what_scales_as_a_normalisation_does():
