@@ -13,14 +13,14 @@ from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_eq
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.logarithmic import LogSumExp
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
-from jaxplain.explain.backward.reveal_cancel import beside, revealed
+from jaxplain.explain.backward.reveal_cancel import Netted, beside, revealed
+from jaxplain.explain.backward.sorting import Ranks
 from jaxplain.program import as_function, chunked_sum, needs_key, public, setting
-from jaxplain.program.node import Graph, Node, Opened, OwnDerivative, Rule, pull, widened, without_rule
+from jaxplain.program.node import Graph, Node, Opened, OwnDerivative, Rule, decisions, pull, widened, without_rule
 from jaxplain.types import Array, Pytree
 
 RULES = ("rescale", "reveal_cancel")
 _WINNERS = ("max_pooling", "min_pooling", "reduce_max", "reduce_min", "max", "min", "cummax", "cummin")
-_SECANTS = ("pow", "atan2", "rem", "clamp", "nextafter", "select_n")
 
 
 class DeepLift(Backward):
@@ -54,9 +54,26 @@ class DeepLift(Backward):
                 "jaxplain.program.node.rewrite.Rule, or 'linear' for an operation that is linear in what is explained."
             )
             raise without_rule(self.name, missing, example)
+        self._follow_decisions(opened.graph, chosen)
         if self.rule == "reveal_cancel":
             return revealed(opened.graph, chosen, self.operations)
         return chosen
+
+    def _follow_decisions(self, graph: Graph, chosen: dict[Node, Rule]) -> None:
+        """Rules that take in what the model decides by `x`; refuse decisions whose effect no multiplier carries."""
+        for decides, node, unbounded in decisions(graph):
+            if node is not None and (node.name in self.operations or node.kind in self.operations):
+                continue
+            if node is not None and isinstance(chosen.get(node), Secant | Rescale) and not unbounded:
+                chosen[node] = Secant(decided=True)
+                continue
+            where = f"goes into {node.describe()}" if node is not None else "is part of the score itself"
+            way = f", or rules={{{node.name!r}: 'linear'}} to leave its effect out" if node is not None else ""
+            raise ValueError(
+                f"{self.name}: what {decides} decides depends on `x` and {where}. `x` and its reference may decide "
+                "differently, and no multiplier carries that, so the contributions would not add up. Use "
+                f"integrated_gradients or a Shapley estimate, jax.lax.stop_gradient in the model{way}."
+            )
 
     def _choose(self, graph: Graph, chosen: dict[Node, Rule], missing: list[Node]) -> None:
         given = dict(zip(self.operations, self.given, strict=True))
@@ -70,7 +87,7 @@ class DeepLift(Backward):
                 rule = _rule(node, any(value in graph.depends for value in node.fixed))
             if rule is not None:
                 chosen[node] = rule
-            elif node.kind in ("while", "other"):
+            elif node.kind in ("while", "other") or _sorts_several(node):
                 missing.append(node)
 
     def __call__(self, *inputs: Any) -> Pytree:
@@ -81,7 +98,20 @@ class DeepLift(Backward):
         opened = self.open(x, args)
         start = resolve(self.baseline, x, key, name=self.name)
         check.unequal(x, start, self.name)
-        return opened.restored(self.contributions(opened, self.rules(opened), x, start), x)
+        rules = self.rules(opened)
+        return self.carried(rules, opened.restored(self.contributions(opened, rules, x, start), x))
+
+    def carried(self, rules: dict[Node, Rule], attribution: Pytree) -> Pytree:
+        """The attribution; refused where it is concrete and a decision had an effect that nothing carries."""
+        leaves = jax.tree.leaves(attribution)
+        decided = [node.describe() for node, rule in rules.items() if _takes_decisions(rule)]
+        if decided and all(map(check.is_concrete, leaves)) and any(jnp.isnan(leaf).any() for leaf in leaves):
+            raise ValueError(
+                f"{self.name}: the contributions are not numbers. Where `x` and its reference decide differently at "
+                f"{' or '.join(dict.fromkeys(decided))} and nothing else differs there, no multiplier carries the "
+                "change. Use integrated_gradients, another baseline, or jax.lax.stop_gradient in the model."
+            )
+        return attribution
 
     def check_baseline(self, x: Pytree) -> None:
         """Warn, once for a concrete batch, of examples that equal their baseline."""
@@ -114,16 +144,30 @@ def _rule(node: Node, varies: bool) -> Rule | None:
     if node.kind == "product":
         return Midpoint()
     if node.kind == "quotient":
-        return Quotient() if len(node.active) == 2 else Secant()
+        return Quotient() if node.name == "div" and len(node.active) == 2 else Secant()
     if node.kind == "selection":
-        return Winner() if node.name in _WINNERS else Secant() if node.name in _SECANTS else None
-    if node.kind in ("scale", "sum") and varies:
+        return _selection(node)
+    if varies and (node.kind == "scale" or node.name in ("add", "sub")):
         return Secant()
     if node.kind == "structure" and varies and node.name == "select_n":
         return Secant()
-    if node.kind == "other" and node.name in _SECANTS:
-        return Secant()
     return None
+
+
+def _selection(node: Node) -> Rule | None:
+    if node.name in ("sort", "top_k") and not _sorts_several(node):
+        return Ranks()
+    return Winner() if node.name in _WINNERS else Secant() if node.name == "clamp" else None
+
+
+def _takes_decisions(rule: Rule) -> bool:
+    rule = rule.rule if isinstance(rule, Netted) else rule
+    return isinstance(rule, Secant) and rule.decided
+
+
+def _sorts_several(node: Node) -> bool:
+    """Whether a sort carries values along in the order of others."""
+    return node.name == "sort" and sum(value.is_floating for value in node.steps[0].operands) > 1
 
 
 class DeepShap(DeepLift):
@@ -150,7 +194,7 @@ class DeepShap(DeepLift):
 
         sums = chunked_sum(term, self.baseline, self.batch_size)
         count = check.batch_length(self.baseline, self.name)
-        return opened.restored([part / count for part in sums], x)
+        return self.carried(rules, opened.restored([part / count for part in sums], x))
 
     def check_baseline(self, x: Pytree) -> None:
         """Warn, once for a concrete batch, of examples that equal every baseline."""
@@ -180,9 +224,16 @@ def deep_lift(
     runs go through the loop together, so a recurrent network gives what its unrolled form does. No step counts: unlike
     integrated gradients, two passes do.
 
-    Completeness holds up to rounding, except for what a model computes behind `stop_gradient`, in integers or by
-    sorting. A baseline that equals `x` in every value is a `UserWarning` (of a concrete `x`). The scale of a
-    normalisation is held where it can be: with a constant baseline (before a LayerNorm) it is that of `x`.
+    Completeness holds up to rounding, except for what a model computes behind `stop_gradient`. A baseline that equals
+    `x` in every value is a `UserWarning` (of a concrete `x`). The scale of a normalisation is held where it can be:
+    with a constant baseline (before a LayerNorm) it is that of `x`.
+
+    Sorting, top-k and medians have a complete rule: a value's multiplier is the mean of those of the places that it
+    passed between the runs, and that of its own place where the order is the same. What a model decides by x
+    (comparisons, `argmax`, indices of a sort or top-k, casts to integers) carries no difference. Where it chooses
+    between values or scales them place by place (`where`, a mask, a gate), those values take its effect: complete,
+    and NaN, or an error where x is concrete, if they do not differ. Anywhere else it is refused by name: indices of
+    look-ups and slices, one-hot products, masks of -inf before a softmax (a finite -1e9 is complete), branches.
 
     Args:
         f: A score, `f(x, *args) -> scalar`; a logit, since a probability's differences shrink as it saturates.
@@ -201,8 +252,8 @@ def deep_lift(
         and two.
 
     Raises:
-        ValueError: An operation without a rule, a branch of `lax.cond` that depends on `x`, a baseline that does not
-            fit `x`, an unknown `rule`, `rules` for operations that there are not, NaN in a concrete `x`.
+        ValueError: An operation without a rule, a decision by `x` whose effect no multiplier carries, a branch of
+            `lax.cond` that depends on `x`, a baseline that does not fit `x`, an unknown `rule`, `rules` for operations that there are not, NaN in a concrete `x`.
         TypeError: `x` has no floating-point leaf; a rule of another kind.
 
     Example:

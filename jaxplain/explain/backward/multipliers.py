@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 
+from jaxplain.explain.backward.broadcasting import gathered, repeated
+from jaxplain.program import setting
 from jaxplain.program.node import Call, Node, Rule
 from jaxplain.types import Array
 
@@ -22,9 +24,10 @@ class Rescale(Rule):
     def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
         """The multiplier of the one input."""
         here, there = calls
-        (x,), (x0,) = here.inputs, there.inputs
+        x, x0 = (repeated(call.inputs, call.outputs[0].shape)[0] for call in calls)
         slope = midpoint_slope(lambda x: node.evaluate([x], here.fixed)[0], x, x0)
-        return [relevance[0] * quotient(here.outputs[0], there.outputs[0], x, x0, slope)]
+        multipliers = relevance[0] * quotient(here.outputs[0], there.outputs[0], x, x0, slope)
+        return [gathered(multipliers, here.inputs[0])]
 
     def __str__(self) -> str:
         return "rescale"
@@ -42,11 +45,16 @@ def quotient(y: Array, y0: Array, x: Array, x0: Array, slope: Array) -> Array:
     The slope is right to third order in the difference, the quotient loses digits with it; at a kink between x and x0
     they differ, and the quotient is right.
     """
-    change, difference = y - y0, x - x0
+    change, difference = apart(y, y0), apart(x, x0)
     ratio = change / jnp.where(difference == 0, 1, difference)
     rounding = 2 * jnp.finfo(y.dtype).eps * jnp.maximum(jnp.abs(y), jnp.abs(y0))
     close = jnp.abs(change - slope * difference) <= rounding
     return jnp.where(close | (difference == 0), slope, ratio)
+
+
+def apart(a: Array, b: Array) -> Array:
+    """a - b, and nothing where they are the same infinity, as behind a mask."""
+    return jnp.where(a == b, 0, a - b)
 
 
 class Midpoint(Rule):
@@ -76,11 +84,10 @@ class Quotient(Rule):
         (step,) = node.steps
         first, second = (node.active.index(value) for value in step.operands)
         here, there = calls
-        a, a0 = here.inputs[first], there.inputs[first]
-        b, b0 = here.inputs[second], there.inputs[second]
+        (a, b), (a0, b0) = ([call.inputs[first], call.inputs[second]] for call in (here, there))
         multipliers = [jnp.zeros_like(value) for value in here.inputs]
-        multipliers[first] = multipliers[first] + relevance[0] * 0.5 * (1 / b + 1 / b0)
-        multipliers[second] = multipliers[second] - relevance[0] * 0.5 * (a / b + a0 / b) / b0
+        multipliers[first] += gathered(relevance[0] * 0.5 * (1 / b + 1 / b0), a)
+        multipliers[second] -= gathered(relevance[0] * 0.5 * (a / b + a0 / b) / b0, b)
         return multipliers
 
     def __str__(self) -> str:
@@ -102,7 +109,7 @@ class Winner(Rule):
         function = lambda *active: node.evaluate(active, here.fixed)[0]  # noqa: E731
         _, back = jax.vjp(function, *here.inputs)
         _, back0 = jax.vjp(function, *there.inputs)
-        shares = zip(back(relevance[0] * (extreme - y0)), back0(relevance[0] * (y - extreme)), strict=True)
+        shares = zip(back(relevance[0] * apart(extreme, y0)), back0(relevance[0] * apart(y, extreme)), strict=True)
         slopes = back(relevance[0])
         return [
             jnp.where(x == x0, slope, (a + b) / jnp.where(x == x0, 1, x - x0))
@@ -117,23 +124,32 @@ class Secant(Rule):
     """Of an elementwise function of several values, the complete multipliers nearest to the midpoint derivative.
 
     m_j = m_y (g_j + r d_j / sum_k d_k^2), with the differences d and what the derivative g misses,
-    r = y - y0 - sum_k g_k d_k.
+    r = y - y0 - sum_k g_k d_k. That takes in what changes without carrying relevance, such as the condition of a
+    choice; where a decision of the model (`decided`) changes y and nothing else changes, there is no multiplier: NaN.
     """
+
+    decided: bool = setting(default=False)
 
     def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
         """The multiplier of each input."""
         here, there = calls
-        slopes = [jnp.zeros_like(x) for x in here.inputs]
+        x, x0 = (repeated(call.inputs, call.outputs[0].shape) for call in calls)
+        slopes = [jnp.zeros_like(value) for value in x]
         for run in (here, there):
-            middle = [_between(a, b) for a, b in zip(here.inputs, there.inputs, strict=True)]
+            middle = [_between(a, b) for a, b in zip(x, x0, strict=True)]
             y, back = jax.vjp(lambda *active, run=run: node.evaluate(active, run.fixed)[0], *middle)
             slopes = [a + 0.5 * b for a, b in zip(slopes, back(jnp.ones_like(y)), strict=True)]
-        differences = [x - x0 for x, x0 in zip(here.inputs, there.inputs, strict=True)]
-        missing, square = here.outputs[0] - there.outputs[0], jnp.zeros_like(here.outputs[0])
+        # A power has none half-way between a negative base's whole exponents: the differences alone decide there.
+        slopes = [jnp.where(jnp.isfinite(slope), slope, 0) for slope in slopes]
+        differences = [apart(a, b) for a, b in zip(x, x0, strict=True)]
+        missing, square = apart(here.outputs[0], there.outputs[0]), jnp.zeros_like(here.outputs[0])
         for slope, difference in zip(slopes, differences, strict=True):
             missing, square = missing - slope * difference, square + difference**2
+        if self.decided:
+            missing = jnp.where((square == 0) & (missing != 0) & (relevance[0] != 0), jnp.nan, missing)
         missing = missing / jnp.where(square > 0, square, 1)
-        return [relevance[0] * (g + missing * d) for g, d in zip(slopes, differences, strict=True)]
+        multipliers = [relevance[0] * (g + missing * d) for g, d in zip(slopes, differences, strict=True)]
+        return [gathered(m, value) for m, value in zip(multipliers, here.inputs, strict=True)]
 
     def __str__(self) -> str:
         return "secant"
@@ -151,14 +167,15 @@ class Softmax(Rule):
         (z,), (z0,) = (call.inputs for call in calls)
         (axes,) = {step.params["axes"] for step in node.steps if step.name == "reduce_sum"}
         c, c0 = (jax.nn.logsumexp(value, axis=axes, keepdims=True) for value in (z, z0))
-        difference = jnp.where(z == z0, 0, z - z0)  # logits that a mask has set to -inf differ by nothing
-        middle = 0.5 * ((z - c) + (z0 - c0))
-        masked = ~jnp.isfinite(middle) | ~jnp.isfinite(difference)
-        middle, difference = jnp.where(masked, -jnp.inf, middle), jnp.where(masked, 0, difference)
-        weights = jnp.exp(middle + log_sinhc(difference / 2) - log_sinhc((c - c0) / 2))
+        difference = apart(z, z0)
+        masked = ~jnp.isfinite(difference)
+        difference = jnp.where(masked, 0, difference)
+        largest = jnp.where(masked, -jnp.inf, jnp.maximum(z, z0))
+        weights = jnp.exp(largest - jnp.maximum(c, c0) + _log_mean(difference) - _log_mean(c - c0))
         passed = relevance[0]
         if node.kind == "softmax":
-            passed = passed * jnp.exp(middle + log_sinhc((difference - (c - c0)) / 2))
+            largest = jnp.where(masked, -jnp.inf, jnp.maximum(z - c, z0 - c0))
+            passed = passed * jnp.exp(largest + _log_mean(difference - (c - c0)))
         return [passed - weights * jnp.sum(passed, axis=axes, keepdims=True)]
 
     def __str__(self) -> str:
@@ -167,9 +184,14 @@ class Softmax(Rule):
 
 def log_sinhc(t: Array) -> Array:
     """log(sinh(t) / t)."""
-    t = jnp.abs(t)
+    return jnp.abs(t) + _log_mean(2 * t)
+
+
+def _log_mean(difference: Array) -> Array:
+    """The logarithm of L(a, b) / max(a, b), for the difference of log a and log b: nothing large cancels."""
+    t = jnp.abs(difference)
     large = jnp.where(t > 1e-2, t, 1)
-    return jnp.where(t > 1e-2, t + jnp.log(-jnp.expm1(-2 * large) / (2 * large)), t**2 / 6)
+    return jnp.where(t > 1e-2, jnp.log(-jnp.expm1(-large) / large), t * (t / 24 - 0.5))
 
 
 class Normalization(Rule):

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxplain.explain.backward.broadcasting import gathered, repeated
 from jaxplain.explain.backward.multipliers import midpoint_slope, quotient
 from jaxplain.program.node import Call, Graph, Node, OwnDerivative, Rule, Step, Value, layer_of
 from jaxplain.program.trace import loop_parts
@@ -88,7 +89,7 @@ class RevealCancel(Rule):
 
     def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
         """A multiplier for each part."""
-        (z,), (z0,), (rise,), (fall,) = (call.inputs for call in calls)
+        z, z0, rise, fall = (repeated(call.inputs, call.outputs[0].shape)[0] for call in calls)
         (y,), (y0,), (m,) = calls[0].outputs, calls[1].outputs, _joined(calls, relevance)
 
         def f(z: Array) -> Array:
@@ -97,7 +98,8 @@ class RevealCancel(Rule):
         slope, up, down = midpoint_slope(f, z, z0), f(rise), f(fall)
         risen = quotient(up, y0, rise, z0, slope) + quotient(y, down, z, fall, slope)
         fallen = quotient(down, y0, fall, z0, slope) + quotient(y, up, z, rise, slope)
-        return [None, None, [0.5 * m * risen], [0.5 * m * fallen]]
+        parts = (gathered(0.5 * m * part, calls[0].inputs[0]) for part in (risen, fallen))
+        return [None, None, *([part] for part in parts)]
 
     def __str__(self) -> str:
         return "reveal_cancel"

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxplain.explain.backward.broadcasting import fits, gathered
 from jaxplain.program import setting
 from jaxplain.program.node import Call, Layer, Node, Rule, layer_of
 from jaxplain.types import Array
@@ -219,11 +220,13 @@ class Flat(LayerRule):
 
 
 class PassThrough(Rule):
-    """R_i = R_k where an output belongs to one input."""
+    """R_i = R_k where an output belongs to one input; the sum over k where one input was repeated to them."""
 
     def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
         """Relevance as it is."""
         shapes = [jnp.shape(value) for value in calls[0].inputs]
+        if node.kind == "activation" and fits(shapes[0], relevance[0].shape):
+            return [gathered(relevance[0], calls[0].inputs[0])]
         if len(shapes) != 1 or len(relevance) != 1 or shapes[0] != relevance[0].shape:
             raise ValueError(
                 f"lrp: pass_through needs one input of the output's shape, but {node.describe()} takes {shapes} to "
@@ -258,17 +261,18 @@ class ConstantScale(Rule):
 
 
 class Numerator(Rule):
-    """A quotient of two values: the denominator is a constant scale."""
+    """A quotient of two values: the denominator is a constant scale.
+
+    A power's exponent, the second argument of arctan2 (an angle of the first over it) and a remainder's divisor are
+    constants in the same way.
+    """
 
     def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
         """Everything to the numerator."""
-        here, top = calls[0], node.steps[0].operands[0]
-        shares = [r / stabilised(z, STABILISER) for r, z in zip(relevance, here.outputs, strict=True)]
-        parts = shared(lambda *active: node.evaluate(active, here.fixed), here.inputs, shares)
-        same = jnp.shape(here.inputs[node.active.index(top)]) == relevance[0].shape
+        top = node.steps[0].operands[0]
         return [
-            (relevance[0] if same else part) if value is top else jnp.zeros_like(part)
-            for value, part in zip(node.active, parts, strict=True)
+            gathered(relevance[0], x) if value is top else jnp.zeros_like(x)
+            for value, x in zip(node.active, calls[0].inputs, strict=True)
         ]
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from jaxplain.program.node.rewrite import (
     pull_with_flow,
     without_rule,
 )
+from jaxplain.program.node.routes import Decision, decisions
 from jaxplain.program.node.signs import never_negative
 from jaxplain.program.node.smooth import smoothed
 
@@ -27,6 +28,7 @@ __all__ = [
     "RECTIFIERS",
     "Bias",
     "Call",
+    "Decision",
     "Graph",
     "Layer",
     "Node",
@@ -37,6 +39,7 @@ __all__ = [
     "Value",
     "biases",
     "build",
+    "decisions",
     "feeds",
     "flatten",
     "inputs_of",

@@ -11,7 +11,7 @@ node of a kind:
 | activation | an elementwise function of one value | relu, gelu, ..., function, or the operation's name |
 | sum | sums of active values, and shifts | add, sub, reduce_sum, average_pooling, ... |
 | product | of two active values, or of one with one that varies but carries no relevance | mul, matmul, convolution |
-| quotient | of two active values | div |
+| quotient | of two active values, and what is one in parts | div, pow, atan2, rem |
 | softmax, log_softmax, normalization | the whole group | |
 | logsumexp | of a group, or of two values, with the largest taken out | logsumexp, logaddexp |
 | hypot | of two values, with the largest taken out | hypot |
@@ -335,9 +335,9 @@ def _kind(step: Step, active: Sequence[Value], facts: Facts) -> tuple[str, str]:
         return "product", "matmul" if name == "dot_general" else "convolution"
     if name == "mul":
         return ("product" if count == 2 else "scale"), name
+    if name in ("div", "pow", "atan2", "rem") and count == 2:
+        return "quotient", name
     if name == "div":
-        if count == 2:
-            return "quotient", name
         return ("scale" if step.operands[0] in active else "activation"), name
     if name in ("max", "min", "clamp") and count == 1 and _with_numbers(step, active, facts):
         return "activation", name
