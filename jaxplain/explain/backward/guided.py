@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from jaxplain import check
@@ -21,9 +20,10 @@ class Guided(Rule):
 
     def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
         """Positive gradients, where the ReLU is open."""
-        (here, *_) = calls
-        _, back = jax.vjp(lambda value: node.evaluate([value], here.fixed)[0], here.inputs[0])
-        return list(back(jnp.maximum(relevance[0], 0)))
+        x = calls[0].inputs[0]
+        # By the formula and not by JAX's derivative, which is 1/2 of max(x, 0) and 1 of where(x >= 0, x, 0) at 0.
+        opened = (x > 0) & (x < 6) if node.name == "relu6" else x > 0
+        return [jnp.where(opened, jnp.maximum(relevance[0], 0), 0)]
 
     def __str__(self) -> str:
         return "guided"
@@ -76,7 +76,7 @@ def _without_rectifier(equation: Equation) -> bool:
 def guided_backprop(f: Callable[..., Any]) -> RectifiedBackward:
     """The gradient, with negative gradients set to zero at every ReLU on the way back.
 
-    At y = max(x, 0) with the arriving gradient g: R_x = g [g > 0] [x > 0]. ReLUs are found by what they compute, so
+    At y = max(x, 0) with the arriving gradient g: R_x = g [g > 0] [x > 0] (and [x < 6] for relu6). ReLUs are found by what they compute, so
     functional ones (`jax.nn.relu`, `jnp.maximum(x, 0)`, `jnp.where(x > 0, x, 0)`, relu6) count like modules;
     everything else, other activations among them, keeps its own derivative. `jaxplain.audit` lists what was changed.
 

@@ -94,3 +94,27 @@ def test_pytrees_and_bad_input():
         jaxplain.guided_backprop(lambda x: jax.nn.relu(x))(X)
     with pytest.raises(TypeError, match="changes no backward pass"):
         jaxplain.audit(jaxplain.gradient(functional))
+
+
+FORMS = {
+    "relu": (jax.nn.relu, [0, 0, 1, 1, 1]),
+    "maximum": (lambda v: jnp.maximum(v, 0.0), [0, 0, 1, 1, 1]),
+    "zero first": (lambda v: jnp.maximum(0.0, v), [0, 0, 1, 1, 1]),
+    "where": (lambda v: jnp.where(v > 0, v, 0.0), [0, 0, 1, 1, 1]),
+    "where with zero": (lambda v: jnp.where(v >= 0, v, 0.0), [0, 0, 1, 1, 1]),
+    "clipped below": (lambda v: jnp.clip(v, 0.0), [0, 0, 1, 1, 1]),
+    "by absolute value": (lambda v: 0.5 * (v + jnp.abs(v)), [0, 0, 1, 1, 1]),
+    "relu6": (jax.nn.relu6, [0, 0, 1, 0, 0]),
+    "clip": (lambda v: jnp.clip(v, 0.0, 6.0), [0, 0, 1, 0, 0]),
+    "clamp": (lambda v: jax.lax.clamp(0.0, v, 6.0), [0, 0, 1, 0, 0]),
+    "minimum of maximum": (lambda v: jnp.minimum(jnp.maximum(v, 0.0), 6.0), [0, 0, 1, 0, 0]),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_at_the_corners_the_slope_is_that_of_the_formula(name):
+    f, open_ = FORMS[name]
+    x = jnp.array([-1.0, 0.0, 2.0, 6.0, 7.0])
+    assert jaxplain.guided_backprop(lambda v: (f(v) * jnp.arange(1.0, 6)).sum())(x).tolist() == (
+        [factor * slope for factor, slope in zip(range(1, 6), open_, strict=True)]
+    )
