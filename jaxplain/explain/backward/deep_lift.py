@@ -13,6 +13,7 @@ from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_eq
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.logarithmic import LogSumExp
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
+from jaxplain.explain.backward.products import PRODUCTS, MeanDerivative
 from jaxplain.explain.backward.reveal_cancel import Netted, beside, revealed
 from jaxplain.explain.backward.sorting import Ranks
 from jaxplain.program import as_function, chunked_sum, needs_key, public, setting
@@ -20,7 +21,18 @@ from jaxplain.program.node import Graph, Node, Opened, OwnDerivative, Rule, deci
 from jaxplain.types import Array, Pytree
 
 RULES = ("rescale", "reveal_cancel")
-_WINNERS = ("max_pooling", "min_pooling", "reduce_max", "reduce_min", "max", "min", "cummax", "cummin")
+_WINNERS = (
+    "max_pooling",
+    "min_pooling",
+    "reduce_max",
+    "reduce_min",
+    "max",
+    "min",
+    "cummax",
+    "cummin",
+    "scatter_max",
+    "scatter_min",
+)
 
 
 class DeepLift(Backward):
@@ -142,7 +154,7 @@ def _rule(node: Node, varies: bool) -> Rule | None:
     if node.kind == "normalization":
         return Normalization()
     if node.kind == "product":
-        return Midpoint()
+        return MeanDerivative() if node.name in PRODUCTS else Midpoint()
     if node.kind == "quotient":
         return Quotient() if node.name == "div" and len(node.active) == 2 else Secant()
     if node.kind == "selection":
@@ -253,7 +265,8 @@ def deep_lift(
 
     Raises:
         ValueError: An operation without a rule, a decision by `x` whose effect no multiplier carries, a branch of
-            `lax.cond` that depends on `x`, a baseline that does not fit `x`, an unknown `rule`, `rules` for operations that there are not, NaN in a concrete `x`.
+            `lax.cond` that depends on `x`, a baseline that does not fit `x`, an unknown `rule`, `rules` for operations
+            that there are not, NaN in a concrete `x`.
         TypeError: `x` has no floating-point leaf; a rule of another kind.
 
     Example:

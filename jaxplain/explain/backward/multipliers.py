@@ -228,13 +228,13 @@ class Normalization(Rule):
         _, moved = jax.jvp(scales, (0.5 * (x + x0),), (x - x0,))
         factors = [(a - b) / jnp.where(m == 0, 1, m) for a, b, m in zip(c, c0, moved, strict=True)]
         (through,) = jax.vjp(scales, 0.5 * (x + x0))[1]([s * f for s, f in zip(of_scale, factors, strict=True)])
-        return [_completed(direct + through, x - x0, relevance[0] * (here.outputs[0] - there.outputs[0]))]
+        return [completed(direct + through, x - x0, relevance[0] * (here.outputs[0] - there.outputs[0]))]
 
     def __str__(self) -> str:
         return "normalization"
 
 
-def _completed(multipliers: Array, differences: Array, effects: Array) -> Array:
+def completed(multipliers: Array, differences: Array, effects: Array) -> Array:
     """The nearest multipliers that are complete."""
     missing, square = jnp.sum(effects) - jnp.sum(multipliers * differences), jnp.sum(differences**2)
     return multipliers + missing / jnp.where(square > 0, square, 1) * differences

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain.explain.backward.broadcasting import fits, gathered
+from jaxplain.explain.backward.products import PRODUCTS, factors_of_each
 from jaxplain.program import setting
 from jaxplain.program.node import Call, Layer, Node, Rule, layer_of
 from jaxplain.types import Array
@@ -32,7 +33,7 @@ def shared(contributions: Callable[..., Any], inputs: Sequence[Array], shares: S
 class Epsilon(Rule):
     """R_i = sum_k x_i w_ik / (z_k + e sign z_k) R_k, for anything that is linear in its inputs.
 
-    A product of two values is linear in each: each gets half. The root of a normalisation is a constant scale. A sum
+    A product of n values is linear in each: each gets an n-th. The root of a normalisation is a constant scale. A sum
     that is exactly zero has no shares: its terms cancel, and what arrives there (from a function that is not zero at
     zero, such as an exponential) is due to none of them. It is lost, and `relevance_balance` says so.
     """
@@ -48,6 +49,8 @@ class Epsilon(Rule):
         shares = [r / stabilised(z, self.stabiliser) for r, z in zip(relevance, here.outputs, strict=True)]
         if node.kind == "sum":
             shares = [jnp.where(z == 0, 0, share) for z, share in zip(here.outputs, shares, strict=True)]
+        if node.name in PRODUCTS:
+            shares = [shares[0] / factors_of_each(node, here.outputs[0])]
         parts = shared(function, here.inputs, shares)
         degree = _degree(node)
         return parts if degree == 1 else [part / degree for part in parts]

@@ -1,4 +1,4 @@
-"""DeepLIFT through sorting and top-k: each place of the result has a multiplier, each value gets those that it passed."""
+"""DeepLIFT through sorting and top-k: places of the result have multipliers, a value gets those that it passed."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ node of a kind:
 | scale | an active value times (or divided by) one that carries no relevance | mul, div |
 | activation | an elementwise function of one value | relu, gelu, ..., function, or the operation's name |
 | sum | sums of active values, and shifts | add, sub, reduce_sum, average_pooling, ... |
-| product | of two active values, or of one with one that varies but carries no relevance | mul, matmul, convolution |
+| product | of active values, or of one with one that varies but carries no relevance | mul, matmul, reduce_prod, ... |
 | quotient | of two active values, and what is one in parts | div, pow, atan2, rem |
 | softmax, log_softmax, normalization | the whole group | |
 | logsumexp | of a group, or of two values, with the largest taken out | logsumexp, logaddexp |
 | hypot | of two values, with the largest taken out | hypot |
-| selection | takes some of the values by comparing them | max_pooling, reduce_max, max, sort, top_k, ... |
+| selection | takes some of the values by comparing them | max_pooling, reduce_max, max, scatter_max, sort, ... |
 | structure | moves values | reshape, transpose, concatenate, gather, ... |
 | scan, cond, while | control flow, with the graph of its body in `inner` | |
 | other | everything else | the operation's name |
@@ -34,7 +34,7 @@ from jaxplain.program.node.flat import CONTROL, Flat, Step, Value, flatten
 from jaxplain.program.node.logarithms import shifts
 from jaxplain.program.node.normalizations import scalings
 from jaxplain.program.node.probe import ELEMENTWISE, is_elementwise, name_of_pair
-from jaxplain.program.node.regions import find_groups
+from jaxplain.program.node.regions import find_groups, part
 from jaxplain.program.trace import Equation, loop_parts, open_program
 
 # fmt: off
@@ -46,7 +46,8 @@ _SUMS = {
 _SELECTIONS = {
     "reduce_max": "reduce_max", "reduce_min": "reduce_min", "reduce_window_max": "max_pooling",
     "reduce_window_min": "min_pooling", "max": "max", "min": "min", "sort": "sort", "cummax": "cummax",
-    "cummin": "cummin", "top_k": "top_k", "clamp": "clamp",
+    "cummin": "cummin", "top_k": "top_k", "clamp": "clamp", "scatter-max": "scatter_max", "scatter_max": "scatter_max",
+    "scatter-min": "scatter_min", "scatter_min": "scatter_min",
 }
 _STRUCTURE = frozenset((
     "all_gather", "broadcast_in_dim", "concatenate", "convert_element_type", "copy", "copy_p", "device_put",
@@ -183,7 +184,8 @@ class _Building:
         taken = {index for group in groups for index in group.indices}
         groups += find_chains(self.facts, taken)
         ends = {max(group.indices): group for group in sorted(groups, key=lambda group: len(group.indices))}
-        for index, group in self._needed(ends):
+        members = {index: group for group in groups if group.kind == "activation" for index in group.indices}
+        for index, group in self._needed(ends, members):
             if group is not None:
                 self._add_group(group)
             else:
@@ -210,13 +212,18 @@ class _Building:
         numbers = any(value.is_floating or value.is_complex for value in node.outputs)
         return node.kind == "plain" and (node.name == "stop_gradient" or not numbers or self.stops(node))
 
-    def _needed(self, ends: dict[int, Group]) -> list[tuple[int, Group | None]]:
-        """The groups and single steps that the outputs need; of a group those too that are used outside of it."""
+    def _needed(self, ends: dict[int, Group], members: dict[int, Group]) -> list[tuple[int, Group | None]]:
+        """The groups and single steps that the outputs need; of a group those too that are used outside of it.
+
+        What is read inside of an activation is a function of the same entry, of whatever else single steps.
+        """
         needed, found = set(self.flat.outputs), list[tuple[int, Group | None]]()
         for index in reversed(range(len(self.facts.steps))):
             step, group = self.facts.steps[index], ends.get(index)
             if needed.isdisjoint(step.results):
                 continue
+            if group is None and index in members:
+                group = part(self.facts, members[index], index)
             found.append((index, group))
             steps = [step] if group is None else [self.facts.steps[place] for place in group.indices]
             made = {value for member in steps for value in member.results}
@@ -225,7 +232,7 @@ class _Building:
 
     def _add_group(self, group: Group) -> None:
         steps = [self.facts.steps[index] for index in group.indices]
-        carries = group.entry in self.active
+        carries = group.entry in self.active and group.kind != "plain"
         kind = group.kind if carries else "plain"
         self._add(kind, group.name, steps, [group.entry] if carries else [], [group.output], held=group.held)
 
@@ -333,6 +340,8 @@ def _kind(step: Step, active: Sequence[Value], facts: Facts) -> tuple[str, str]:
         return ("hypot" if pair == "hypot" else "logsumexp"), pair
     if name in ("dot_general", "conv_general_dilated"):
         return "product", "matmul" if name == "dot_general" else "convolution"
+    if name in ("reduce_prod", "cumprod"):
+        return "product", name
     if name == "mul":
         return ("product" if count == 2 else "scale"), name
     if name in ("div", "pow", "atan2", "rem") and count == 2:

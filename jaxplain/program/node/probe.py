@@ -61,8 +61,9 @@ PROBES = np.array(
 _NUMPY: dict[str, Callable[..., Any]] = {
     "abs": np.abs, "acos": np.arccos, "acosh": np.arccosh, "add": np.add, "add_any": np.add, "asin": np.arcsin,
     "asinh": np.arcsinh, "atan": np.arctan, "atan2": np.arctan2, "atanh": np.arctanh, "cbrt": np.cbrt, "ceil": np.ceil,
-    "cos": np.cos, "cosh": np.cosh, "div": np.divide, "eq": np.equal, "erf": _special("erf"), "erf_inv": _special("erfinv"), "erfc":
-    _special("erfc"), "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "floor": np.floor, "ge": np.greater_equal,
+    "cos": np.cos, "cosh": np.cosh, "div": np.divide, "eq": np.equal, "erf": _special("erf"),
+    "erf_inv": _special("erfinv"), "erfc": _special("erfc"), "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1,
+    "floor": np.floor, "ge": np.greater_equal,
     "gt": np.greater, "is_finite": np.isfinite, "le": np.less_equal, "log": np.log, "log1p": np.log1p, "logistic":
     _special("expit"), "lt": np.less, "max": np.maximum, "min": np.minimum, "mul": np.multiply, "ne": np.not_equal,
     "neg": np.negative, "pow": np.power, "rem": np.fmod, "round": np.round, "rsqrt": lambda x: 1 / np.sqrt(x), "sign":

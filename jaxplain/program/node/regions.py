@@ -35,7 +35,8 @@ def _activations(facts: Facts) -> list[Group]:
     groups = []
     for step in facts.steps:
         output = step.results[0]
-        if output not in facts.depends or not output.is_floating:
+        # A cast to another width is no part of a function: other readers may take its value as it is.
+        if output not in facts.depends or not output.is_floating or step.name == "convert_element_type":
             continue
         for entry, indices in cones(facts, output):
             results = probed(facts, entry, indices)
@@ -44,6 +45,26 @@ def _activations(facts: Facts) -> list[Group]:
                 groups.append(Group("activation", name, tuple(indices), entry, output))
                 break
     return sorted(groups, key=lambda group: -len(group.indices))
+
+
+def part(facts: Facts, group: Group, last: int) -> Group:
+    """A value inside a group, for what reads it from outside: it is a function of the group's entry too."""
+    output = facts.steps[last].results[0]
+    needed, indices = {output}, list[int]()
+    for index in reversed([index for index in group.indices if index <= last]):
+        if needed.intersection(facts.steps[index].results):
+            needed.update(facts.steps[index].operands)
+            indices.insert(0, index)
+    carried = {group.entry}  # through comparisons and integers nothing is carried
+    for step in map(facts.steps.__getitem__, indices):
+        if carried.intersection(step.operands):
+            carried.update(value for value in step.results if value.is_floating)
+    if output not in carried:
+        return Group("plain", facts.steps[last].name, tuple(indices), group.entry, output)
+    results = probed(facts, group.entry, indices)
+    known = None if results is None else name_of(results)
+    name = known or (facts.steps[last].name if len(indices) == 1 else "function")
+    return Group("activation", name, tuple(indices), group.entry, output)
 
 
 def _joins(facts: Facts, free: set[int]) -> Iterator[Group]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ def slow(x, x0, m):
     ends = sorted([*x, *x0])
     result = np.zeros(len(x))
     for i, (a, b) in enumerate(zip(x, x0, strict=True)):
-        for low, high in zip(ends, ends[1:], strict=False):
+        for low, high in itertools.pairwise(ends):
             if high > low and min(a, b) <= low and high <= max(a, b):
                 s = 0.5 * (low + high)
                 first, last = sorted((sum(v > s for v in x), sum(v > s for v in x0)))
