@@ -22,17 +22,9 @@ from jaxplain.types import Array, Pytree
 
 RULES = ("rescale", "reveal_cancel")
 _WINNERS = (
-    "max_pooling",
-    "min_pooling",
-    "reduce_max",
-    "reduce_min",
-    "max",
-    "min",
-    "cummax",
-    "cummin",
-    "scatter_max",
+    "max_pooling", "min_pooling", "reduce_max", "reduce_min", "max", "min", "cummax", "cummin", "scatter_max",
     "scatter_min",
-)
+)  # fmt: skip
 
 
 class DeepLift(Backward):

@@ -76,9 +76,10 @@ def _without_rectifier(equation: Equation) -> bool:
 def guided_backprop(f: Callable[..., Any]) -> RectifiedBackward:
     """The gradient, with negative gradients set to zero at every ReLU on the way back.
 
-    At y = max(x, 0) with the arriving gradient g: R_x = g [g > 0] [x > 0] (and [x < 6] for relu6). ReLUs are found by what they compute, so
-    functional ones (`jax.nn.relu`, `jnp.maximum(x, 0)`, `jnp.where(x > 0, x, 0)`, relu6) count like modules;
-    everything else, other activations among them, keeps its own derivative. `jaxplain.audit` lists what was changed.
+    At y = max(x, 0) with the arriving gradient g: R_x = g [g > 0] [x > 0], and [x < 6] for relu6. ReLUs are found by
+    what they compute, so functional ones (`jax.nn.relu`, `jnp.maximum(x, 0)`, `jnp.where(x > 0, x, 0)`, relu6) count
+    like modules; everything else, other activations among them, keeps its own derivative. `jaxplain.audit` lists what
+    was changed.
 
     The result depends little on the last layers, and much on edges in the input (Adebayo et al. 2018): it is a picture
     of what the early layers respond to and says little about the class.
