@@ -271,11 +271,11 @@ def _linear(w, x):
 def test_an_operation_without_a_rule_is_named_with_its_path_and_how_to_give_one():
     def f(x):
         with jax.named_scope("spectrum"):
-            return jnp.cumprod(x).sum()
+            return lax.lgamma(x).sum()
 
-    with pytest.raises(ValueError, match=r"no rule for 'cumprod' \(other\) in 'spectrum'.*'cumprod': relevance"):
+    with pytest.raises(ValueError, match=r"no rule for 'lgamma' \(other\) in 'spectrum'.*'lgamma': relevance"):
         jaxplain.lrp(f, relevance.epsilon())(X)
-    r = jaxplain.lrp(f, {"cumprod": relevance.epsilon()})(X)
+    r = jaxplain.lrp(f, {"lgamma": relevance.epsilon()})(X)
     np.testing.assert_allclose(r, jaxplain.lrp(f, {"spectrum": relevance.epsilon()})(X), rtol=1e-5)
     looped = lambda x: lax.while_loop(lambda h: h.sum() < 5, lambda h: h + 1, x).sum()  # noqa: E731
     with pytest.raises(ValueError, match="no rule for 'while'"):
