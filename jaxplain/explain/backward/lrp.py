@@ -100,12 +100,13 @@ def lrp(f: Callable[..., Any], rule: Any) -> Propagation:
     reused layers and loops are all covered:
 
     * layers with weights (dense, convolution): `rule`; a BatchNorm in evaluation is part of the layer before it;
-    * sums, residual additions, average pooling: in proportion; max pooling, sorting: to the winner;
+    * sums, residual additions, average pooling: in proportion; max pooling, segment maxima, sorting: to the winner;
     * activations (ReLU, GELU, SiLU, ...): passed on; reshapes, slices, look-ups: moved;
     * a logarithm of a sum of exponentials, however its largest term is taken out: to its terms, by the softmax;
       `hypot`: gradient times input; a sum that is exactly zero: to none of its terms, which cancel;
     * softmax, matrix products of two values, LayerNorm and RMSNorm: by AttnLRP (`relevance.attn_lrp`), or CP-LRP
-      with `relevance.cp_lrp()`; a quotient: to the numerator;
+      with `relevance.cp_lrp()`; products of n values: an n-th each; a quotient: to the numerator, as a power's to its
+      base, arctan2's to its first argument and a remainder's to what is divided;
     * `lax.scan` (recurrent networks) and `lax.cond`: by what is inside.
 
     For models of token ids, whose input is no real number, every token gets the relevance of its embedding.

@@ -108,14 +108,22 @@ def test_all_operations_at_once_are_complete(shapes, rule):
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("shapes", PAIRINGS, ids=str)
 def test_each_operation_is_complete(shapes, rule):
+    x, b = pair(shapes, 0), pair(shapes, 10)
     for name, operation in OPERATIONS.items():
         for which in ("both", "first", "second"):
-            if name in STEPS and which != "first":
-                continue
-            x, b = pair(shapes, 0), pair(shapes, 10)
             f = active(operation, which, x)
-            if name not in STEPS:
-                assert_complete(f, chosen(which, x), chosen(which, b), rule, (name, which))
+            if name in STEPS and refused(f, chosen(which, x), rule):
+                continue
+            assert_complete(f, chosen(which, x), chosen(which, b), rule, (name, which))
+
+
+def refused(f, x, rule):
+    """Whether a step is refused by name."""
+    try:
+        jax.eval_shape(jaxplain.deep_lift(f, rule=rule), x)
+    except ValueError as error:
+        return "decides depends on `x`" in str(error)
+    return False
 
 
 COMPOSED = {
