@@ -19,6 +19,9 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-9, "bfloat16": 6e-2}
 scores that it is compared with are rounded at every operation."""
 
 RULE = jaxplain.relevance.epsilon(1e-6)
+LARGEST = 1e3
+"""Times what there is to share: correct relevance of networks of ReLUs has up to about a hundred times the score."""
+
 FAST, SLOW = range(30), range(1000, 1300)
 
 
@@ -88,6 +91,11 @@ def check_sums(network: Network, values, findings: Findings) -> None:
         findings.expect(network, "deep_lift: complete", attribution.sum() - change, scale)
     assert ("lrp" in values) == ("balance" in values), network
     if "lrp" in values:
+        # A balance accounts for what a rule creates, too: relevance has to be of the size of what there is to share.
+        shared = np.abs(wide(path.attribution)).sum() + ends
+        findings.checked += 1
+        if not np.abs(wide(values["lrp"])).sum() < LARGEST * shared:
+            findings.wrong.append(f"lrp: {np.abs(wide(values['lrp'])).sum() / shared:.1e} times too large in {network}")
         balance, relevance = {k: wide(v) for k, v in values["balance"].items()}, wide(values["lrp"])
         flow = max(np.abs(relevance).sum(), *(np.abs(balance[k]).max() for k in ("received", "passed", "start")))
         findings.expect(network, "lrp: balance", balance["unexplained"], flow)
@@ -156,8 +164,8 @@ def sweep(seeds, laws, depth: int = 4) -> Findings:
 
 
 def test_the_sums_hold_on_random_networks():
-    """Sums on each, and one of the other laws on every other one."""
-    findings = sweep(FAST, lambda seed: LAWS[seed % 8 : seed % 8 + 1], depth=3)
+    """Sums on each, and on every other one a law in turn (but for the eager one, which takes longest)."""
+    findings = sweep(FAST, lambda seed: LAWS[:-1][seed % 6 : seed % 6 + 1], depth=3)
     assert findings.checked > 5 * len(FAST)
     assert not findings.wrong, "\n".join(dict.fromkeys(findings.wrong))
 
