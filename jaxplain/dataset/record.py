@@ -13,7 +13,7 @@ from jaxplain import check
 from jaxplain.baseline import is_background, resolve
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
-from jaxplain.program import Function, as_function, escaped, leaves_by_parts, leaves_by_path, needs_key, setting, total
+from jaxplain.program import Function, as_function, escaped, leaves_by_parts, needs_key, setting, total
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree

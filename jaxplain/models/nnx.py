@@ -76,6 +76,8 @@ class NNXApply(Function):
 def _mode(model: Any, *, train: bool) -> dict[str, bool]:
     """The mode for a model whose own call asks for it by the name that `apply` has for it."""
     return {"train": train} if "train" in inspect.signature(type(model).__call__).parameters else {}
+
+
 @public
 def from_nnx(model: Any) -> tuple[NNXApply, Pytree]:
     """Make a pure function and its parameters of an NNX model, which is left as it was.

@@ -59,8 +59,8 @@ def test_in_the_first_epoch_what_came_in_comes_out_and_the_warning_says_so():
 
 
 def test_parameters_that_are_not_finite_after_the_last_step_count():
+    huge = optax.chain(optax.sgd(1e30), optax.scale(1e30))
     with pytest.raises(ValueError, match=r"epoch 1 diverged: its loss is [0-9.]*, but its parameters are not finite"):
-        huge = optax.chain(optax.sgd(1e30), optax.scale(1e30))
         fit(optimizer=huge, batch_size=16, epochs=1)  # the one step comes after the one loss
 
 
