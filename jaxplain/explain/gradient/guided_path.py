@@ -10,9 +10,12 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import Perturbing, as_baseline
-from jaxplain.program import as_function, like, public, setting, value_and_gradient, wide_dtype
+from jaxplain.baseline import DERIVATIVE, Perturbing, as_baseline
+from jaxplain.program import as_function, common_dtype, like, public, setting, value_and_gradient, wide_dtype
 from jaxplain.types import Array, Pytree
+
+ROOM = 1e-5
+"""What part of a feature's way counts as no room to move: rounding leaves less of it, where a step went all of it."""
 
 
 class GuidedIntegratedGradients(Perturbing):
@@ -22,11 +25,16 @@ class GuidedIntegratedGradients(Perturbing):
     steps: int = setting(default=50)
     fraction: float = setting(default=0.25)
 
+    @property
+    def holds(self) -> str | None:
+        """The path between the baseline and the input has a derivative at floating-point values alone."""
+        return DERIVATIVE
+
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)
         check.differentiable(x, self.name)
-        start = self.absent(key, x)
+        start = self.absent(key, x).values
         check.finite_score(self.score, x, args, self.name)
         leaves, structure = jax.tree.flatten(x)
         moving = [check.is_floating(leaf) for leaf in leaves]
@@ -43,7 +51,7 @@ class GuidedIntegratedGradients(Perturbing):
             return jax.tree.unflatten(structure, merged)
 
         def flat(tree: Pytree) -> Array:
-            dtype = jnp.result_type(*(wide_dtype(jnp.result_type(leaf)) for leaf in leaves if check.is_floating(leaf)))
+            dtype = common_dtype(x)
             parts = zip(jax.tree.leaves(tree), moving, strict=True)
             return jnp.concatenate([jnp.asarray(leaf).astype(dtype).reshape(-1) for leaf, move in parts if move])
 
@@ -60,6 +68,7 @@ class GuidedIntegratedGradients(Perturbing):
     def _walk(self, slope: Callable[[Array], Array], x: Array, start: Array) -> Array:
         """The attribution of a flat input, step by step."""
         length = jnp.abs(x - start).sum()
+        least = ROOM * jnp.abs(x - start) + 4 * jnp.finfo(x.dtype).eps * jnp.maximum(jnp.abs(x), jnp.abs(start))
         at_once = int(self.fraction * (x.size - 1)) + 1
 
         def step(carry: tuple[Array, Array], index: Array) -> tuple[tuple[Array, Array], None]:
@@ -71,7 +80,10 @@ class GuidedIntegratedGradients(Perturbing):
             # A feature that fell too far behind the straight line catches up first.
             following = jnp.where(jnp.abs(x - point) > jnp.abs(x - behind), behind, point)
             needed = jnp.abs(x - following).sum() - length * (1 - alpha)
-            following = following + _share(gradient, ahead - following, needed, at_once) * (ahead - following)
+            # Room as small as the rounding of a step is none: such a feature must take no place in the quantile.
+            room = jnp.where(jnp.abs(ahead - following) > least, ahead - following, 0.0)
+            share = _share(gradient, room, needed, at_once)
+            following = jnp.where((room == 0) | (share == 1), ahead, following + share * room)
             return (following, total + gradient * (following - point)), None
 
         index = jnp.arange(self.steps)
@@ -83,13 +95,22 @@ def _share(gradient: Array, room: Array, needed: Array, at_once: int) -> Array:
     """Which share of its room each feature moves, so that the moves add up to `needed`.
 
     Features move in the order of their gradients' absolute values, `at_once` of them at a time (and more where values
-    tie): all the way, until a last group goes as far as is left.
+    tie; the next group starts behind those): all the way, until a last group goes as far as is left.
     """
     capacity = jnp.abs(room)
     size = jnp.where(capacity > 0, jnp.abs(gradient), jnp.inf)
-    rank = jnp.searchsorted(jnp.sort(size), size, side="left")  # how many are smaller: ties stay together
-    group = rank // at_once
-    capacities = jax.ops.segment_sum(capacity, group, -(-gradient.size // at_once))
+    ordered = jnp.sort(size)
+
+    def end(start: Array, _: None) -> tuple[Array, Array]:
+        largest = ordered[jnp.minimum(start + at_once, size.size) - 1]
+        behind = jnp.searchsorted(ordered, largest, side="right")
+        return behind, behind
+
+    groups = -(-size.size // at_once)
+    _, ends = lax.scan(end, jnp.zeros((), jnp.searchsorted(ordered, 0.0).dtype), None, length=groups)
+    rank = jnp.searchsorted(ordered, size, side="left")  # how many are smaller: ties stay together
+    group = jnp.searchsorted(ends, rank, side="right")
+    capacities = jax.ops.segment_sum(capacity, group, groups)
     before = jnp.cumsum(capacities) - capacities
     share = jnp.clip((needed - before) / jnp.where(capacities > 0, capacities, 1), 0.0, 1.0)
     return share[group]
