@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain.internals.operations import backward_operations, forward_operations
 from jaxplain.program.trace import (
@@ -59,8 +60,8 @@ class Costs(NamedTuple):
 def parameter_sizes(f: Any) -> list[int]:
     """For each leaf of a function, how many trained parameters it holds.
 
-    Floating-point arrays count, but for the other collections of a Linen variables tree (`batch_stats`, ...) and the
-    variables of an NNX state that are no `Param`.
+    Floating-point arrays count, but for the other collections of a Linen variables tree (`batch_stats`, ...), the
+    variables of an NNX state that are no `Param`, and NumPy arrays of an Equinox module.
     """
     sizes = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(f, is_leaf=_is_variable):
@@ -80,10 +81,17 @@ def _is_parameter(f: Any, path: Sequence[Any], leaf: Any) -> bool:
     if _is_variable(leaf):
         return any(cls.__name__ == "Param" for cls in type(leaf).__mro__)
     for part in path:
+        if isinstance(leaf, np.ndarray) and _is_equinox(f):
+            return False  # as Equinox has it: what is trained is an array of JAX
         if isinstance(f, Mapping) and "params" in f:
             return getattr(part, "key", None) == "params"
         f = _child(f, part)
     return True
+
+
+def _is_equinox(f: Any) -> bool:
+    """Whether a function is a module of Equinox."""
+    return any(cls.__name__ == "Module" and cls.__module__.startswith("equinox") for cls in type(f).__mro__)
 
 
 def _child(node: Any, part: Any) -> Any:
@@ -114,11 +122,23 @@ def costs(program: Program, sites: Sequence[Site], parameters: Sequence[int]) ->
     inputs = program.inputs
     leaves = dict(zip(inputs[len(program.constants) :], range(len(parameters)), strict=False))
     for position, variable in enumerate(inputs[: len(program.constants)]):
-        key = -1 - position  # what a closure holds counts like a parameter: nothing says what it is
+        # What a closure holds counts only where the function brings no parameters of its own, and if it may be trained.
+        key = -1 - position
         leaves[variable] = key
-        counter.unowned[key] = math.prod(jnp.shape(program.constants[position])) if _is_floating(variable) else 0
+        counted = not any(parameters) and _is_floating(variable) and not _is_constant(program.constants[position])
+        counter.unowned[key] = math.prod(jnp.shape(program.constants[position])) if counted else 0
     counter.walk(program, (), "", 1, _State({v for v in inputs if _is_floating(v)}, leaves))
     return counter.finish()
+
+
+def _is_constant(value: Any) -> bool:
+    """Whether a closure's array is no parameter: of NumPy, or a mask of two values (0 and 1, or 0 and far below)."""
+    if not isinstance(value, jax.Array):
+        return True
+    if value.ndim < 2 or not value.is_fully_addressable or isinstance(value, jax.core.Tracer):
+        return False
+    different = np.unique(np.asarray(value, np.float32))
+    return different.size == 2 and 0 in different and (1 in different or different[0] < -1e3)
 
 
 def _is_floating(atom: Any) -> bool:

@@ -95,8 +95,9 @@ def layers(f: Callable[..., Any]) -> Layers:
     two. Forward: products by their formula, elementwise functions and reductions one for each element. Backward: the
     gradient with respect to inputs and parameters together, twice the forward operations of a product whose operands
     both depend on them. Each share is the module's own, without the modules inside it, so columns add up. Counts are
-    for one example; scans count every turn, `while` loops one, `cond` all branches; foreign calls (custom kernels)
-    count none.
+    for one example. Parameters are those that `f` brings as leaves; only where it brings none, the arrays of JAX that a
+    closure holds count, but for masks. Scans count every turn, `while` loops one, `cond` all branches; foreign calls
+    (custom kernels) count none.
 
     Args:
         f: A score or any function `f(x, *args)` that JAX can trace. Without modules, its named scopes are listed.
