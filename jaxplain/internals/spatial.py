@@ -36,7 +36,14 @@ class Places(NamedTuple):
 
 
 def places(
-    h: Any, x: Pytree, *, path: str, name: str, grid: tuple[int, ...] | None = None, channel_axis: int = -1
+    h: Any,
+    x: Pytree,
+    *,
+    path: str,
+    name: str,
+    grid: tuple[int, ...] | None = None,
+    channel_axis: int = -1,
+    resize: bool | tuple[int, ...] = True,
 ) -> Places:
     """Find how a layer's values lie in the input.
 
@@ -47,13 +54,16 @@ def places(
         name: The method, for errors.
         grid: The grid of the tokens of a layer `[T, D]`, row-major; leading tokens beyond it are dropped. None takes a
             layer's own axes, or, for tokens of an image or volume, the grid of the input's proportions.
-        channel_axis: The axis of the channels, in the layer and in an `x` of as many axes.
+        channel_axis: The axis of the channels, in the layer and in an `x` of as many axes. An image whose channels
+            lie at the other end, and a layer that can only lie as `channel_axis` says, are taken for what they are.
+        resize: As in `grad_cam`: a size that is given need not be told from `x`.
 
     Returns:
         The places.
 
     Raises:
-        ValueError: A layer without spatial axes, or of more than three; tokens that fit no grid.
+        ValueError: A layer without spatial axes, or of more than three; tokens that fit no grid; an image and a layer
+            of which it cannot be told where their channels are.
     """
     if not is_array(h):
         raise ValueError(f"{name}: {path!r} holds {len(jax.tree.leaves(h))} arrays; pick one, as in '{path}[0]'.")
@@ -77,6 +87,7 @@ def places(
         return Places(grid, _leading(spatial, grid, path, name), _size(x, len(grid), channel_axis), channel_axis)
     own = _size(x, len(spatial), channel_axis)
     if len(spatial) > 1 or own is not None:
+        _refuse_turned(h.shape, x, own, path, name, channel_axis, resize)
         return Places(spatial, 0, own, channel_axis)
     size = _size(x, 2, channel_axis) or _size(x, 3, channel_axis)
     if size is None:
@@ -133,8 +144,53 @@ def _size(x: Pytree, axes: int, channel_axis: int) -> tuple[int, ...] | None:
     """The input's lengths along the spatial axes; None where no leaf, or leaves of several sizes, have them."""
     leaves = jax.tree.leaves(x)
     shapes = {jnp.shape(leaves[index]) for index in _fitting(x, axes)}
-    sizes = {shape if len(shape) == axes else without_axis(shape, channel_axis) for shape in shapes}
+    sizes = {shape if len(shape) == axes else without_axis(shape, _channels(shape, channel_axis)) for shape in shapes}
     return sizes.pop() if len(sizes) == 1 else None
+
+
+_COLOURS = 4
+"""The most channels of what is taken for an image, or a volume, whose channels lie at the other end."""
+
+
+def _channels(shape: tuple[int, ...], axis: int) -> int:
+    """Which axis of an input holds its channels: `axis`, or the other end where all says so (an image [3, H, W])."""
+    ends = (0, len(shape) - 1)
+    axis %= len(shape)
+    if len(shape) < 3 or axis not in ends:
+        return axis
+    other = ends[1] if axis == 0 else 0
+    return other if shape[other] <= _COLOURS < min(without_axis(shape, other)) else axis
+
+
+def _refuse_turned(
+    shape: tuple[int, ...],
+    x: Pytree,
+    size: tuple[int, ...] | None,
+    path: str,
+    name: str,
+    channel_axis: int,
+    resize: bool | tuple[int, ...],
+) -> None:
+    """Refuse a layer of an input whose channels lie at the other end, if its own may lie there as well."""
+    axes = len(shape) - 1
+    inputs = [jnp.shape(jax.tree.leaves(x)[index]) for index in _fitting(x, axes)]
+    turned = [own for own in inputs if len(own) == axes + 1 and _channels(own, channel_axis) != channel_axis % len(own)]
+    if not turned or size is None or not isinstance(resize, bool):
+        return
+    other = 0 if channel_axis % len(shape) else -1
+    as_said, as_input = (_covers(without_axis(shape, axis), size) for axis in (channel_axis, other))
+    if (as_input and resize) or not as_said:
+        raise ValueError(
+            f"{name}: `x` of shape {turned[0]} has its channels along axis {other % len(shape)}, and {path!r} of shape "
+            f"{shape} may have them there or along axis {channel_axis}. Pass `channel_axis={other}` if the layer has "
+            f"them where `x` does, or `resize={size}` if not."
+        )
+
+
+def _covers(grid: tuple[int, ...], size: tuple[int, ...]) -> bool:
+    """Whether a layer's places may cover an input: no more of them than values, with about one step along all axes."""
+    steps = [length / own for length, own in zip(size, grid, strict=True)]
+    return min(steps) >= 1 and max(steps) <= 1.25 * min(steps)
 
 
 def masked_input(x: Pytree, mask: Array, channel_axis: int) -> Pytree:
@@ -143,7 +199,8 @@ def masked_input(x: Pytree, mask: Array, channel_axis: int) -> Pytree:
     for index in _fitting(x, mask.ndim):
         leaf = leaves[index]
         if check.is_floating(leaf):
-            shown = mask if jnp.ndim(leaf) == mask.ndim else jnp.expand_dims(mask, channel_axis)
+            axis = _channels(jnp.shape(leaf), channel_axis)
+            shown = mask if jnp.ndim(leaf) == mask.ndim else jnp.expand_dims(mask, axis)
             leaves[index] = (leaf * shown).astype(jnp.result_type(leaf))
     return jax.tree.unflatten(structure, leaves)
 

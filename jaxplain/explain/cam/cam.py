@@ -119,7 +119,9 @@ def grad_cam(
         grid: The grid of tokens, row-major, such as (14, 14); leading tokens beyond it (class, register) are dropped.
             None infers it where `x` is an image `[H, W, C]` or a volume and the layer holds tokens: the grid of the
             input's proportions, with at most one class token.
-        channel_axis: The axis of the channels, in the layer and in an `x` of as many axes: 0 for `[C, H, W]`.
+        channel_axis: The axis of the channels, in the layer and in an `x` of as many axes: 0 for `[C, H, W]`. Of an
+            image whose channels lie at the other end (up to four of them) the right axes are taken, and where the
+            layer's may lie there as well it is refused.
         batch_axis: As in `split`.
 
     Returns:

@@ -37,7 +37,15 @@ class LayerMap(Function):
         check.arrays(x, self.name)
         check.finite(x, self.name)
         h = self.body(x, *args)
-        where = places(h, x, path=self.body.path, name=self.name, grid=self.grid, channel_axis=self.channel_axis)
+        where = places(
+            h,
+            x,
+            path=self.body.path,
+            name=self.name,
+            grid=self.grid,
+            channel_axis=self.channel_axis,
+            resize=self.resize,
+        )
         size = self._size(where)
         values = self.signed(h, where, x, *args)
         values = resized(jax.nn.relu(values) if self.relu else values, size)
