@@ -4,7 +4,7 @@ Here lives what every family stands on and nothing that knows a method. `trace` 
 back, `node` says what groups of its equations mean, `fast` writes them as a backend is fast at.
 """
 
-from jaxplain.program.differentiate import like, map_floating, total, value_and_gradient
+from jaxplain.program.differentiate import common_dtype, like, map_floating, total, value_and_gradient
 from jaxplain.program.function import Function, Static, as_function, freeze, is_array, is_node, needs_key, setting, thaw
 from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
 from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
@@ -38,6 +38,7 @@ __all__ = [
     "chunked",
     "chunked_moments",
     "chunked_sum",
+    "common_dtype",
     "escaped",
     "fold_range",
     "freeze",

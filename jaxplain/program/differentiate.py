@@ -48,6 +48,13 @@ def map_floating(function: Callable[..., Any], x: Pytree, *rest: Pytree) -> Pytr
     return jax.tree.map(lambda leaf, *more: function(leaf, *more) if check.is_floating(leaf) else leaf, x, *rest)
 
 
+def common_dtype(x: Pytree) -> Any:
+    """The dtype in which x's floating-point leaves are moved along a path together: the widest, at least float32."""
+    return jnp.result_type(
+        jnp.float32, *(jnp.result_type(leaf) for leaf in jax.tree.leaves(x) if check.is_floating(leaf))
+    )
+
+
 def like(attribution: Pytree, x: Pytree) -> Pytree:
     """Cast an attribution, summed in a wide dtype, to the dtype of x's floating-point leaves."""
     return jax.tree.map(

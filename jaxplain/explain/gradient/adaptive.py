@@ -18,7 +18,7 @@ from jax import lax
 
 from jaxplain.explain.gradient.path import Convergence, IntegratedGradients, interpolate
 from jaxplain.explain.gradient.spacing import GRID, Points, Spacing, enough_steps, joined, ruled, spaced, spacing
-from jaxplain.program import like, quadrature, total, wide_dtype
+from jaxplain.program import common_dtype, like, quadrature, total, wide_dtype
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
@@ -35,10 +35,11 @@ class _Work(NamedTuple):
     def blocks(self, points: Points) -> Iterator[tuple[np.ndarray, ...]]:
         """Points in blocks of one size, and which are real: the last block is filled up with its last point."""
         count, size = len(points.row), int(jax.tree.leaves(self.x)[0].shape[0]) * self.e.batch_size
+        dtype = common_dtype(self.x)
         for begin in range(0, count, size):
             index = np.arange(begin, begin + size)
             row, place, weight = (column[np.minimum(index, count - 1)] for column in points)
-            yield row.astype(np.int32), place.astype(np.float32), weight.astype(np.float32), index < count
+            yield row.astype(np.int32), place.astype(dtype), weight.astype(dtype), index < count
 
     def integrate(self, sums: Pytree, points: Points) -> Pytree:
         """The sums with the points' attributions added: one gradient each."""
@@ -117,7 +118,7 @@ def refine(e: IntegratedGradients, x: Pytree, args: tuple[Any, ...], keys: Array
         sums = work.integrate(_scaled(sums, attempts.kept(left)), attempts.points(left))
         gap = np.abs(_on_host(_totals(sums)) - change)
         left = attempts.missed(left[gap[left] > bound[left]])  # none where a score is not finite
-    return _finish(e, sums, x, attempts.spent, change, bound)
+    return _finish(e, sums, x, attempts.spent, change, bound, along.dtype)
 
 
 def _settled(values: Any) -> Any:
@@ -152,14 +153,20 @@ def _scaled(sums: Pytree, factor: Any) -> Pytree:
 
 
 def _finish(
-    e: IntegratedGradients, sums: Pytree, x: Pytree, spent: np.ndarray, change: np.ndarray, bound: np.ndarray
+    e: IntegratedGradients,
+    sums: Pytree,
+    x: Pytree,
+    spent: np.ndarray,
+    change: np.ndarray,
+    bound: np.ndarray,
+    dtype: Any,
 ) -> Any:
     attribution = _narrowed(sums, x)
     if not e.with_gap:
         return attribution
     gap = _on_host(_totals(sums)) - change
     reached = np.isfinite(gap) & (np.abs(gap) <= bound)  # where a score is infinite, so is the bound
-    return _converged(attribution, spent.astype(np.int32), gap.astype(np.float32), reached)
+    return _converged(attribution, spent.astype(np.int32), gap.astype(wide_dtype(dtype)), reached)
 
 
 _narrowed = jax.jit(like)
@@ -180,7 +187,7 @@ def _along(
     def one(key: Array | None, x: Pytree, args: tuple[Any, ...]) -> tuple[Pytree, Pytree, Array]:
         start = e.start(key, x)
         empty = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), _sum_dtype(leaf)), x)
-        grid = jnp.linspace(0.0, 1.0, GRID + 1)
+        grid = jnp.linspace(0.0, 1.0, GRID + 1, dtype=common_dtype(x))
         return start, empty, lax.map(lambda alpha: e.score(interpolate(start, x, alpha), *args), grid)
 
     return _batched(one, keys, x, args)

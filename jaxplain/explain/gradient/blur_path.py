@@ -15,6 +15,7 @@ from jaxplain.program import (
     Function,
     as_function,
     chunked_sum,
+    common_dtype,
     like,
     public,
     quadrature,
@@ -44,7 +45,7 @@ class BlurIntegratedGradients(Function):
         leaves, structure = jax.tree.flatten(x)
         moving = [check.is_floating(leaf) for leaf in leaves]
         wide = [jnp.asarray(leaf).astype(wide_dtype(jnp.result_type(leaf))) for leaf in leaves]
-        nodes, weights = (jnp.asarray(part, jnp.float32) for part in quadrature(self.rule, self.steps))
+        nodes, weights = (jnp.asarray(part, common_dtype(x)) for part in quadrature(self.rule, self.steps))
 
         def blurred(width: Array) -> list[Array]:
             whole = [value for value, move in zip(wide, moving, strict=True) if move]

@@ -136,7 +136,7 @@ def _wide(leaf: Any) -> Array:
 
 
 def _like(mask: Any, leaf: Any) -> Array:
-    return jnp.broadcast_to(jnp.asarray(mask).astype(jnp.float32), jnp.shape(leaf))
+    return jnp.broadcast_to(jnp.asarray(mask).astype(wide_dtype(jnp.result_type(leaf))), jnp.shape(leaf))
 
 
 def _norm(x: Pytree, tree: Pytree) -> Array:

@@ -11,7 +11,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function, Static, as_function, is_node, map_floating, public, setting, wide_dtype
+from jaxplain.program import (
+    Function,
+    Static,
+    as_function,
+    common_dtype,
+    is_node,
+    map_floating,
+    public,
+    setting,
+    wide_dtype,
+)
 from jaxplain.types import Array, Pytree
 
 FARTHEST = 32.0
@@ -73,7 +83,7 @@ class CounterfactualSearch(Function):
             updates, state = optimizer.update(gradient, state, offset)
             return (jax.tree.map(jnp.add, offset, updates), state, weight, best), None
 
-        best = (offset, jnp.asarray(jnp.inf, jnp.float32))
+        best = (offset, jnp.asarray(jnp.inf, common_dtype(x)))
         start = (offset, optimizer.init(offset), jnp.ones(()), best)
         (last, _, _, (offset, distance)), _ = lax.scan(step, start, None, length=self.steps)
         reached = jnp.isfinite(distance)
@@ -118,7 +128,8 @@ class CounterfactualSearch(Function):
             if not check.is_floating(leaf):
                 continue
             try:
-                fitted.append(jnp.broadcast_to(jnp.asarray(part, jnp.float32), jnp.shape(leaf)))
+                wide = jnp.asarray(part, wide_dtype(jnp.result_type(leaf)))
+                fitted.append(jnp.broadcast_to(wide, jnp.shape(leaf)))
             except ValueError:
                 raise ValueError(
                     f"{self.name}: `{argument}` has shape {jnp.shape(part)}, which does not broadcast to `x` of shape "
@@ -147,7 +158,7 @@ class CounterfactualSearch(Function):
         return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)  # no NaN in the gradient at zero
 
     def _better(self, best: Any, offset: list[Array], value: Array, mask: list[Array]) -> Any:
-        distance = self._length(offset, mask).astype(jnp.float32)
+        distance = self._length(offset, mask).astype(best[1].dtype)
         better = (value >= self.threshold) & (distance < best[1])
         kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), offset, best[0])
         return kept, jnp.where(better, distance, best[1])

@@ -35,15 +35,15 @@ def marginals(values: Array, feature: Array) -> Array:
     return values[without | (1 << feature)] - values[without]
 
 
-def coalition_weights(n: int) -> Array:
+def coalition_weights(n: int, dtype: Any) -> Array:
     """The chance 1 / (n C(n-1, |S|)) of each coalition S of n-1 others to come before a feature, `[2^(n-1)]`."""
-    table = jnp.asarray([1 / (n * math.comb(n - 1, size)) for size in range(n)], jnp.float32)
+    table = jnp.asarray([1 / (n * math.comb(n - 1, size)) for size in range(n)], dtype)
     return table[lax.population_count(jnp.arange(2 ** (n - 1), dtype=jnp.int32))]
 
 
 def exact(values: Array, n: int) -> Array:
     """Shapley values `[n]` of a game given by the values of all its coalitions."""
-    weights = coalition_weights(n)
+    weights = coalition_weights(n, values.dtype)
     return lax.map(lambda i: jnp.sum(weights * marginals(values, i)), jnp.arange(n, dtype=jnp.int32))
 
 
@@ -89,7 +89,9 @@ def shapley_values(
         f: A score, `f(x, *args) -> scalar`.
         baseline: What "absent" means: a scalar, an array or pytree of x's shape, a function of `x` or of `(key, x)`
             (then calls take a key first, and one draw serves all coalitions), or a background set: x's structure with
-            one more leading axis `[N, ...]`, over which v is averaged.
+            one more leading axis `[N, ...]`, over which v is averaged. Integer and boolean leaves take the values that
+            arrays, rows or a function give for them (a function that returns x's own holds them); a number leaves them
+            alone, but for an integer and an `x` that is one array of token ids.
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
             (`[H, W]` for `[H, W, C]`), or a pytree of them, in which one group may span several arrays. None takes
             every value, or every pixel of `[H, W, C]`. May be traced (one segmentation for each example, under `vmap`).
@@ -97,13 +99,14 @@ def shapley_values(
         batch_size: How many points (a coalition with one baseline) are scored at once.
 
     Returns:
-        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves are
-        held fixed and get zeros. Cost: 2^n forward passes (for each row of a background set); memory 2^n numbers.
+        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves get
+        theirs in float32, zeros where they are held. Cost: 2^n forward passes (for each row of a background set);
+        memory 2^n numbers.
 
     Raises:
         ValueError: More than 24 features, groups with gaps or of a shape that does not fit, a baseline that does not
             fit, NaN in a concrete `x`, scores that are not finite (in a compiled call they give NaN).
-        TypeError: `x` has no floating-point leaf, `groups` no integers, `f` is no function.
+        TypeError: No leaf moves (token ids without a baseline of theirs), `groups` no integers, `f` is no function.
 
     A baseline that equals `x` everywhere is a `UserWarning`: the explanation is zero by construction.
 
@@ -132,7 +135,7 @@ class ShapleyInteractions(Coalitional):
         phi = exact(values, n)
         if n == 1:
             return game.finite(phi[None])
-        weights = coalition_weights(n - 1) if self.index == "shapley" else _taylor_weights(n)
+        weights = (coalition_weights if self.index == "shapley" else _taylor_weights)(n - 1, values.dtype)
 
         def row(i: Array) -> Array:
             one = marginals(values, i)
@@ -145,10 +148,10 @@ class ShapleyInteractions(Coalitional):
         return game.finite(lax.map(row, jnp.arange(n, dtype=jnp.int32)))
 
 
-def _taylor_weights(n: int) -> Array:
-    """2 / (n C(n-1, |S|)) for each coalition S of n - 2 others, `[2^(n-2)]`."""
-    table = jnp.asarray([2 / (n * math.comb(n - 1, size)) for size in range(n - 1)], jnp.float32)
-    return table[lax.population_count(jnp.arange(2 ** (n - 2), dtype=jnp.int32))]
+def _taylor_weights(n: int, dtype: Any) -> Array:
+    """2 / ((n + 1) C(n, |S|)) for each coalition S of n - 1 others, `[2^(n-1)]`, where a pair's other is one of n."""
+    table = jnp.asarray([2 / ((n + 1) * math.comb(n, size)) for size in range(n)], dtype)
+    return table[lax.population_count(jnp.arange(2 ** (n - 1), dtype=jnp.int32))]
 
 
 PAIRS = 20

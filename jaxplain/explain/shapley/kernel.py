@@ -24,7 +24,7 @@ class Design(NamedTuple):
     """Which coalitions are scored, each with its complement: all of the smallest sizes, and random ones of the others.
 
     n: features; total: of them present (traced with traced groups); pairs: how many; whole: how many of the smallest
-    sizes are enumerated; starts: where each of those begins, and where the random ones do.
+    sizes are enumerated; starts: where each of those begins, and where the random ones do; dtype: of the weights.
     """
 
     n: int
@@ -33,6 +33,7 @@ class Design(NamedTuple):
     whole: int
     starts: Array
     key: Array
+    dtype: Any
 
     def pair(self, index: Array) -> tuple[Array, Array]:
         """The smaller coalition of a pair, `[n]`, and the kernel's mass that the pair stands for."""
@@ -59,7 +60,7 @@ class Design(NamedTuple):
 
     def _mass(self, sizes: Array) -> Array:
         """The Shapley kernel's mass of each size and its complement's, summing to one."""
-        total = jnp.asarray(self.total, jnp.float32)
+        total = jnp.asarray(self.total, self.dtype)
         both = jnp.where(2 * sizes == self.total, 1.0, 2.0)
         mass = jnp.where(2 * sizes <= self.total, both / (sizes * jnp.maximum(total - sizes, 1.0)), 0.0)
         return mass / jnp.maximum(mass.sum(), 1e-30)
@@ -85,11 +86,12 @@ def _binomials(n: int, whole: int) -> np.ndarray:
     return np.array([[min(math.comb(place, size), 2**30) for place in range(n)] for size in range(whole + 1)])
 
 
-def design(key: Array, n: int, total: Any, samples: int) -> Design:
+def design(key: Array, n: int, total: Any, samples: int, dtype: Any) -> Design:
     """Divide the samples: enumerate sizes, the smallest first, while their share of the samples would cover them."""
     pairs, half = samples // 2, n // 2
     if not isinstance(total, int):
-        return Design(n, total, pairs, 1, jnp.stack([jnp.zeros((), jnp.int32), jnp.asarray(total, jnp.int32)]), key)
+        alone = jnp.stack([jnp.zeros((), jnp.int32), jnp.asarray(total, jnp.int32)])
+        return Design(n, total, pairs, 1, alone, key, dtype)
     counts = [math.comb(n, size) // (2 if 2 * size == n else 1) for size in range(1, half + 1)]
     mass = [(1 if 2 * size == n else 2) / (size * (n - size)) for size in range(1, half + 1)]
     whole, left = 1, pairs - n
@@ -97,7 +99,7 @@ def design(key: Array, n: int, total: Any, samples: int) -> Design:
         left -= counts[whole]
         whole += 1
     starts = np.cumsum([0, *counts[:whole]])
-    return Design(n, total, pairs, whole, jnp.asarray(starts, jnp.int32), key)
+    return Design(n, total, pairs, whole, jnp.asarray(starts, jnp.int32), key, dtype)
 
 
 class KernelShap(Coalitional):
@@ -123,19 +125,19 @@ class KernelShap(Coalitional):
                 f"{self.name}: `samples` is {self.samples}, but {n} features need at least {least} (each one alone, "
                 "and all others without it). Pass more, or put features together with `groups`."
             )
-        plan = design(jax.random.fold_in(key, 0), n, game.parts.total, self.samples)
-        return game.finite(game.attribution(_regression(game, plan)))
+        change = game.all_present() - game.none_present()
+        plan = design(jax.random.fold_in(key, 0), n, game.parts.total, self.samples, change.dtype)
+        return game.finite(game.attribution(_regression(game, plan, change)))
 
 
-def _regression(game: Game, plan: Design) -> Array:
+def _regression(game: Game, plan: Design, change: Array) -> Array:
     """Minimise sum_k w_k (v_k - v(none) - z_k . phi)^2 subject to sum(phi) = v(all) - v(none).
 
     With phi = change / total + u, sum(u) = 0, and z~ = z - |z| / total, a coalition and its complement have opposite z~
     and v(none) drops out of their sum: what is left is a well-conditioned unconstrained problem in u.
     """
-    present = jnp.ones(plan.n) if plan.present() is None else plan.present().astype(jnp.float32)
+    present = jnp.ones(plan.n, plan.dtype) if plan.present() is None else plan.present().astype(plan.dtype)
     total = jnp.sum(present)
-    change = game.all_present() - game.none_present()
 
     def centred(index: Array) -> tuple[Array, Array, Array]:
         mask, weight = plan.pair(index)
