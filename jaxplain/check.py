@@ -119,6 +119,53 @@ def numbers(value: Any, name: str, argument: str) -> Any:
     return value
 
 
+def real(value: Any, name: str, argument: str) -> Any:
+    """Require real numbers, which have an order and a sign, and return them unchanged."""
+    if jnp.issubdtype(jnp.result_type(value), jnp.complexfloating):
+        raise TypeError(
+            f"{name}: `{argument}` is complex ({describe(value)}), which has neither order nor sign. Pass its real "
+            "part, or explain real and imaginary parts of the input as two arrays."
+        )
+    return value
+
+
+def real_leaves(tree: Any, name: str, argument: str) -> None:
+    """Require that every leaf of an attribution is real."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        real(leaf, name, argument + jax.tree_util.keystr(path))
+
+
+def explanation(result: Any, x: Any, name: str) -> Any:
+    """Require that what a wrapper was given explains (a map, something of x's or a layer's shape) and is no score."""
+    found = jax.tree.leaves(result)
+    if [jnp.shape(leaf) for leaf in found] == [()] and [jnp.shape(leaf) for leaf in jax.tree.leaves(x)] != [()]:
+        raise TypeError(
+            f"{name}: `e` returned one number for an `x` with more, as a score does. Pass an explanation, such as "
+            "jaxplain.gradient(f), in place of the score f."
+        )
+    return result
+
+
+def indices(index: Any, size: int, name: str) -> Any:
+    """Require one whole number from 0 to 2^32 - 1 for each example, all that keys can be folded from; None counts."""
+    if index is None:
+        return jnp.arange(size)
+    narrow = isinstance(index, jax.Array) and index.dtype.itemsize <= 4  # distinct as they are, wherever they lie
+    values = index if narrow or not is_concrete(index) else np.asarray(index)
+    if not jnp.issubdtype(values.dtype, jnp.integer):
+        raise TypeError(f"{name}: `index` has dtype {values.dtype}; pass whole numbers, one for each example.")
+    if values.shape != (size,):
+        raise ValueError(f"{name}: `index` has shape {values.shape}, but the batch has {size} examples.")
+    if isinstance(values, np.ndarray):
+        if values.min() < 0 or values.max() >= 2**32:
+            raise ValueError(
+                f"{name}: `index` runs from {values.min()} to {values.max()}, but keys are folded from numbers of 32 "
+                "bits, so that others would repeat an example's draws. Number the examples from 0 to 2**32 - 1."
+            )
+        values = values.astype(np.int32 if values.max() < 2**31 else np.uint32)
+    return jnp.asarray(values)
+
+
 def positive(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
     """Require that a concrete number is positive (or zero, where allowed), and return it unchanged."""
     if is_concrete(value):
@@ -230,14 +277,16 @@ def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> A
     return positive(value, name, argument, zero=zero)
 
 
-def replaceable(x: Any, name: str) -> None:
-    """Require at least one floating-point leaf, whose values can be replaced."""
+def replaceable(x: Any, name: str, moves: Any = None) -> None:
+    """Require at least one leaf whose values are replaced: a floating-point one, or what `moves` says, leaf by leaf."""
     arrays(x, name)
-    if not any(is_floating(leaf) for leaf in jax.tree.leaves(x)):
-        kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for leaf in jax.tree.leaves(x)}))
+    leaves = jax.tree.leaves(x)
+    if not any(map(is_floating, leaves) if moves is None else moves):
+        kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for leaf in leaves}))
         raise TypeError(
-            f"{name}: `x` has dtype {kinds}, and only floating-point values are changed. Convert images with "
-            "`x.astype(float32) / 255`; for token ids, cut the model at its embedding with "
+            f"{name}: `x` has dtype {kinds}, and only floating-point values are changed where `baseline` does not say "
+            "what the others become. Pass `baseline=` an integer for token ids (that of padding or a mask); convert "
+            "images with `x.astype(float32) / 255`; for derivatives, cut the model at its embedding with "
             "`body, head = jaxplain.split(f, path)` and explain `head`."
         )
 
@@ -267,25 +316,32 @@ def finite_score(score: Callable[..., Any], x: Any, args: tuple[Any, ...], name:
 
 
 def equal(x: Any, baseline: Any) -> bool:
-    """Whether a baseline equals the input in every floating-point value; False where either is traced."""
-    pairs = [(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(baseline), strict=True) if is_floating(a)]
+    """Whether a baseline equals the input in every value; False where either is traced."""
+    both = zip(jax.tree.leaves(x), jax.tree.leaves(baseline), strict=True)
+    pairs = [(a, b) for a, b in both if is_floating(a) or a is not b]
     if not all(is_concrete(leaf) for pair in pairs for leaf in pair):
         return False
     with jax.ensure_compile_time_eval():
         return all(bool(jnp.all(jnp.asarray(a) == jnp.asarray(b))) for a, b in pairs)
 
 
-def unequal(x: Any, baseline: Any, name: str, argument: str = "baseline") -> None:
-    """Warn where a concrete baseline equals the input in every floating-point value."""
+def unequal(x: Any, baseline: Any, name: str, argument: str = "baseline", *, derivative: bool = False) -> None:
+    """Warn where a concrete baseline equals the input in every value."""
     if equal(x, baseline):
-        nothing_changes(name, argument=argument)
+        nothing_changes(name, argument=argument, derivative=derivative)
 
 
-def nothing_changes(name: str, where: str = "", argument: str = "baseline") -> None:
-    """Warn that a baseline equals the input, in all of a batch or `where` it does."""
+def nothing_changes(name: str, where: str = "", argument: str = "baseline", *, derivative: bool = False) -> None:
+    """Warn that a baseline equals the input, in all of a batch or `where` it does.
+
+    Scores that are compared cancel; a `derivative` times zero is NaN where there is none (`jnp.linalg.norm` at 0).
+    """
+    result = "zero by construction"
+    if derivative:
+        result = "zero, or NaN where the score has no derivative at `x`"
     warnings.warn(
-        f"{name}: `{argument}` equals `x` in every value{where}, so the explanation is zero by construction. Pass the "
-        "baseline that means 'absent' for this input, such as the mean of the training set.",
+        f"{name}: `{argument}` equals `x` in every value{where}, so the explanation is {result}. Pass the baseline "
+        "that means 'absent' for this input, such as the mean of the training set.",
         UserWarning,
         stacklevel=4,
     )

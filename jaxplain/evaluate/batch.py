@@ -38,7 +38,7 @@ def evaluate_batch(
         key: A threefry key, needed where the metric is random: example i draws from `fold_in(key, index[i])`; a metric
             that randomizes parameters gives all examples the key itself.
         mask: `[B, ...]`, for the metrics of localization.
-        index: Global indices of the examples, integers `[B]`; None counts from 0.
+        index: Global indices of the examples, integers `[B]` from 0 to 2^32 - 1; None counts from 0.
 
     Returns:
         What the metric returns, with a leading axis B. NaN marks examples for which it is undefined.
@@ -109,10 +109,7 @@ def _keys(m: Any, title: str, key: Array | None, index: Any, size: int, shared: 
     check.threefry(key, "evaluate_batch")
     if shared:
         return key
-    index = jnp.arange(size) if index is None else jnp.asarray(index)
-    if index.shape != (size,):
-        raise ValueError(f"evaluate_batch: `index` has shape {index.shape}, but the batch has {size} examples.")
-    return example_keys(key, index)
+    return example_keys(key, check.indices(index, size, "evaluate_batch"))
 
 
 @jax.jit

@@ -114,7 +114,7 @@ def structural_similarity(
     Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", equation 13.
     """
     name = "structural_similarity"
-    a, b = jnp.asarray(a), jnp.asarray(b)
+    a, b = jnp.asarray(check.real(a, name, "a")), jnp.asarray(check.real(b, name, "b"))
     if a.shape != b.shape or a.ndim not in (1, 2, 3):
         raise ValueError(f"{name}: the maps have shapes {a.shape} and {b.shape}; pass two of one shape [H, W(, C)].")
     side = check.count(window, name, "window") if sigma is None else 2 * int(3.5 * float(sigma) + 0.5) + 1
@@ -155,7 +155,7 @@ def _filtered(values: Array, weights: Array, axis: int) -> Array:
 
 
 def _flat(a: Any, b: Any, where: Any, name: str) -> tuple[Array, Array, Array]:
-    a, b = jnp.asarray(a), jnp.asarray(b)
+    a, b = jnp.asarray(check.real(a, name, "a")), jnp.asarray(check.real(b, name, "b"))
     if a.shape != b.shape or a.size == 0 or (where is not None and jnp.shape(where) != a.shape):
         shapes = f"{a.shape} and {b.shape}" + ("" if where is None else f", `where` {jnp.shape(where)}")
         raise ValueError(
@@ -204,6 +204,8 @@ def as_similarity(similarity: Any, name: str) -> Any:
 
 def alike(similarity: Any, a: Pytree, b: Pytree) -> Array:
     """The similarity of two attributions; the leaves of pytrees are laid end to end."""
+    for value, argument in ((a, "a"), (b, "b")):
+        check.real_leaves(value, "similarity", argument)
     left, right = jax.tree.leaves(a), jax.tree.leaves(b)
     if len(left) == 1:
         return similarity(left[0], right[0])

@@ -32,7 +32,7 @@ def explain_batch(
             examples share (one target for all).
         key: A typed threefry key; needed where `e` is random, unused where it is not. Example i draws from
             `fold_in(key, index[i])`, so its draws depend neither on the batch it is in nor on the batch's size.
-        index: Global indices of the examples, integers `[B]`; None counts from 0.
+        index: Global indices of the examples, integers `[B]` from 0 to 2^32 - 1; None counts from 0.
         values: Whether to read the inputs first (NaN and infinities, targets outside the outputs), which waits for
             them to be computed; False leaves such values to show up as NaN in the result.
 
@@ -117,10 +117,7 @@ def example_keys(e: Any, key: Array | None, index: Any, size: int, name: str) ->
     if not needs_key(e):
         return None
     require_key(e, key, name)
-    index = jnp.arange(size) if index is None else jnp.asarray(index)
-    if index.shape != (size,):
-        raise ValueError(f"{name}: `index` has shape {index.shape}, but the batch has {size} examples.")
-    return _fold(key, index)
+    return _fold(key, check.indices(index, size, name))
 
 
 def require_key(e: Any, key: Array | None, name: str) -> None:

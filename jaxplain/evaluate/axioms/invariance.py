@@ -41,8 +41,8 @@ class Invariance(Metric):
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         other = self._changed(x)
-        one = explained(self.first, key, x, tuple(args))
-        two = explained(self.second, key, other, tuple(args))
+        one = explained(self.first, key, x, tuple(args), self.name)
+        two = explained(self.second, key, other, tuple(args), self.name)
         if self.name == "symmetry":
             one = [
                 jnp.asarray(leaf)

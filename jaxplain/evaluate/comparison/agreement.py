@@ -39,6 +39,7 @@ class Agreement(Metric):
         y = jnp.asarray(predictions)
         if y.ndim == 2:
             y = y.argmax(axis=-1)
+        check.real_leaves(attribution, self.name, "attribution")
         leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(attribution)]
         if y.shape != (size,) or any(leaf.shape[:1] != (size,) for leaf in leaves):
             raise ValueError(

@@ -30,6 +30,7 @@ class Complexity(Metric):
     def __call__(self, attribution: Pytree) -> Array:
         """Judge one attribution: `m(attribution)`."""
         check.arrays(attribution, self.name)
+        check.real_leaves(attribution, self.name, "attribution")
         leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(attribution)]
         dtype = wide_dtype(jnp.result_type(*leaves, jnp.bfloat16))
         size = jnp.abs(jnp.concatenate([leaf.reshape(-1).astype(dtype) for leaf in leaves]))

@@ -36,7 +36,7 @@ class Localization(Metric):
 
 def _fitted(attribution: Any, mask: Any, name: str) -> tuple[Array, Array]:
     """An attribution and a mask of one shape: channels are summed where one of them has none."""
-    a, inside = jnp.asarray(attribution), jnp.asarray(mask)
+    a, inside = jnp.asarray(check.real(attribution, name, "attribution")), jnp.asarray(mask)
     if not (inside.dtype == jnp.bool_ or jnp.issubdtype(inside.dtype, jnp.integer)):
         raise TypeError(f"{name}: `mask` has dtype {inside.dtype}; it has to be boolean, for example `mask > 0`.")
     a, inside = a.astype(wide_dtype(jnp.result_type(a, jnp.bfloat16))), inside != 0

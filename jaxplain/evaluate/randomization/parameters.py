@@ -117,6 +117,7 @@ def _noisy(key: Array, x: Pytree, sigma: Any) -> Pytree:
 
 def _spread(attribution: Pytree, bins: int = 100) -> Array:
     """The entropy of the histogram of an attribution's values, in nats."""
+    check.real_leaves(attribution, "parameter_randomization", "e(x)")
     values = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(attribution)])
     low, high = values.min(), values.max()
     place = (values - low) / jnp.where(high > low, high - low, 1.0) * bins

@@ -51,7 +51,8 @@ class Continuity(Metric):
             point = jax.tree.map(lambda leaf: self._shifted(leaf, step), x)
             values = [jnp.asarray(leaf) for leaf in jax.tree.leaves(point)]
             # The key is of use only where the explanation is random.
-            return explained(self.explain, key, point, tuple(args)), [v.astype(wide_dtype(v.dtype)) for v in values]
+            found = explained(self.explain, key, point, tuple(args), "continuity")
+            return found, [v.astype(wide_dtype(v.dtype)) for v in values]
 
         a, points = chunked_map(at, jnp.arange(-self.steps, self.steps + 1), self.batch_size)
 

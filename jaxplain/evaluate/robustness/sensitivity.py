@@ -53,11 +53,11 @@ class Sensitivity(Around):
     def __call__(self, *inputs: Any) -> Array:
         """Judge the explanation of one example: `m(key, x, *args)`."""
         own, draws, x, args = self.take(*inputs)
-        centre = explained(self.explain, own, x, args)
+        centre = explained(self.explain, own, x, args, self.name)
 
         def change(index: Array) -> Array:
             point = perturb(jax.random.fold_in(draws, index), x, self.radius)
-            moved = explained(self.explain, own, point, args)
+            moved = explained(self.explain, own, point, args, self.name)
             value = size([b - a for a, b in zip(centre, moved, strict=True)], self.norm)
             return value / size(moves(x, point), self.norm) if self.per_distance else value
 
@@ -71,9 +71,10 @@ class Sensitivity(Around):
         return jnp.where(scale > 0, found / jnp.where(scale > 0, scale, 1.0), jnp.nan) if self.relative else found
 
 
-def explained(e: Any, key: Any, x: Pytree, args: tuple[Any, ...]) -> list[Array]:
+def explained(e: Any, key: Any, x: Pytree, args: tuple[Any, ...], name: str) -> list[Array]:
     """The leaves of an explanation, in float32 or wider; a random one gets this key at every point."""
     a = e(key, x, *args) if needs_key(e) else e(x, *args)
+    check.real_leaves(check.explanation(a, x, name), name, "e(x)")
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(a)]
     return [leaf.astype(wide_dtype(leaf.dtype)) for leaf in leaves]
 

@@ -25,12 +25,12 @@ class RelativeStability(Around):
     def __call__(self, *inputs: Any) -> Array:
         """Judge the explanation of one example: `m(key, x, *args)`."""
         own, draws, x, args = self.take(*inputs)
-        centre, predicted = explained(self.explain, own, x, args), self._class(x, args)
+        centre, predicted = explained(self.explain, own, x, args, self.name), self._class(x, args)
         at = self._reference(x, args)
 
         def ratio(index: Array) -> tuple[Array, Array]:
             point = perturb(jax.random.fold_in(draws, index), x, self.radius)
-            moved = explained(self.explain, own, point, args)
+            moved = explained(self.explain, own, point, args, self.name)
             change = size([(b - a) / self._divisor(a) for a, b in zip(centre, moved, strict=True)], self.norm)
             if self.kind == "input":
                 steps = moves(x, point)

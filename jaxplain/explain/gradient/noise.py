@@ -58,9 +58,9 @@ class Noisy(Function):
 
     def _sample(self, key: Array, x: Pytree, *args: Any) -> Pytree:
         noisy = add_noise(jax.random.fold_in(key, 0), x, self.sigma)
-        if needs_key(self.explain):
-            return self.explain(jax.random.fold_in(key, 1), noisy, *args)
-        return self.explain(noisy, *args)
+        random = needs_key(self.explain)
+        found = self.explain(jax.random.fold_in(key, 1), noisy, *args) if random else self.explain(noisy, *args)
+        return check.explanation(found, x, self.name)
 
 
 def add_noise(key: Array, x: Pytree, sigma: Any) -> Pytree:
@@ -102,7 +102,7 @@ def smoothgrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_si
 
     Raises:
         ValueError: `sigma` negative or not one number, `samples` or `batch_size` below 1, NaN in a concrete `x`.
-        TypeError: `x` has no floating-point leaf.
+        TypeError: `x` has no floating-point leaf; `e` is a score, which returns one number.
 
     Example:
         >>> import jax, jax.numpy as jnp
