@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.baseline import Features, Groups, as_groups, features
+from jaxplain.baseline import Features, Groups, as_groups, features, representable
 from jaxplain.program import Function, as_function, fold_range, map_range, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
@@ -43,7 +43,8 @@ class Global(Function):
         check.finite(data, self.name, "data")
         data = jax.tree.map(jnp.asarray, data)
         shared = tuple(_for_eachrow_of(value, rows, position, self.name) for position, value in enumerate(args))
-        parts = features(row_of(data, 0), Groups(self.groups, self.count), self.name)
+        moves = [True] * len(jax.tree.leaves(data))  # the data say what every leaf can become
+        parts = features(row_of(data, 0), Groups(self.groups, self.count), self.name, moves)
         return data, shared, parts, rows
 
     def scored(self, x: Pytree, args: tuple[Any, ...]) -> Array:
@@ -71,31 +72,41 @@ def _for_eachrow_of(value: Any, rows: int, position: int, name: str) -> Any:
     return jax.tree.map(leaf, value)
 
 
-def _replaced(x: Pytree, parts: list[Any], feature: Any, values: Array) -> Pytree:
-    """One example with a feature's values, in row-major order leaf after leaf, replaced by `values` `[size]`."""
+def _replaced(x: Pytree, parts: list[Any], feature: Any, values: Pytree) -> Pytree:
+    """One example with a feature's values replaced, in row-major order leaf after leaf.
+
+    `values` are `[size]` in each leaf's dtype: they are selected, and never computed with.
+    """
     leaves, structure = jax.tree.flatten(x)
     merged, before = [], jnp.zeros((), jnp.int32)
-    for leaf, number in zip(leaves, parts, strict=True):
-        if number is None:
-            merged.append(leaf)
-            continue
+    for leaf, number, supply in zip(leaves, parts, jax.tree.leaves(values), strict=True):
         inside = number.reshape(-1) == feature
         place = before + jnp.cumsum(inside) - 1
-        new = values[jnp.clip(place, 0, values.shape[0] - 1)]
-        merged.append(jnp.where(inside, new, leaf.reshape(-1)).reshape(leaf.shape).astype(leaf.dtype))
+        new = supply[jnp.clip(place, 0, supply.shape[0] - 1)]
+        merged.append(jnp.where(inside, new, leaf.reshape(-1)).reshape(leaf.shape))
         before = before + inside.sum()
     return jax.tree.unflatten(structure, merged)
+
+
+def _as_data(grid: np.ndarray, data: Pytree) -> Pytree:
+    """Values `[G, size]` of a feature in the dtype of each leaf of the data (only the feature's own are looked at)."""
+    with np.errstate(all="ignore"):
+        return jax.tree.map(lambda leaf: jnp.asarray(grid.reshape(len(grid), -1).astype(leaf.dtype)), data)
 
 
 def _column(data: Pytree, parts: Features, feature: int) -> np.ndarray:
     """The values of a feature in all examples, `[N, size]`."""
     columns = []
     for leaf, number in zip(jax.tree.leaves(data), parts.numbers, strict=True):
-        if number is not None:
-            columns.append(
-                np.asarray(leaf, np.float64).reshape(leaf.shape[0], -1)[:, np.asarray(number).reshape(-1) == feature]
-            )
+        rows = np.asarray(leaf, np.float64).reshape(leaf.shape[0], -1)
+        columns.append(rows[:, np.asarray(number).reshape(-1) == feature])
     return np.concatenate(columns, axis=1)
+
+
+def _dtypes(data: Pytree, parts: Features, feature: int) -> list[Any]:
+    """The dtypes of the leaves that hold a feature."""
+    pairs = zip(jax.tree.leaves(data), parts.numbers, strict=True)
+    return [leaf.dtype for leaf, number in pairs if bool((np.asarray(number) == feature).any())]
 
 
 class _Curve(Global):
@@ -116,19 +127,25 @@ class _Curve(Global):
         total = int(parts.total)
         if not 0 <= self.feature < total:
             raise ValueError(f"{self.name}: `feature` is {self.feature}, but there are {total} features, from 0.")
-        column = _column(data, parts, self.feature)
+        column, dtypes = _column(data, parts, self.feature), _dtypes(data, parts, self.feature)
+        whole = not any(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
         if self.name == "accumulated_local_effects":
-            return self._accumulated(data, shared, parts, column)
-        grid = self._grid(column)
-        wide = jnp.asarray(grid.reshape(len(grid), -1), jnp.float32)
-        curves = _curves(self, data, shared, parts.numbers, jnp.asarray(self.feature), wide)
+            return self._accumulated(data, shared, parts, column, whole)
+        grid = self._grid(column, whole)
+        for dtype in dtypes if self.grid is not None else ():
+            if not jnp.issubdtype(dtype, jnp.floating):
+                representable(grid, np.zeros((), dtype), "grid", f"feature {self.feature}", self.name)
+        curves = _curves(self, data, shared, parts.numbers, jnp.asarray(self.feature), _as_data(grid, data))
         nearest = np.abs(column[:, None, :] - grid.reshape(1, len(grid), -1)).sum(axis=-1).argmin(axis=1)
         counts = jnp.asarray(np.bincount(nearest, minlength=len(grid)))
         self._finite(curves)
-        return Effect(jnp.asarray(grid, jnp.float32), curves, counts)
+        return Effect(jnp.asarray(grid, wide_dtype(jnp.result_type(*dtypes))), curves, counts)
 
-    def _grid(self, column: np.ndarray) -> np.ndarray:
-        """The values asked for, or what the data hold: quantiles, or all different values where there are few."""
+    def _grid(self, column: np.ndarray, whole: bool) -> np.ndarray:
+        """The values asked for, or what the data hold: quantiles, or all different values where there are few.
+
+        Of a feature of integers (`whole`) quantiles are values of the data, too.
+        """
         size = column.shape[1]
         if self.grid is not None:
             grid = np.asarray(self.grid, np.float64)
@@ -145,16 +162,16 @@ class _Curve(Global):
                     f"than `points` ({self.points}); pass those to look at as `grid`, [G, {size}]."
                 )
             return different[::-1]  # the columns of a one-hot variable in their order
-        return _quantiles(column[:, 0], self.points)
+        return _quantiles(column[:, 0], self.points, whole)
 
-    def _accumulated(self, data: Pytree, shared: Any, parts: Features, column: np.ndarray) -> Effect:
+    def _accumulated(self, data: Pytree, shared: Any, parts: Features, column: np.ndarray, whole: bool) -> Effect:
         if column.shape[1] > 1:
             raise ValueError(
                 f"{self.name}: feature {self.feature} is a group of {column.shape[1]} values, which have no order to "
                 "accumulate along; use partial_dependence."
             )
         values = column[:, 0]
-        edges = _quantiles(values, self.points) if self.grid is None else np.asarray(self.grid, np.float64)
+        edges = _quantiles(values, self.points, whole) if self.grid is None else np.asarray(self.grid, np.float64)
         if edges.ndim != 1 or len(edges) < 2 or (np.diff(edges) <= 0).any():
             what = "the feature has a single value" if self.grid is None else f"`grid` is {self.grid}"
             raise ValueError(f"{self.name}: {what}; effects accumulate over at least two rising values.")
@@ -165,7 +182,7 @@ class _Curve(Global):
             shared,
             parts.numbers,
             jnp.asarray(self.feature),
-            jnp.asarray(edges, jnp.float32),
+            _as_data(edges, data),
             jnp.asarray(place),
         )
         self._finite(sums)
@@ -173,22 +190,23 @@ class _Curve(Global):
         steps = np.asarray(sums, np.float64) / np.maximum(counts, 1)
         curve = np.cumsum(steps)
         curve -= np.interp(values, edges, curve).mean()
-        return Effect(jnp.asarray(edges, jnp.float32), jnp.asarray(curve, jnp.float32), jnp.asarray(counts))
+        dtype = wide_dtype(sums.dtype)
+        return Effect(jnp.asarray(edges, dtype), jnp.asarray(curve, dtype), jnp.asarray(counts))
 
     def _finite(self, result: Array) -> None:
         if not bool(jnp.isfinite(result).all()):
             raise ValueError(f"{self.name}: the score `f` is NaN or infinite for some examples and values of the grid.")
 
 
-def _quantiles(values: np.ndarray, points: int) -> np.ndarray:
+def _quantiles(values: np.ndarray, points: int, whole: bool) -> np.ndarray:
     different = np.unique(values)
     if len(different) <= points:
         return different
-    return np.unique(np.quantile(values, np.linspace(0, 1, points)))
+    return np.unique(np.quantile(values, np.linspace(0, 1, points), method="nearest" if whole else "linear"))
 
 
 @jax.jit
-def _curves(e: _Curve, data: Pytree, args: Any, parts: list[Any], feature: Array, grid: Array) -> Array:
+def _curves(e: _Curve, data: Pytree, args: Any, parts: list[Any], feature: Array, grid: Pytree) -> Array:
     rows = jax.tree.leaves(data)[0].shape[0]
 
     def one(index: Array) -> Array:
@@ -203,16 +221,17 @@ def _curves(e: _Curve, data: Pytree, args: Any, parts: list[Any], feature: Array
         return total + jnp.where(mask[:, None], jax.vmap(one)(index), 0.0).sum(axis=0)
 
     dtype = jax.eval_shape(one, jnp.zeros((), jnp.int32)).dtype
-    return fold_range(fold, jnp.zeros(grid.shape[0], dtype), rows, e.batch_size) / rows
+    points = jax.tree.leaves(grid)[0].shape[0]
+    return fold_range(fold, jnp.zeros(points, dtype), rows, e.batch_size) / rows
 
 
 @jax.jit
-def _local(e: _Curve, data: Pytree, args: Any, parts: list[Any], feature: Array, edges: Array, place: Array) -> Array:
+def _local(e: _Curve, data: Pytree, args: Any, parts: list[Any], feature: Array, edges: Pytree, place: Array) -> Array:
     """For each interval the sum over its examples of the score at its upper end less that at its lower, `[G]`."""
 
     def one(index: Array) -> Array:
         x, more, k = row_of(data, index), row_of(args, index), place[index]
-        ends = jnp.stack([edges[k], edges[k - 1]])[:, None]
+        ends = jax.tree.map(lambda leaf: jnp.stack([leaf[k], leaf[k - 1]]), edges)
         upper, lower = jax.vmap(lambda values: e.scored(_replaced(x, parts, feature, values), more))(ends)
         return upper - lower
 
@@ -221,7 +240,8 @@ def _local(e: _Curve, data: Pytree, args: Any, parts: list[Any], feature: Array,
 
     rows = jax.tree.leaves(data)[0].shape[0]
     dtype = jax.eval_shape(one, jnp.zeros((), jnp.int32)).dtype
-    return fold_range(fold, jnp.zeros(edges.shape[0], dtype), rows, max(1, e.batch_size // 2))
+    points = jax.tree.leaves(edges)[0].shape[0]
+    return fold_range(fold, jnp.zeros(points, dtype), rows, max(1, e.batch_size // 2))
 
 
 def _curve(
@@ -258,7 +278,7 @@ def partial_dependence(
 
     Args:
         f: A score of one example, `f(x, *args) -> scalar`.
-        feature: Which feature: its number in row-major order, leaf after leaf, or its group's.
+        feature: Which feature: its number in row-major order, leaf after leaf (of whatever dtype), or its group's.
         grid: The values, `[G]` (`[G, size]` for a group of several values, in row-major order); None takes up to
             `points` quantiles of the data, all different values where those are fewer, and a group's different
             combinations (the columns of a one-hot variable).
@@ -275,7 +295,7 @@ def partial_dependence(
     Raises:
         ValueError: No examples, a feature that there is not, a grid of another shape, groups that do not fit, NaN in
             the data, scores that are not finite.
-        TypeError: Data without floating-point leaves, or being traced.
+        TypeError: Data that are being traced.
 
     Example:
         >>> m = partial_dependence(lambda x: 2 * x[0] + x[1], 0)

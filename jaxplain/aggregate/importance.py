@@ -60,7 +60,8 @@ class PermutationImportance(Global):
 def _permuted(e: PermutationImportance, key: Array, data: Pytree, args: Any) -> tuple[Array, Array]:
     """The mean score of the data, and what permuting each feature adds to it, `[samples, n]`."""
     rows = jax.tree.leaves(data)[0].shape[0]
-    parts = features(row_of(data, 0), Groups(e.groups, e.count), e.name)
+    moves = [True] * len(jax.tree.leaves(data))
+    parts = features(row_of(data, 0), Groups(e.groups, e.count), e.name, moves)
 
     def mean(change: Callable[[Array], Pytree]) -> Array:
         def fold(carry: Array, index: Array, mask: Array) -> Array:
@@ -79,7 +80,7 @@ def _permuted(e: PermutationImportance, key: Array, data: Pytree, args: Any) -> 
         def mixed(i: Array) -> Pytree:
             x, y = row_of(data, i), row_of(data, other[i])
             leaves = [
-                a if number is None else jnp.where(number == feature, b, a)
+                jnp.where(number == feature, b, a)
                 for a, b, number in zip(jax.tree.leaves(x), jax.tree.leaves(y), parts.numbers, strict=True)
             ]
             return jax.tree.unflatten(jax.tree.structure(x), leaves)
@@ -97,7 +98,8 @@ def permutation_importance(
 
     importance_i = 1/S sum_s mean_n f(x_n with feature i of x_(pi_s(n)), target_n) - mean_n f(x_n, target_n). With a
     loss (`jaxplain.loss`) important features are positive; with a score that is better when higher they are negative. A
-    group is shuffled as one, which is what the columns of a one-hot variable need.
+    group is shuffled as one, which is what the columns of a one-hot variable need. Integer and boolean leaves of the
+    data are features like others.
 
     Args:
         f: A loss or score of one example, `f(x, *args) -> scalar`.
@@ -112,7 +114,7 @@ def permutation_importance(
 
     Raises:
         ValueError: Fewer than two examples, groups that do not fit, NaN in the data, scores that are not finite.
-        TypeError: Data without floating-point leaves.
+        TypeError: Data that are no arrays of numbers.
 
     Example:
         >>> m = permutation_importance(lambda x, y: (x[0] - y) ** 2, samples=4)

@@ -1,12 +1,11 @@
 """Baselines: what "absent" means. A number, an array of x's shape, or a function of `x` or of `(key, x)`.
 
-Methods and metrics resolve whatever they were given by `resolve`; the factories here make the usual functions. Integer
-and boolean leaves of `x` (token ids, masks) are never replaced.
+The factories here make the usual functions. Integer and boolean leaves of `x` (token ids, masks) they return as they
+are, so that those are held; rows of data sets bring their own.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -17,144 +16,8 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline.counter_class import nearest_counter_class as nearest_counter_class
 from jaxplain.baseline.imputation import noisy_linear_imputation as noisy_linear_imputation
-from jaxplain.program import Function, as_function, is_array, is_node, needs_key, public, setting
+from jaxplain.program import Function, public, setting
 from jaxplain.types import Array, Pytree
-
-
-class _Keyed(Function):
-    """A plain function of `(key, x)`, marked as random."""
-
-    function: Any
-
-    @property
-    def needs_key(self) -> bool:
-        return True
-
-    def __call__(self, key: Array, x: Pytree) -> Pytree:
-        return self.function(key, x)
-
-
-@public
-def as_baseline(baseline: Any) -> Any:
-    """Make a pytree of a baseline, so that its arrays are leaves and its code compares by value.
-
-    Args:
-        baseline: A number, an array or pytree of x's structure, or a function of `x` or of `(key, x)`: a plain
-            function is taken as random exactly if it has two parameters without default.
-
-    Returns:
-        The number or arrays as they are, or a callable pytree which says by `needs_key` whether it is random.
-
-    Raises:
-        TypeError: A function that takes neither `x` nor `(key, x)`, or something that is no number, array or function.
-
-    Example:
-        >>> as_baseline(lambda key, x: x).needs_key
-        True
-    """
-    if not callable(baseline):
-        for leaf in jax.tree.leaves(baseline, is_leaf=lambda value: value is None):
-            if not (is_array(leaf) or isinstance(leaf, bool | int | float)):
-                raise TypeError(
-                    f"baseline: {leaf!r} is {type(leaf).__name__}. Pass a number, an array (or pytree) of x's shape, "
-                    "or a function of `x` or of `(key, x)`."
-                )
-        return baseline
-    if hasattr(baseline, "needs_key"):
-        return as_function(baseline)
-    required = _required(baseline)
-    if required > 2:
-        raise TypeError(
-            f"baseline: the function {baseline!r} needs {required} arguments; it is given `x` or `(key, x)`."
-        )
-    return _Keyed(as_function(baseline)) if required == 2 else as_function(baseline)
-
-
-def _required(function: Callable[..., Any]) -> int:
-    """How many positional arguments a call cannot do without (1 where Python does not know)."""
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except ValueError:  # some built-in functions carry no signature
-        return 1
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in positional and p.default is inspect.Parameter.empty for p in parameters)
-
-
-@public
-def is_background(value: Any, x: Pytree) -> bool:
-    """Whether `value` is a set of baselines: x's structure with one more leading axis on every leaf."""
-    if callable(value) or str(jax.tree.structure(value)) != str(jax.tree.structure(x)):
-        return False
-    pairs = zip(jax.tree.leaves(value), jax.tree.leaves(x), strict=True)
-    return all(jnp.ndim(v) == jnp.ndim(leaf) + 1 and jnp.shape(v)[1:] == jnp.shape(leaf) for v, leaf in pairs)
-
-
-@public
-def resolve(baseline: Any, x: Pytree, key: Array | None = None, *, name: str) -> Pytree:
-    """The baseline of one example: of x's structure, shapes and dtypes, integer and boolean leaves as they are in `x`.
-
-    Args:
-        baseline: A number (for every floating-point leaf), an array or pytree of x's structure whose leaves broadcast
-            to x's, or a function of `x` or of `(key, x)` that returns either. Values may be traced.
-        x: One example.
-        key: Needed where the baseline is random.
-        name: The method or metric that asks, for errors.
-
-    Returns:
-        A pytree like `x`. Cost: a copy of `x`, or one call of the function.
-
-    Raises:
-        ValueError: A shape or structure that does not fit, NaN or infinities in a concrete baseline, a missing key.
-
-    Example:
-        >>> resolve(0.5, {"image": jnp.ones(2), "token": jnp.array(3)}, name="deletion")["image"].tolist()
-        [0.5, 0.5]
-    """
-    value = as_baseline(baseline)
-    if callable(value):
-        value = _drawn(value, x, key, name)
-    check.finite(value, name, "baseline")
-    if not is_node(value) and jnp.shape(value) == ():
-        return jax.tree.map(lambda leaf: _fit(value, leaf) if check.is_floating(leaf) else leaf, x)
-    given, wanted = str(jax.tree.structure(value)), str(jax.tree.structure(x))
-    if given != wanted:
-        raise ValueError(
-            f"{name}: `baseline` has the structure {given}, but `x` has {wanted}. Pass a scalar, or arrays of that "
-            "structure."
-        )
-    leaves, values = jax.tree_util.tree_leaves_with_path(x), jax.tree.leaves(value)
-    fitted = [_checked(v, leaf, path, name) for (path, leaf), v in zip(leaves, values, strict=True)]
-    return jax.tree.unflatten(jax.tree.structure(x), fitted)
-
-
-def _drawn(function: Any, x: Pytree, key: Array | None, name: str) -> Pytree:
-    if not needs_key(function):
-        return function(x)
-    if key is None:
-        raise ValueError(
-            f"{name}: `baseline` is random (a function of `(key, x)`), so a key has to be passed before `x`."
-        )
-    return function(key, x)
-
-
-def _checked(value: Any, leaf: Any, path: Any, name: str) -> Any:
-    if not check.is_floating(leaf):
-        return leaf
-    shape, target = jnp.shape(value), jnp.shape(leaf)
-    fits = len(shape) <= len(target) and all(
-        size in (1, wanted) for size, wanted in zip(shape[::-1], target[::-1], strict=False)
-    )
-    if not fits:
-        where = jax.tree_util.keystr(path)
-        raise ValueError(
-            f"{name}: `baseline{where}` has shape {shape}, which does not broadcast to `x{where}` of shape {target}. "
-            "Pass a scalar, or an array of x's shape."
-        )
-    return _fit(value, leaf)
-
-
-def _fit(value: Any, leaf: Any) -> Array:
-    return jnp.broadcast_to(jnp.asarray(value).astype(jnp.result_type(leaf)), jnp.shape(leaf))
 
 
 def _each(function: Callable[[Array, Array], Array], key: Array, x: Pytree) -> Pytree:
@@ -194,12 +57,14 @@ class _Constant(Function):
     value: Any
 
     def __call__(self, x: Pytree) -> Pytree:
-        return self.value
+        if str(jax.tree.structure(self.value)) != str(jax.tree.structure(x)):
+            return self.value  # which is refused with both structures
+        return jax.tree.map(lambda leaf, value: value if check.is_floating(leaf) else leaf, x, self.value)
 
 
 @public
 def mean(data: Pytree) -> Function:
-    """The mean of a data set as the baseline: b_i = 1/N sum_n data_n,i.
+    """The mean of a data set as the baseline: b_i = 1/N sum_n data_n,i at every floating-point leaf.
 
     Args:
         data: An array or pytree of x's structure with a leading axis N: `[N, ...]`. Averaged once, here.

@@ -1,12 +1,14 @@
 """Features: which values of an input are removed together, and how much an attribution gives to each.
 
 Without `groups` every value is a feature of its own, and of a leaf of shape `[H, W, C]` every pixel with its channels.
-Features are numbered in row-major order, leaf after leaf; integer and boolean leaves hold none.
+Features are numbered in row-major order, leaf after leaf; leaves that are held (integer and boolean ones that the
+caller gave no baseline) hold none.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,7 +33,7 @@ class Groups(NamedTuple):
 class Features(NamedTuple):
     """The features of one input. Made by `features`.
 
-    numbers: for each floating-point leaf the features' numbers, an integer array of its shape; None at other leaves.
+    numbers: for each leaf that moves the features' numbers, an integer array of its shape; None at those held.
     total: how many features there are, a traced number where traced groups were given.
     slots: a static number that `total` does not exceed.
     """
@@ -77,34 +79,32 @@ def as_groups(groups: Any, name: str) -> Groups:
 
 
 @public
-def features(x: Pytree, groups: Groups, name: str) -> Features:
+def features(x: Pytree, groups: Groups, name: str, moves: Sequence[bool] | None = None) -> Features:
     """Number the features of one input.
 
     Args:
-        x: One example, with at least one floating-point leaf.
+        x: One example, with at least one leaf that moves.
         groups: From `as_groups`. The numbers have each leaf's shape, or its leading part: `[H, W]` for `[H, W, C]`.
         name: The metric, for errors.
+        moves: For each leaf whether its values are replaced, from `replacement`; None for the floating-point leaves.
 
     Returns:
         The features.
 
     Raises:
-        TypeError: `x` has no floating-point leaf.
+        TypeError: No leaf moves.
         ValueError: Groups whose structure or shape does not fit.
     """
-    check.arrays(x, name)
+    check.replaceable(x, name, moves)
     leaves = jax.tree_util.tree_leaves_with_path(x)
-    if not any(check.is_floating(leaf) for _, leaf in leaves):
-        kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for _, leaf in leaves}))
-        raise TypeError(
-            f"{name}: `x` has dtype {kinds}, and only floating-point values are changed. Convert images with "
-            "`x.astype(float32) / 255`; for token ids, cut the model at its embedding with "
-            "`body, head = jaxplain.split(f, path)` and evaluate `head`."
-        )
+    moving = [check.is_floating(leaf) for _, leaf in leaves] if moves is None else moves
     if groups.numbers is None:
-        return _default(leaves)
+        return _default(leaves, moving)
     given = _like_x(groups.numbers, x, name, "groups")
-    numbers = [_numbers(g, leaf, path, name) for g, (path, leaf) in zip(given, leaves, strict=True)]
+    numbers = [
+        _numbers(g, leaf, path, name) if move else None
+        for g, (path, leaf), move in zip(given, leaves, moving, strict=True)
+    ]
     slots = sum(math.prod(jnp.shape(leaf)) for _, leaf in leaves) if groups.total is None else groups.total
     total: Any = groups.total
     if total is None:
@@ -112,12 +112,12 @@ def features(x: Pytree, groups: Groups, name: str) -> Features:
     return Features(numbers, total, slots)
 
 
-def _default(leaves: list[Any]) -> Features:
+def _default(leaves: list[Any], moves: Sequence[bool]) -> Features:
     numbers: list[Any] = []
     total = 0
-    for _, leaf in leaves:
+    for (_, leaf), move in zip(leaves, moves, strict=True):
         shape = jnp.shape(leaf)
-        if not check.is_floating(leaf):
+        if not move:
             numbers.append(None)
             continue
         own = shape[:2] if len(shape) == 3 else shape
@@ -128,8 +128,6 @@ def _default(leaves: list[Any]) -> Features:
 
 
 def _numbers(group: Any, leaf: Any, path: Any, name: str) -> Any:
-    if not check.is_floating(leaf):
-        return None
     shape = jnp.shape(leaf)
     if shape[: jnp.ndim(group)] != jnp.shape(group):
         where = jax.tree_util.keystr(path)
@@ -154,19 +152,25 @@ def _like_x(value: Any, x: Pytree, name: str, argument: str) -> list[Any]:
 
 
 @public
-def attribution_leaves(attribution: Pytree, x: Pytree, groups: Any, name: str) -> list[tuple[Any, Any]]:
-    """Pairs (attribution, leaf of x) over x's floating-point leaves, shapes checked and attributions widened.
+def attribution_leaves(
+    attribution: Pytree, x: Pytree, groups: Any, name: str, moves: Sequence[bool] | None = None
+) -> list[tuple[Any, Any]]:
+    """Pairs (attribution, leaf of x) over the leaves that move, shapes checked and attributions widened.
+
+    Without `moves` those are x's floating-point leaves.
 
     An attribution has its leaf's shape, or its spatial shape `[H, W]` (a map), or that of its groups.
     """
     given = _like_x(attribution, x, name, "attribution")
     leaves = jax.tree_util.tree_leaves_with_path(x)
     numbers = [None] * len(leaves) if groups is None else jax.tree.leaves(groups)
+    moving = [check.is_floating(leaf) for _, leaf in leaves] if moves is None else moves
     pairs = []
-    for value, (path, leaf), number in zip(given, leaves, numbers, strict=True):
-        if not check.is_floating(leaf):
+    for value, (path, leaf), number, move in zip(given, leaves, numbers, moving, strict=True):
+        if not move:
             continue
         shape, where = jnp.shape(leaf), jax.tree_util.keystr(path)
+        check.real(value, name, f"attribution{where}")
         allowed = [shape] + ([shape[:2]] if len(shape) == 3 else []) + ([] if number is None else [jnp.shape(number)])
         if jnp.shape(value) not in allowed:
             raise ValueError(
@@ -194,7 +198,8 @@ def feature_sums(attribution: Pytree, x: Pytree, groups: Groups, parts: Features
     Raises:
         ValueError: An attribution whose structure or shape does not fit.
     """
-    pairs = attribution_leaves(attribution, x, groups.numbers, name)
+    moves = [number is not None for number in parts.numbers]
+    pairs = attribution_leaves(attribution, x, groups.numbers, name, moves)
     numbers = [number for number in parts.numbers if number is not None]
     if groups.numbers is None:
         sums = [a.reshape(-1) if a.ndim != 3 else a.sum(axis=-1).reshape(-1) for a, _ in pairs]

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline.absent import resolve
-from jaxplain.baseline.unchanged import warn_where_equal
+from jaxplain.baseline.given import Replacement, held, replacement
+from jaxplain.baseline.selection import DERIVATIVE
+from jaxplain.baseline.unchanged import refuse_where_moved, warn_where_equal
 from jaxplain.program import Function, like, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
@@ -36,16 +37,28 @@ class Perturbing(Function):
         value = jnp.asarray(check.scalar(self.score(x, *args), self.name))
         return value.astype(wide_dtype(value.dtype))
 
-    def absent(self, key: Any, x: Pytree) -> Pytree:
+    @property
+    def holds(self) -> str | None:
+        """Why integer and boolean leaves cannot be replaced (`DERIVATIVE`, `MIXTURE`), or None."""
+        return None
+
+    def absent(self, key: Any, x: Pytree) -> Replacement:
         """The baseline of an example, with a warning where it is the example itself."""
+        check.arrays(x, self.name)
         check.finite(x, self.name)
-        absent = resolve(self.baseline, x, key, name=self.name)
-        check.unequal(x, absent, self.name)
-        return absent
+        values, moves = replacement(self.baseline, x, key, name=self.name)
+        if self.holds is not None:
+            values = held(values, x, self.name, why=self.holds)
+            moves = tuple(check.is_floating(leaf) for leaf in jax.tree.leaves(x))
+        check.replaceable(x, self.name, moves)
+        check.unequal(x, values, self.name, derivative=self.holds == DERIVATIVE)
+        return Replacement(values, moves)
 
     def check_baseline(self, x: Pytree) -> None:
-        """Warn, once for a concrete batch, of examples that equal their baseline."""
-        warn_where_equal((self.baseline,), x, self.name)
+        """Look at a concrete batch once: refuse what the method cannot move, warn of examples that equal it."""
+        if self.holds is not None:
+            refuse_where_moved((self.baseline,), x, self.name, why=self.holds)
+        warn_where_equal((self.baseline,), x, self.name, derivative=self.holds == DERIVATIVE)
 
 
 @public
@@ -61,7 +74,7 @@ def replaced(x: Pytree, other: Pytree, where: list[Any]) -> Pytree:
 
 @public
 def merged(parts: list[Any], x: Pytree) -> Pytree:
-    """An attribution of x's structure from its floating-point leaves' parts; zeros where there is None."""
+    """An attribution of x's structure from the parts of the leaves that moved; zeros where there is None."""
     leaves, structure = jax.tree.flatten(x)
     filled = [
         jnp.zeros(jnp.shape(leaf), jnp.float32) if part is None else part

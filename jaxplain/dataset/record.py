@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import is_background, resolve
+from jaxplain.baseline import is_background, replacement
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
 from jaxplain.program import Function, as_function, escaped, leaves_by_parts, needs_key, setting, total
@@ -207,7 +207,7 @@ def _start(e: Any, key: Any, x: Pytree) -> Pytree | None:
     baseline = None if isinstance(e, ExpectedGradients) else getattr(e, "baseline", None)
     if baseline is None or getattr(e, "score", None) is None or needs_key(baseline) or is_background(baseline, x):
         return None
-    return resolve(baseline, x, name=NAME)
+    return replacement(baseline, x, name=NAME).values
 
 
 def _is_label(value: Any) -> bool:

@@ -12,7 +12,16 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import Features, Groups, as_baseline, as_groups, feature_sums, features, resolve
+from jaxplain.baseline import (
+    Features,
+    Groups,
+    as_baseline,
+    as_groups,
+    feature_sums,
+    features,
+    held,
+    replacement,
+)
 from jaxplain.evaluate.metric import Metric
 from jaxplain.program import as_function, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
@@ -38,6 +47,11 @@ class Faithful(Metric):
     def removes(self) -> bool:
         """Whether the baseline is what removed features become, so that another is another way of removal."""
         return True
+
+    @property
+    def holds(self) -> str | None:
+        """Why integer and boolean leaves cannot be replaced, as in `baseline.held`, or None."""
+        return None
 
     @property
     def draws(self) -> bool:
@@ -121,11 +135,17 @@ class Task:
         self.given = Groups(metric.groups, metric.count)
         if metric.window is not None:
             self.given = region_groups(self.x, metric.window, name)
-        self.parts = features(self.x, self.given, name)
+        check.arrays(self.x, name)
         check.finite(self.x, name)
-        self.relevance = feature_sums(self.attribution, self.x, self.given, self.parts, name)
         self.imputes = bool(getattr(self.baseline, "needs_mask", False))
-        self.absent = None if self.imputes else resolve(self.baseline, self.x, self.baseline_key, name=name)
+        self.absent: Any = None
+        moves = None
+        if metric.removes and not self.imputes:
+            self.absent, moves = replacement(self.baseline, self.x, self.baseline_key, name=name)
+            if metric.holds is not None:
+                self.absent, moves = held(self.absent, self.x, name, why=metric.holds), None
+        self.parts = features(self.x, self.given, name, moves)
+        self.relevance = feature_sums(self.attribution, self.x, self.given, self.parts, name)
         self.valid = jnp.arange(self.parts.slots) < self.parts.total
 
     def score(self, x: Pytree) -> Array:
@@ -157,7 +177,7 @@ class Task:
         """Another draw of a random baseline; None where it is not random, so that `absent` serves."""
         if self.imputes or not needs_key(self.baseline):
             return None
-        return resolve(self.baseline, self.x, jax.random.fold_in(self.baseline_key, sample), name=self.name)
+        return replacement(self.baseline, self.x, jax.random.fold_in(self.baseline_key, sample), name=self.name).values
 
     def without(self, chosen: Array) -> Array:
         """The score without the chosen features (`[slots]`, bool)."""
@@ -165,16 +185,16 @@ class Task:
 
     def sizes(self) -> Array:
         """How many values each feature has, `[slots]`, at least 1."""
-        count = jnp.zeros(self.parts.slots, jnp.float32)
+        count = jnp.zeros(self.parts.slots)
         for number in self.parts.numbers:
             if number is not None:
                 count = count + jax.ops.segment_sum(jnp.ones(number.size), number.reshape(-1), self.parts.slots)
         return jnp.maximum(count, 1.0)
 
     def undefined(self) -> Array:
-        """Whether the attribution holds NaN where x is floating-point: it has no order then."""
-        pairs = zip(jax.tree.leaves(self.attribution), jax.tree.leaves(self.x), strict=True)
-        return jnp.any(jnp.stack([jnp.isnan(a).any() for a, leaf in pairs if check.is_floating(leaf)]))
+        """Whether the attribution holds NaN where there are features: it has no order then."""
+        pairs = zip(jax.tree.leaves(self.attribution), self.parts.numbers, strict=True)
+        return jnp.any(jnp.stack([jnp.isnan(a).any() for a, number in pairs if number is not None]))
 
     def known(self, value: Array) -> Array:
         """The value, or NaN where the attribution holds NaN."""
@@ -241,12 +261,12 @@ def portions(parts: Features, steps: int | None, name: str) -> tuple[Array, Arra
                 f"{parts.total}, or None for one feature at a time."
             )
         counts = np.arange(total + 1, dtype=np.int64) * parts.total // total
-        return jnp.asarray(counts, jnp.int32), jnp.asarray(counts / parts.total, jnp.float32)
+        return jnp.asarray(counts, jnp.int32), jnp.asarray(counts / parts.total, jnp.result_type(float))
     if steps is None:
         raise ValueError(f"{name}: with traced `groups` the number of features is not known; pass `steps`.")
     k = jnp.arange(steps + 1, dtype=jnp.int32)
     traced = k * (parts.total // steps) + k * (parts.total % steps) // steps  # the same floor, without overflow
-    return traced, traced.astype(jnp.float32) / parts.total
+    return traced, traced.astype(jnp.result_type(float)) / parts.total
 
 
 def chunked_map(function: Callable[..., Any], items: Any, batch_size: int) -> Any:

@@ -129,7 +129,7 @@ def test_dependent_features_mislead_partial_dependence_and_not_local_effects():
 def test_categories_are_groups_and_trees_are_inputs():
     kind = np.eye(3, dtype=np.float32)[np.arange(12) % 3]
     rows = {"kind": kind, "size": np.linspace(0, 1, 12, dtype=np.float32), "id": np.arange(12)}
-    groups = {"kind": np.zeros(3, int), "size": np.array(1), "id": np.array(0)}
+    groups = {"kind": np.zeros(3, int), "size": np.array(1), "id": np.array(2)}
     price = jnp.array([1.0, 5.0, 2.0])
 
     def score(x):

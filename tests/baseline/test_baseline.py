@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxplain.baseline.absent import (
+from jaxplain.baseline import (
     as_baseline,
     blur,
     gaussian_noise,
     is_background,
     mean,
+    replacement,
     resolve,
     sample,
     uniform_noise,
@@ -96,10 +97,11 @@ def test_mean_and_sample_of_data():
     b = resolve(mean(data), x, name="deletion")
     np.testing.assert_array_equal(b["values"], [2, 4])
     assert b["ids"] == x["ids"]
-    rows = jax.vmap(lambda k: resolve(sample(data), x, k, name="deletion")["values"])(
+    rows = jax.vmap(lambda k: replacement(sample(data), x, k, name="deletion").values)(
         jax.random.split(jax.random.key(0), 40)
     )
-    assert {tuple(row) for row in np.asarray(rows).tolist()} == {(1.0, 2.0), (3.0, 6.0)}
+    whole = np.concatenate([rows["ids"], rows["values"]], axis=1).tolist()
+    assert {tuple(row) for row in whole} == {(1, 1.0, 2.0), (2, 3.0, 6.0)}
     with pytest.raises(ValueError, match="empty"):
         mean(np.zeros((0, 2)))
     assert mean(np.array([[0], [255]], np.uint8))(None).tolist() == [127.5]

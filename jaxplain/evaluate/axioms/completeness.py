@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, attribution_leaves, resolve
+from jaxplain.baseline import as_baseline, attribution_leaves, replacement
 from jaxplain.evaluate.metric import Metric
 from jaxplain.program import as_function, needs_key, public, setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
@@ -33,10 +33,9 @@ class Completeness(Metric):
         key, (x, attribution, *args) = (inputs[0], inputs[1:]) if self.needs_key else (None, inputs)
         check.arrays(x, "completeness")
         check.finite(x, "completeness")
-        values = [value for value, _ in attribution_leaves(attribution, x, None, "completeness")]
-        if not values:
-            raise TypeError("completeness: `x` has no floating-point leaf, so nothing can be attributed to it.")
-        start = resolve(self.baseline, x, key, name="completeness")
+        start, moves = replacement(self.baseline, x, key, name="completeness")
+        check.replaceable(x, "completeness", moves)
+        values = [value for value, _ in attribution_leaves(attribution, x, None, "completeness", moves)]
         change = self._score(x, *args) - self._score(start, *args)
         gap = jnp.abs(total(values) - change)
         return gap / (jnp.abs(change) + self.floor) if self.relative else gap
@@ -58,7 +57,8 @@ def completeness(
     Args:
         f: The score, `f(x, *args) -> scalar`.
         baseline: b: a number, an array or pytree of x's structure, or a function of `x` or of `(key, x)` (then calls
-            take a key first; a method with the same baseline and key has drawn the same b).
+            take a key first; a method with the same baseline and key has drawn the same b). It moves the integer and
+            boolean leaves that it moves in the methods (see `jaxplain.shapley_values`), and those take part in the sum.
         relative: Whether to divide by |f(x) - f(b)| + floor.
         floor: Absolute part of that divisor, in units of the score; 0 gives NaN or infinity where f(x) = f(b).
 
@@ -69,7 +69,7 @@ def completeness(
     Raises:
         ValueError: An attribution or a baseline that does not fit, NaN or infinities in a concrete `x`, a
             negative floor.
-        TypeError: `x` has no floating-point leaf, `f` is no function.
+        TypeError: No leaf moves, a complex attribution, `f` is no function.
 
     Example:
         >>> m = completeness(lambda x: x.sum())

@@ -16,6 +16,11 @@ from jaxplain.types import Array, Pytree
 
 PERTURBATIONS = ("noise", "removal", "square")
 
+SLOPES = (
+    "only floating-point values have a slope. Pass shares=True with an attribution in units of the score, or x's own "
+    "values there, so that they are held."
+)
+
 
 class Infidelity(Faithful):
     """The mean squared error of the predicted changes. Made by `infidelity`."""
@@ -36,6 +41,11 @@ class Infidelity(Faithful):
     def removes(self) -> bool:
         """Whether another baseline is another way of removal."""
         return self.perturbation != "noise"
+
+    @property
+    def holds(self) -> str | None:
+        """Slopes are of floating-point values; shares are of whatever is removed."""
+        return None if self.shares else SLOPES
 
     def __call__(self, *inputs: Any) -> Array:
         """Judge one attribution: `m(key, x, attribution, *args)`."""

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxplain.baseline import MIXTURE
 from jaxplain.evaluate.removal import Faithful, Task, settings
 from jaxplain.program import public, setting
 from jaxplain.types import Array, Pytree
@@ -17,6 +18,11 @@ class Masking(Faithful):
     """The score of the masked input against that of the input. Made by the functions below."""
 
     scale: bool = setting(default=True)
+
+    @property
+    def holds(self) -> str | None:
+        """Features are faded: a mixture of the input and the baseline."""
+        return MIXTURE
 
     @property
     def better(self) -> str:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
+from jaxplain.baseline import as_baseline, held, is_background, refuse_where_moved, resolve, warn_where_equal
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.logarithmic import LogSumExp
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
@@ -101,7 +101,7 @@ class DeepLift(Backward):
         check.finite(x, self.name)
         opened = self.open(x, args)
         start = resolve(self.baseline, x, key, name=self.name)
-        check.unequal(x, start, self.name)
+        check.unequal(x, start, self.name, derivative=True)
         rules = self.rules(opened)
         return self.carried(rules, opened.restored(self.contributions(opened, rules, x, start), x))
 
@@ -118,8 +118,9 @@ class DeepLift(Backward):
         return attribution
 
     def check_baseline(self, x: Pytree) -> None:
-        """Warn, once for a concrete batch, of examples that equal their baseline."""
-        warn_where_equal((self.baseline,), x, self.name)
+        """Look at a concrete batch once: refuse what has no derivative, warn of examples that equal their baseline."""
+        refuse_where_moved((self.baseline,), x, self.name)
+        warn_where_equal((self.baseline,), x, self.name, derivative=True)
 
     def contributions(self, opened: Opened, rules: dict[Node, Rule], x: Pytree, start: Pytree) -> list[Array]:
         """Multipliers times differences from one baseline, for each floating-point leaf, in float32 or wider."""
@@ -189,7 +190,9 @@ class DeepShap(DeepLift):
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         self._check_background(x)
-        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, self.name, "baseline")
+        held(self.baseline, x, self.name, "baseline")
+        rows = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
+        check.unequal(rows, self.baseline, self.name, "baseline", derivative=True)
         opened = self.open(x, args)
         rules = self.rules(opened)
 
@@ -201,8 +204,9 @@ class DeepShap(DeepLift):
         return self.carried(rules, opened.restored([part / count for part in sums], x))
 
     def check_baseline(self, x: Pytree) -> None:
-        """Warn, once for a concrete batch, of examples that equal every baseline."""
-        warn_where_equal((self.baseline,), x, self.name, "baseline")
+        """Look at a concrete batch once: refuse what has no derivative, warn of examples that equal every baseline."""
+        refuse_where_moved((self.baseline,), x, self.name, "baseline")
+        warn_where_equal((self.baseline,), x, self.name, "baseline", derivative=True)
 
     def _check_background(self, x: Pytree) -> None:
         if not is_background(self.baseline, x):

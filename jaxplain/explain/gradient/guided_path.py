@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.baseline import DERIVATIVE, Perturbing, as_baseline
-from jaxplain.program import as_function, common_dtype, like, public, setting, value_and_gradient, wide_dtype
+from jaxplain.program import as_function, common_dtype, like, public, setting, value_and_gradient
 from jaxplain.types import Array, Pytree
 
 ROOM = 1e-5

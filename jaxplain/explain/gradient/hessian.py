@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import Perturbing, as_baseline
+from jaxplain.baseline import DERIVATIVE, Perturbing, as_baseline
 from jaxplain.program import as_function, chunk_size, logarithmic_gauss, public, setting, wide_dtype
 from jaxplain.program.node import smoothed
 from jaxplain.types import Array, Pytree
@@ -23,11 +23,16 @@ class IntegratedHessians(Perturbing):
     smooth: Any = None
     steps: int = setting(default=32)
 
+    @property
+    def holds(self) -> str | None:
+        """The path between the baseline and the input has a derivative at floating-point values alone."""
+        return DERIVATIVE
+
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)
         check.differentiable(x, self.name)
-        start = self.absent(key, x)
+        start = self.absent(key, x).values
         check.finite_score(self.score, x, args, self.name)
         check.finite_score(self.score, start, args, self.name)
         leaves, structure = jax.tree.flatten(x)

@@ -9,13 +9,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, resolve
+from jaxplain.baseline import as_baseline, refuse_where_moved, resolve
 from jaxplain.explain.gradient.path import interpolate
 from jaxplain.internals import cut
 from jaxplain.program import (
     RULES,
     Function,
     chunked_sum,
+    common_dtype,
     like,
     needs_key,
     public,
@@ -47,6 +48,10 @@ class LayerPath(Function):
         """Let the score look at its concrete arguments, as drivers do."""
         self.body.check_call(x, *args)
 
+    def check_baseline(self, x: Pytree) -> None:
+        """Refuse, for a concrete batch, a baseline that moves what has no derivative."""
+        refuse_where_moved((self.baseline,), x, self.name)
+
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
@@ -59,8 +64,9 @@ class LayerPath(Function):
             part = self._at(item[0], start, x, args)
             return jax.tree.map(lambda value: value * item[1].astype(value.dtype), part)
 
-        items = jnp.asarray(nodes, jnp.float32), jnp.asarray(weights, jnp.float32)
-        sums = chunked_sum(term, items, self.batch_size)
+        dtype = common_dtype(x)
+        items = jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype)
+        sums = _known(chunked_sum(term, items, self.batch_size), start, x)
         return like(sums, jax.eval_shape(self.body, x, *args))
 
     def _at(self, alpha: Array, start: Pytree, x: Pytree, args: tuple[Any, ...]) -> Pytree:
@@ -74,6 +80,16 @@ class LayerPath(Function):
         if self.name == "internal_influence":
             return widen(gradients)
         return jax.tree.map(jnp.multiply, widen(gradients), widen(speed))
+
+
+def _known(sums: Pytree, start: Pytree, x: Pytree) -> Pytree:
+    """NaN everywhere where the baseline is: of a linear layer the integrand does not depend on it."""
+    floating = [check.is_floating(leaf) for leaf in jax.tree.leaves(x)]
+    if all(floating):
+        return sums
+    values = [leaf for leaf, real in zip(jax.tree.leaves(start), floating, strict=True) if real]
+    unknown = jnp.any(jnp.stack([jnp.isnan(leaf).any() for leaf in values]))
+    return jax.tree.map(lambda leaf: jnp.where(unknown, jnp.nan, leaf), sums)
 
 
 @public

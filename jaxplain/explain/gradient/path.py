@@ -10,12 +10,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, is_background, resolve, warn_where_equal
+from jaxplain.baseline import as_baseline, held, is_background, refuse_where_moved, resolve, warn_where_equal
 from jaxplain.program import (
     RULES,
     Function,
     as_function,
     chunked_sum,
+    common_dtype,
     like,
     map_floating,
     needs_key,
@@ -76,12 +77,13 @@ class IntegratedGradients(Function):
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         start = self.start(key, x)
-        check.unequal(x, start, self.name)
+        check.unequal(x, start, self.name, derivative=True)
         return self.between(start, x, args)
 
     def check_baseline(self, x: Pytree) -> None:
-        """Warn, once for a concrete batch, of examples that equal their baseline."""
-        warn_where_equal((self.baseline,), x, self.name)
+        """Look at a concrete batch once: refuse what has no derivative, warn of examples that equal their baseline."""
+        refuse_where_moved((self.baseline,), x, self.name)
+        warn_where_equal((self.baseline,), x, self.name, derivative=True)
 
     def between(self, start: Pytree, x: Pytree, args: tuple[Any, ...]) -> Any:
         """Explain one example from a baseline of its structure."""
@@ -104,7 +106,8 @@ class IntegratedGradients(Function):
     def integral(self, x: Pytree, start: Pytree, *args: Any, steps: int) -> Pytree:
         """(x - b) times the mean gradient along the path, in float32 or wider."""
         nodes, weights = quadrature(self.rule, steps)
-        return self.part(x, start, jnp.asarray(nodes, jnp.float32), jnp.asarray(weights, jnp.float32), *args)
+        dtype = common_dtype(x)
+        return self.part(x, start, jnp.asarray(nodes, dtype), jnp.asarray(weights, dtype), *args)
 
     def part(self, x: Pytree, start: Pytree, nodes: Array, weights: Array, *args: Any) -> Pytree:
         """(x - b) times sum_k weights[k] df/dx(b + nodes[k] (x - b)): one program for all nodes of a number."""
@@ -199,7 +202,8 @@ def integrated_gradients(
 
     Raises:
         ValueError: `steps` below 1 (2 for 'trapezoid'), an unknown rule, a tolerance that is not positive, `max_steps`
-            below `steps`, a baseline that does not fit `x`, NaN in a concrete `x`.
+            below `steps`, a baseline that does not fit `x` or differs from it at an integer, boolean or complex leaf (NaN
+            where that is traced), NaN in a concrete `x`.
         TypeError: `x` has no floating-point leaf.
 
     Example:
@@ -314,7 +318,11 @@ class ExpectedGradients(Function):
         check.differentiable(x, name)
         check.finite(x, name)
         if is_background(self.baseline, x):
-            check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.baseline, name, "baseline")
+            held(self.baseline, x, name, "baseline")
+            rows = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x)
+            check.unequal(rows, self.baseline, name, "baseline", derivative=True)
+        else:
+            resolve(self.baseline, x, key, name=name)  # draws are traced: what cannot move is refused here
 
         def term(index: Array) -> Pytree:
             draw = jax.random.fold_in(key, index)
@@ -327,8 +335,9 @@ class ExpectedGradients(Function):
         return like(jax.tree.map(lambda s: s / self.samples, sums), x)
 
     def check_baseline(self, x: Pytree) -> None:
-        """Warn, once for a concrete batch, of examples that equal every baseline."""
-        warn_where_equal((self.baseline,), x, "expected_gradients", "baseline")
+        """Look at a concrete batch once: refuse what has no derivative, warn of examples that equal every baseline."""
+        refuse_where_moved((self.baseline,), x, "expected_gradients", "baseline")
+        warn_where_equal((self.baseline,), x, "expected_gradients", "baseline", derivative=True)
 
     def _draw(self, key: Array, x: Pytree) -> Pytree:
         """One baseline: a row of the background set, or whatever the baseline is."""

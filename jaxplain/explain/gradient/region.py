@@ -145,7 +145,7 @@ class _Mean(Function):
         return any(needs_key(part) for part in self.parts)
 
     def check_baseline(self, x: Pytree) -> None:
-        warn_where_equal([part.baseline for part in self.parts], x, "xrai", "baseline")
+        warn_where_equal([part.baseline for part in self.parts], x, "xrai", "baseline", derivative=True)
 
     def __call__(self, *inputs: Any) -> Any:
         key: Any = inputs[0] if self.needs_key else None
@@ -156,7 +156,7 @@ class _Mean(Function):
             for index, part in enumerate(self.parts)
         ]
         if all(check.equal(x, start) for start in starts):
-            check.nothing_changes("xrai", argument="baseline")
+            check.nothing_changes("xrai", argument="baseline", derivative=True)
         found = [part.between(start, x, tuple(args)) for part, start in zip(self.parts, starts, strict=True)]
         return jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *found)
 

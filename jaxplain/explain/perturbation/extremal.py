@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import Perturbing, as_baseline, merged
+from jaxplain.baseline import MIXTURE, Perturbing, as_baseline, merged
 from jaxplain.program import Static, as_function, public, setting
 from jaxplain.types import Array, Pytree
 
@@ -35,11 +35,16 @@ class ExtremalPerturbation(Perturbing):
     steps: int = setting(default=200)
     preserve: bool = setting(default=True)
 
+    @property
+    def holds(self) -> str | None:
+        """A soft mask mixes the input with the baseline."""
+        return MIXTURE
+
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)
         check.differentiable(x, self.name)
-        absent = self.absent(key, x)
+        absent = self.absent(key, x).values
         shape = self._masked_shape(x)
         theta = jnp.full(tuple(-(-size // gap) + 1 for size, gap in zip(shape, self.spacing, strict=True)), 0.5)
         optimizer = self.optimizer.value

@@ -33,9 +33,8 @@ class Occlusion(Perturbing):
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)
-        check.replaceable(x, self.name)
-        slides = self._slides(x)
-        absent = self.absent(key, x)
+        absent, moves = self.absent(key, x)
+        slides = self._slides(x, moves)
         whole = self.scored(x, args)
         maps = [
             None if axes is None else self._leaf(index, axes, x, absent, args, whole)
@@ -58,8 +57,8 @@ class Occlusion(Perturbing):
         check.finite_scores(drops, self.name)
         return _averaged(drops.reshape(counts), axes, shape)
 
-    def _slides(self, x: Pytree) -> list[Any]:
-        """For each floating-point leaf the windows along each of its axes; None at other leaves."""
+    def _slides(self, x: Pytree, moves: tuple[bool, ...]) -> list[Any]:
+        """For each leaf that moves the windows along each of its axes; None at other leaves."""
         leaves = jax.tree_util.tree_leaves_with_path(x)
         structure = jax.tree.structure(x)
         windows, strides = (
@@ -67,10 +66,8 @@ class Occlusion(Perturbing):
             for value, argument in ((self.window, "window"), (self.stride, "stride"))
         )
         return [
-            _axes(jnp.shape(leaf), size, step, f"x{jax.tree_util.keystr(path)}", self.name)
-            if check.is_floating(leaf)
-            else None
-            for (path, leaf), size, step in zip(leaves, windows, strides, strict=True)
+            _axes(jnp.shape(leaf), size, step, f"x{jax.tree_util.keystr(path)}", self.name) if move else None
+            for (path, leaf), size, step, move in zip(leaves, windows, strides, moves, strict=True)
         ]
 
 
@@ -160,8 +157,8 @@ def occlusion(
         batch_size: How many windows are evaluated at once; memory grows with it and not with the windows.
 
     Returns:
-        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves are
-        held fixed and get zeros. Cost: one forward pass, and one for each window.
+        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves get
+        theirs in float32, zeros where they are held. Cost: one forward pass, and one for each window.
 
     Raises:
         ValueError: A window larger than the input, a stride larger than the window, shapes that do not fit, NaN or

@@ -18,6 +18,7 @@ from jaxplain.baseline import (
     as_groups,
     features,
     is_background,
+    like_rows,
     merged,
     replaced,
 )
@@ -35,8 +36,8 @@ class FeatureAblation(Perturbing):
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)
-        parts = features(x, Groups(self.groups, self.count), self.name)
-        absent = self.absent(key, x)
+        absent, moves = self.absent(key, x)
+        parts = features(x, Groups(self.groups, self.count), self.name, moves)
 
         def without(number: Array) -> Array:
             return self.scored(replaced(x, absent, of_feature(parts, number)), args)
@@ -83,7 +84,9 @@ def feature_ablation(
     Args:
         f: A score, `f(x, *args) -> scalar`.
         baseline: What removed features become: a number, an array or pytree of x's structure, or a function of `x` or
-            of `(key, x)` (then calls take a key first, and one draw serves all features).
+            of `(key, x)` (then calls take a key first, and one draw serves all features). Integer and boolean leaves
+            take the values that a pytree or a function gives for them (a function that returns x's own holds them); a
+            number leaves them alone, but for an integer and an `x` that is one array of token ids.
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
             (`[H, W]` for `[H, W, C]`), or a pytree of them, whose groups may span several leaves. None takes every
             value, and every pixel of `[H, W, C]`. May be traced, as under `vmap` over segmentations.
@@ -92,13 +95,13 @@ def feature_ablation(
         batch_size: How many features are evaluated at once; memory grows with it and not with the features.
 
     Returns:
-        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves are
-        held fixed and get zeros. Cost: n + 1 forward passes.
+        `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves get
+        theirs in float32, zeros where they are held. Cost: n + 1 forward passes.
 
     Raises:
         ValueError: Groups or a baseline that do not fit `x`, gaps in the groups, NaN or infinities in a concrete `x` or
             in its scores.
-        TypeError: `x` has no floating-point leaf, `groups` no integers.
+        TypeError: No leaf moves (token ids without a baseline of theirs), `groups` no integers.
 
     Example:
         >>> e = feature_ablation(lambda x: x[0] + 2 * x[1] * x[2], groups=jnp.array([0, 1, 1]))
@@ -139,9 +142,10 @@ class FeaturePermutation(Function):
         check.arrays(x, self.name)
         if not is_background(self.data, x):
             check.background(self.data, x, self.name)
-        parts = features(x, Groups(self.groups, self.count), self.name)
+        data = like_rows(self.data, x, self.name, "data")
+        parts = features(x, Groups(self.groups, self.count), self.name, [True] * len(jax.tree.leaves(x)))
         check.finite(x, self.name)
-        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), self.data, self.name, "data")
+        check.unequal(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], x), data, self.name, "data")
         total = check.batch_length(self.data, self.name)
         chosen = jnp.arange(total)
         if self.samples is not None:
@@ -150,7 +154,7 @@ class FeaturePermutation(Function):
         whole, slots = self._scored(x, *args), slots_of(parts, self.max_groups)
 
         def with_row(sums: Array, index: Array) -> tuple[Array, None]:
-            row = jax.tree.map(lambda leaf: jnp.asarray(leaf)[index], self.data)
+            row = jax.tree.map(lambda leaf: leaf[index], data)
 
             def score(number: Array) -> Array:
                 return self._scored(replaced(x, row, of_feature(parts, number)), *args)
@@ -180,7 +184,8 @@ def feature_permutation(
     """How far the score falls when a feature is taken from other examples, on average.
 
     a_g = f(x) - mean over rows r of f(x with r's values in g), and every value of g gets it whole, as in
-    `feature_ablation`. All values of a group come from the same row, so that what belongs together stays plausible.
+    `feature_ablation`. All values of a group come from the same row, so that what belongs together stays plausible;
+    integer and boolean leaves are features like others.
     With `samples` the rows are drawn without replacement, the same for all features of an example.
 
     Args:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import Groups, Perturbing, as_baseline, as_groups, features, merged
+from jaxplain.baseline import MIXTURE, Groups, Perturbing, as_baseline, as_groups, features, merged, replaced
 from jaxplain.program import as_function, fold_range, public, setting
 from jaxplain.types import Array, Pytree
 
@@ -28,36 +28,42 @@ class Rise(Perturbing):
         """Always: the masks are drawn from the key."""
         return True
 
+    @property
+    def holds(self) -> str | None:
+        """Cells mix the input with the baseline at their edges, which integers do not allow; groups do not."""
+        return MIXTURE if self.groups is None else None
+
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example, `e(key, x, *args)`: an attribution of x's structure and dtypes."""
         key, x, args = self.take(*inputs)
-        check.replaceable(x, self.name)
-        parts = None if self.groups is None else features(x, Groups(self.groups, self.count), self.name)
-        absent = self.absent(jax.random.fold_in(key, 1), x)
+        absent, moves = self.absent(jax.random.fold_in(key, 1), x)
+        parts = None if self.groups is None else features(x, Groups(self.groups, self.count), self.name, moves)
         draws = jax.random.fold_in(key, 0)
 
         def sample(index: Array) -> tuple[Array, list[Any]]:
             own = jax.random.fold_in(draws, index)
             masks = self._cell_masks(own, x) if parts is None else self._group_masks(own, parts)
-            return self.scored(_seen(x, absent, masks), args), masks
+            # Features are kept or replaced whole; only cells have edges between.
+            seen = _seen(x, absent, masks) if parts is None else replaced(absent, x, [_kept(mask) for mask in masks])
+            return self.scored(seen, args), masks
 
         def fold(carry: tuple[list[Any], Array], index: Array, real: Array) -> tuple[list[Any], Array]:
             sums, finite = carry
             scores, masks = jax.vmap(sample)(index)
             finite = finite & jnp.isfinite(scores).all()
-            weights = jnp.where(real, scores, 0).astype(jnp.float32)
+            weights = jnp.where(real, scores, 0)
             return [
                 total if mask is None else total + jnp.tensordot(weights, mask, axes=1)
                 for total, mask in zip(sums, masks, strict=True)
             ], finite
 
-        zeros = [jnp.zeros(jnp.shape(leaf), jnp.float32) for leaf in jax.tree.leaves(x)]
+        dtype = jax.eval_shape(lambda x: self.scored(x, args), x).dtype
+        zeros = [jnp.zeros(jnp.shape(leaf), dtype) for leaf in jax.tree.leaves(x)]
         sums, finite = fold_range(fold, (zeros, jnp.asarray(True)), self.samples, self.batch_size)
         if check.is_concrete(finite) and not bool(finite):
             check.finite_scores(jnp.full((1,), jnp.nan), self.name)
         scale = 1 / (self.samples * self.probability)
-        floating = [check.is_floating(leaf) for leaf in jax.tree.leaves(x)]
-        return merged([part * scale if real else None for part, real in zip(sums, floating, strict=True)], x)
+        return merged([part * scale if move else None for part, move in zip(sums, moves, strict=True)], x)
 
     def _group_masks(self, key: Array, parts: Any) -> list[Any]:
         kept = jax.random.bernoulli(key, self.probability, (parts.slots,)).astype(jnp.float32)
@@ -89,6 +95,10 @@ class Rise(Perturbing):
             weights = jnp.maximum(0, 1 - jnp.abs(place[:, None] - jnp.arange(cell + 2)[None, :]))
             mask = jnp.moveaxis(jnp.tensordot(weights, mask, (1, axis)), 0, axis)
         return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
+
+
+def _kept(mask: Any) -> Any:
+    return None if mask is None else mask > 0
 
 
 def _seen(x: Pytree, absent: Pytree, masks: list[Any]) -> Pytree:
@@ -127,7 +137,7 @@ def rise(
         groups: Take these features as the cells, as in `feature_ablation`.
         probability: p, how likely a cell is kept, in (0, 1).
         samples: How many masks; errors fall as 1 / sqrt(samples).
-        baseline: What is behind the masks, as in `feature_ablation`.
+        baseline: What is behind the masks, as in `feature_ablation`; integer and boolean leaves need `groups` to move.
         batch_size: How many masks are evaluated at once; memory grows with it and not with `samples`.
 
     Returns:

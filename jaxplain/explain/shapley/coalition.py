@@ -18,14 +18,15 @@ from jaxplain.baseline import (
     as_groups,
     features,
     is_background,
-    resolve,
+    like_rows,
+    replacement,
     warn_where_equal,
 )
 from jaxplain.program import Function, as_function, fold_range, like, map_range, needs_key, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 Keep = list[Any]
-"""For each leaf of an input which values are kept (of its shape); None at integer and boolean leaves."""
+"""For each leaf of an input which values are kept (of its shape); None at leaves that are held."""
 
 
 class Game:
@@ -35,26 +36,27 @@ class Game:
         n: A static number of features; with traced groups their bound `max_groups`, and the features beyond
             `parts.total` have no values and change nothing.
         parts: Which value belongs to which feature.
+        moves: For each leaf, whether the baseline says what it becomes.
     """
 
-    def __init__(
-        self, e: Coalitional, x: Pytree, args: tuple[Any, ...], key: Array | None, groups: Groups | None = None
-    ) -> None:
-        """The game that a method plays for one example; `key` where the baseline is drawn, `groups` if not its own."""
+    def __init__(self, e: Coalitional, x: Pytree, args: tuple[Any, ...], key: Array | None) -> None:
+        """The game that a method plays for one example; `key` where the baseline is drawn."""
         name = e.name
         self._e, self._x, self._args = e, x, args
-        self._given = Groups(e.groups, e.count) if groups is None else groups
-        self.parts = features(x, self._given, name)
+        check.arrays(x, name)
         check.finite(x, name)
-        self.n = _players(self.parts, self._given, e.max_groups, name)
         self._background = is_background(e.baseline, x)
         if self._background:
             check.finite(e.baseline, name, "baseline")
             self._rows = check.batch_length(e.baseline, name)
-            self._absent = jax.tree.map(jnp.asarray, e.baseline)
+            self._absent = like_rows(e.baseline, x, name, "baseline")
+            self.moves: tuple[bool, ...] = (True,) * len(jax.tree.leaves(x))
         else:
             self._rows = 1
-            self._absent = resolve(e.baseline, x, key, name=name)
+            self._absent, self.moves = replacement(e.baseline, x, key, name=name)
+        self._given = e.numbered(x, self.moves)
+        self.parts = features(x, self._given, name, self.moves)
+        self.n = _players(self.parts, self._given, e.max_groups, name)
         warn_if_nothing_changes(self._absent, x, name)
 
     def spread(self, values: Array) -> Keep:
@@ -128,7 +130,7 @@ class Game:
     def finite(self, result: Any) -> Any:
         """Refuse a concrete result with NaN or infinities, which can only come from the score."""
         for leaf in jax.tree.leaves(result):
-            if check.is_concrete(leaf) and not np.isfinite(np.asarray(leaf, np.float32)).all():
+            if check.is_concrete(leaf) and not np.isfinite(np.asarray(leaf, np.float64)).all():
                 raise ValueError(
                     f"{self._e.name}: the score `f` is NaN or infinite for the input, for the baseline or with some "
                     "features of one in the other, so no explanation adds up. Check f(x) and f(baseline); of scores "
@@ -163,8 +165,8 @@ def _players(parts: Features, given: Groups, max_groups: int | None, name: str) 
 
 
 def warn_if_nothing_changes(absent: Pytree, x: Pytree, name: str) -> None:
-    """Warn where a concrete baseline, or every row of a set, equals a concrete input in every floating-point value."""
-    pairs = [(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(absent), strict=True) if check.is_floating(a)]
+    """Warn where a concrete baseline, or every row of a set, equals a concrete input in every value."""
+    pairs = list(zip(jax.tree.leaves(x), jax.tree.leaves(absent), strict=True))
     if all(check.is_concrete(leaf) for pair in pairs for leaf in pair) and all(
         bool(np.all(np.asarray(b) == np.asarray(a)[(None,) * (np.ndim(b) - np.ndim(a))])) for a, b in pairs
     ):
@@ -186,6 +188,10 @@ class Coalitional(Function):
     def needs_key(self) -> bool:
         """Whether the baseline is drawn from a key."""
         return needs_key(self.baseline)
+
+    def numbered(self, x: Pytree, moves: tuple[bool, ...]) -> Groups:
+        """The features of one example, of the leaves that move."""
+        return Groups(self.groups, self.count)
 
     def game(self, x: Pytree, args: tuple[Any, ...], key: Array | None) -> Game:
         """The game of one example."""

@@ -41,21 +41,23 @@ class OwenValues(Coalitional):
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where something is drawn."""
         key, x, args = check.divided(inputs, self.name, self.needs_key)
-        given, unions = self._features(x)
-        draw = None if key is None else jax.random.fold_in(key, 1)
-        game = Game(self, x, args, draw, given)
+        game = self.game(x, args, None if key is None else jax.random.fold_in(key, 1))
+        _, unions = self._features(game.moves)
         if self.samples is None or key is None:
             return game.finite(game.attribution(_exact(game, unions, self.name)))
         moments = pair_moments(game, lambda k: _ranks(k, unions), jax.random.fold_in(key, 0), self.samples)
         return game.finite(game.attribution(moments.mean))
 
-    def _features(self, x: Pytree) -> tuple[Groups, Unions]:
-        """Number the entries of the groups at floating-point leaves, and say which union each is in."""
-        leaves = jax.tree.leaves(x)
+    def numbered(self, x: Pytree, moves: tuple[bool, ...]) -> Groups:
+        """Every entry of the groups is a feature."""
+        return self._features(moves)[0]
+
+    def _features(self, moves: tuple[bool, ...]) -> tuple[Groups, Unions]:
+        """Number the entries of the groups at leaves that move, and say which union each is in."""
         numbers, members, start = [], [np.zeros(0, np.int64)], 0
         for position, (shape, given) in enumerate(self.unions):
             numbers.append(start + np.arange(len(given), dtype=np.int32).reshape(shape))
-            if position >= len(leaves) or check.is_floating(leaves[position]):
+            if position >= len(moves) or moves[position]:
                 start += len(given)
                 members.append(np.asarray(given))
         _, union = np.unique(np.concatenate(members), return_inverse=True)
@@ -78,7 +80,7 @@ def _exact(game: Game, unions: Unions, name: str) -> Array:
         )
     union, place = jnp.asarray(unions.union, jnp.int32), jnp.asarray(unions.place, jnp.int32)
     whole = game.values(lambda index: game.spread((index >> union) & 1 == 1), 2**m)
-    weights = coalition_weights(m)
+    weights = coalition_weights(m, whole.dtype)
     starts = jnp.asarray(np.cumsum([0, *inside]), jnp.int32)
 
     def average(index: Array) -> Array:
