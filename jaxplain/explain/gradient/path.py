@@ -202,8 +202,8 @@ def integrated_gradients(
 
     Raises:
         ValueError: `steps` below 1 (2 for 'trapezoid'), an unknown rule, a tolerance that is not positive, `max_steps`
-            below `steps`, a baseline that does not fit `x` or differs from it at an integer, boolean or complex leaf (NaN
-            where that is traced), NaN in a concrete `x`.
+            below `steps`, a baseline that does not fit `x` or differs from it at an integer or boolean leaf (NaN where
+            that is traced), NaN in a concrete `x`.
         TypeError: `x` has no floating-point leaf.
 
     Example:
