@@ -19,7 +19,7 @@ if jax.default_backend() != "cpu":
     jax.config.update("jax_default_matmul_precision", "highest")
 
 # Scripts for environments with torch, and programs that tests start: the latter change how many devices JAX sees.
-collect_ignore_glob = ["peers/*", "dataset/eight_devices.py", "dataset/two_processes.py", "dataset/killed.py"]
+collect_ignore_glob = ["peers/*", "dataset/eight_devices.py", "dataset/*_processes.py", "*/killed*.py"]
 
 _level = {"optimized": False}
 

@@ -180,7 +180,7 @@ def shown(default):
     return getattr(default, "__name__", None) or repr(default).replace(" ", "")
 
 
-OTHER_MEANINGS = {"depth", "gain", "index", "progress"}
+OTHER_MEANINGS = {"depth", "gain", "index", "name", "progress"}
 """Words that mean something else in each function that has them."""
 
 

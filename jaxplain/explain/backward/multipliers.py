@@ -72,6 +72,17 @@ class Midpoint(Rule):
         return "midpoint"
 
 
+def _slopes(node: Node, calls: Sequence[Call], run: Call) -> list[Array]:
+    """What each place of the result changes by with each operand, half-way between the runs, in their own shapes."""
+    middle = [_between(a, b) for a, b in zip(calls[0].inputs, calls[1].inputs, strict=True)]
+
+    def slope(index: int) -> Array:
+        ones = [jnp.full_like(value, float(index == place)) for place, value in enumerate(middle)]
+        return jax.jvp(lambda *active: node.evaluate(active, run.fixed)[0], middle, ones)[1]
+
+    return [slope(index) for index in range(len(middle))]
+
+
 def _between(a: Array, b: Array) -> Array:
     return 0.5 * (a + b) if jnp.issubdtype(jnp.result_type(a), jnp.floating) else a
 
@@ -134,11 +145,7 @@ class Secant(Rule):
         """The multiplier of each input."""
         here, there = calls
         x, x0 = (repeated(call.inputs, call.outputs[0].shape) for call in calls)
-        slopes = [jnp.zeros_like(value) for value in x]
-        for run in (here, there):
-            middle = [_between(a, b) for a, b in zip(x, x0, strict=True)]
-            y, back = jax.vjp(lambda *active, run=run: node.evaluate(active, run.fixed)[0], *middle)
-            slopes = [a + 0.5 * b for a, b in zip(slopes, back(jnp.ones_like(y)), strict=True)]
+        slopes = [0.5 * (a + b) for a, b in zip(*(_slopes(node, calls, run) for run in calls), strict=True)]
         # A power has none half-way between a negative base's whole exponents: the differences alone decide there.
         slopes = [jnp.where(jnp.isfinite(slope), slope, 0) for slope in slopes]
         differences = [apart(a, b) for a, b in zip(x, x0, strict=True)]

@@ -9,7 +9,7 @@ import pytest
 
 import jaxplain
 from jaxplain.explain.backward import relevance
-from jaxplain.models.networks import mlp, resnet, transformer
+from jaxplain.models import mlp, resnet, transformer
 
 X = jnp.array([3.0, 1.0, 2.0])
 
