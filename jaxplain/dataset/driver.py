@@ -73,7 +73,12 @@ def explain_dataset(
     processes. A folder that holds a part of the same run is finished; each chunk of examples counts once it is whole
     on disk, so a run that is killed loses the chunks it was at.
 
-    With `jax.distributed` call it in every process with the same arguments: each explains and writes its share.
+    With `jax.distributed` call it in every process with the same arguments: each explains and writes its share. If one
+    of them dies, the others end with the runtime's error, at once or once its heartbeat has failed for as long as
+    `jax.distributed.initialize` says (100 s by default); run it again in all of them.
+
+    An aggregate of a run in a folder is folded chunk by chunk in their order, so it is the same to the bit whatever was
+    interrupted, on the same devices and as many processes.
 
     Args:
         e: An explanation for one example, `e(x, *args)` or, if random, `e(key, x, *args)`.
@@ -91,7 +96,8 @@ def explain_dataset(
         mesh: Devices over which batches are spread, along the mesh's axis 'data' (or its only one). Parameters that are
             spread over it stay as they are, others are copied to each device. None is one device, and with several
             processes all of theirs.
-        out: A folder (a path; Zarr version 3), arrays to fill (`[N, ...]`, of the attribution's structure), "memory"
+        out: A folder (a path, in which `~` is the home folder; Zarr version 3), arrays to fill (`[N, ...]`, of the
+            attribution's structure), "memory"
             for new arrays, or None: aggregates only. A path named memory is `pathlib.Path("memory")`.
         aggregate: An aggregator of `jaxplain.aggregate`, folded in the same pass; it sees attributions as `e` gives
             them (not reduced), as label the data's label or the target explained, as score f(x), as index the place.
@@ -116,7 +122,8 @@ def explain_dataset(
     Raises:
         ValueError: Nothing would be kept, data that are empty or of unequal lengths, targets outside the outputs, a
             missing key, a folder with the explanations of another model, method, key or dataset (all that differs is
-            named), a chunk on disk that is corrupt (its file is named), `out` of a shape that does not fit.
+            named), a chunk on disk that is corrupt or lies in another's place, a damaged `zarr.json`, a folder of
+            another format (the file is named), `out` of a shape that does not fit, or a path with a backslash.
         TypeError: Data, aggregator or settings of an unknown kind.
         FileExistsError: A folder that holds something else, or a run, and `resume` is off.
         BlockingIOError: Another run is writing to the folder.

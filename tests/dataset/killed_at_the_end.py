@@ -1,4 +1,4 @@
-"""A run killed at each STRIDE-th step of its end and finished: `python tests/dataset/killed_at_the_end.py FOLDER STRIDE`.
+"""A run killed at each STRIDE-th step of its end: `python tests/dataset/killed_at_the_end.py FOLDER STRIDE`.
 
 JAX is imported once and each run is a fork made before any device is used.
 """
