@@ -97,8 +97,8 @@ def explain_dataset(
             spread over it stay as they are, others are copied to each device. None is one device, and with several
             processes all of theirs.
         out: A folder (a path, in which `~` is the home folder; Zarr version 3), arrays to fill (`[N, ...]`, of the
-            attribution's structure), "memory"
-            for new arrays, or None: aggregates only. A path named memory is `pathlib.Path("memory")`.
+            attribution's structure), "memory" for new arrays, or None: aggregates only. A path named memory is
+            `pathlib.Path("memory")`.
         aggregate: An aggregator of `jaxplain.aggregate`, folded in the same pass; it sees attributions as `e` gives
             them (not reduced), as label the data's label or the target explained, as score f(x), as index the place.
         resume: Finish what the folder holds of the same run; False refuses a folder that holds a run.
