@@ -94,7 +94,7 @@ def check_sums(network: Network, values, findings: Findings) -> None:
         # A balance accounts for what a rule creates, too: relevance has to be of the size of what there is to share.
         shared = np.abs(wide(path.attribution)).sum() + ends
         findings.checked += 1
-        if not np.abs(wide(values["lrp"])).sum() < LARGEST * shared:
+        if not np.abs(wide(values["lrp"])).sum() <= LARGEST * shared:
             findings.wrong.append(f"lrp: {np.abs(wide(values['lrp'])).sum() / shared:.1e} times too large in {network}")
         balance, relevance = {k: wide(v) for k, v in values["balance"].items()}, wide(values["lrp"])
         flow = max(np.abs(relevance).sum(), *(np.abs(balance[k]).max() for k in ("received", "passed", "start")))
