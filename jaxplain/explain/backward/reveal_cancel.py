@@ -89,13 +89,14 @@ class RevealCancel(Rule):
 
     def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
         """A multiplier for each part."""
+        own = [call.inputs[0] for call in calls]  # a call inside of the node takes the shape that it was traced with
         z, z0, rise, fall = (repeated(call.inputs, call.outputs[0].shape)[0] for call in calls)
         (y,), (y0,), (m,) = calls[0].outputs, calls[1].outputs, _joined(calls, relevance)
 
         def f(z: Array) -> Array:
             return jnp.asarray(node.evaluate([z], calls[0].fixed)[0])
 
-        slope, up, down = midpoint_slope(f, z, z0), f(rise), f(fall)
+        slope, up, down = midpoint_slope(f, own[0], own[1]), f(own[2]), f(own[3])
         risen = quotient(up, y0, rise, z0, slope) + quotient(y, down, z, fall, slope)
         fallen = quotient(down, y0, fall, z0, slope) + quotient(y, up, z, rise, slope)
         parts = (gathered(0.5 * m * part, calls[0].inputs[0]) for part in (risen, fallen))
