@@ -198,17 +198,20 @@ def _evaluate_program(program: Program, operands: Sequence[Any]) -> Any:
     return read(program.outputs[0])
 
 
-def name_of(results: np.ndarray) -> str | None:
-    """The name of the activation that gives these results at `PROBES`; None where it is not known."""
+def name_of(results: np.ndarray, rounding: float = 0.0) -> str | None:
+    """The name of the activation that gives these results at `PROBES`; None where it is not known.
+
+    Constants of a function in half precision are off by as much as `rounding`, and its results by a few times that.
+    """
     values = np.broadcast_to(np.asarray(results, np.float64), PROBES.shape)
     with np.errstate(all="ignore"):
-        return _name_of(values)
+        return _name_of(values, 0.0) or (_name_of(values, 2 * rounding) if rounding else None)
 
 
-def _name_of(values: np.ndarray) -> str | None:
+def _name_of(values: np.ndarray, rounding: float) -> str | None:
     known = _known()
-    close = (np.abs(values - known) <= 1e-5 + 1e-4 * np.abs(known)) | (values == known)  # infinities are equal
-    matching = np.flatnonzero(close.all(axis=1))
+    close = np.abs(values - known) <= 1e-5 + rounding + (1e-4 + rounding) * np.abs(known)
+    matching = np.flatnonzero((close | (values == known)).all(axis=1))  # infinities are equal
     if matching.size:
         return list(ACTIVATIONS)[matching[0]]
     positive, negative = values[PROBES > 0] / PROBES[PROBES > 0], values[PROBES < 0] / PROBES[PROBES < 0]

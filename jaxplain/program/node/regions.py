@@ -5,7 +5,9 @@ They are found by what they compute and how they are connected, without names: g
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import jax.numpy as jnp
 
 from jaxplain.program.node.dominance import Dominance
 from jaxplain.program.node.facts import Facts, Group, cones, probed
@@ -13,6 +15,7 @@ from jaxplain.program.node.flat import Value
 from jaxplain.program.node.logarithms import largest, log_sum_exps
 from jaxplain.program.node.normalizations import normalizations
 from jaxplain.program.node.probe import name_of
+from jaxplain.program.trace import dtype_of
 
 
 def find_groups(facts: Facts) -> list[Group]:
@@ -40,11 +43,19 @@ def _activations(facts: Facts) -> list[Group]:
             continue
         for entry, indices in cones(facts, output):
             results = probed(facts, entry, indices)
-            name = None if results is None else name_of(results)
+            name = None if results is None else name_of(results, _rounding(facts, indices))
             if name is not None:
                 groups.append(Group("activation", name, tuple(indices), entry, output))
                 break
     return sorted(groups, key=lambda group: -len(group.indices))
+
+
+def _rounding(facts: Facts, indices: Sequence[int]) -> float:
+    """How far the constants of steps in half precision may be from what they stand for."""
+    kinds = [dtype_of(variable) for index in indices for variable in facts.steps[index].equation.outvars]
+    floats = [kind for kind in kinds if kind is not None and jnp.issubdtype(kind, jnp.floating)]
+    narrow = [float(jnp.finfo(kind).eps) for kind in floats if jnp.finfo(kind).bits < 32]
+    return max(narrow, default=0.0)
 
 
 def part(facts: Facts, group: Group, last: int) -> Group:
@@ -62,7 +73,7 @@ def part(facts: Facts, group: Group, last: int) -> Group:
     if output not in carried:
         return Group("plain", facts.steps[last].name, tuple(indices), group.entry, output)
     results = probed(facts, group.entry, indices)
-    known = None if results is None else name_of(results)
+    known = None if results is None else name_of(results, _rounding(facts, indices))
     name = known or (facts.steps[last].name if len(indices) == 1 else "function")
     return Group("activation", name, tuple(indices), group.entry, output)
 
