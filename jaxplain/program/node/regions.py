@@ -14,7 +14,7 @@ from jaxplain.program.node.facts import Facts, Group, cones, probed
 from jaxplain.program.node.flat import Value
 from jaxplain.program.node.logarithms import largest, log_sum_exps
 from jaxplain.program.node.normalizations import normalizations
-from jaxplain.program.node.probe import name_of
+from jaxplain.program.node.probe import RECTIFIERS, name_of
 from jaxplain.program.trace import dtype_of
 
 
@@ -30,7 +30,7 @@ def find_groups(facts: Facts) -> list[Group]:
         if free.issuperset(group.indices):
             free.difference_update(group.indices)
             groups.append(group)
-    return [*groups, *_joins(facts, free)]
+    return _joins(facts, free, groups)
 
 
 def _activations(facts: Facts) -> list[Group]:
@@ -78,20 +78,29 @@ def part(facts: Facts, group: Group, last: int) -> Group:
     return Group("activation", name, tuple(indices), group.entry, output)
 
 
-def _joins(facts: Facts, free: set[int]) -> Iterator[Group]:
-    """Unknown functions of one value: where an elementwise step joins values that come from the same one."""
+def _joins(facts: Facts, free: set[int], groups: list[Group]) -> list[Group]:
+    """The groups, and unknown functions of one value: where an elementwise step joins values from the same one.
+
+    A product takes known functions inside of it with it, as x (1 + tanh(c x)) does: it is a function of x as a whole.
+    Of a ReLU inside there is something to say by itself, and in a sum each term has its share.
+    """
+    inside = {i: group for group in groups if group.kind == "activation" for i in group.indices}
     for index in reversed(range(len(facts.steps))):
         step = facts.steps[index]
         uses = [value for value in step.operands if value in facts.depends]
         if index not in free or len(uses) < 2 or not step.results[0].is_floating:
             continue
         for entry, indices in cones(facts, step.results[0]):
-            if not free.issuperset(indices):
+            inner = [inside[i] for i in indices if i in inside] if step.name == "mul" else []
+            taken = {i for group in inner if group.name not in RECTIFIERS for i in group.indices}
+            if not (free | taken).issuperset(indices) or not taken.issubset(indices):
                 break
             if entry.is_floating:
                 free.difference_update(indices)
-                yield Group("activation", "function", tuple(indices), entry, step.results[0])
+                groups = [group for group in groups if group not in inner]
+                groups.append(Group("activation", "function", tuple(indices), entry, step.results[0]))
                 break
+    return groups
 
 
 def _softmaxes(facts: Facts, dominance: Dominance) -> Iterator[Group]:
