@@ -52,6 +52,7 @@ def test_a_failed_proof_stops_a_case():
         harness.measure("area", case(prove=prove), rounds=1)
 
 
+@pytest.mark.slow
 def test_results_are_written(tmp_path):
     results = harness.run({"area": [case()]}, rounds=1)
     harness.save(results, tmp_path)

@@ -149,6 +149,7 @@ def test_mistakes_are_one_line(made, more, message, capsys):
     assert not (made[0] / "mistake").exists()
 
 
+@pytest.mark.slow
 def test_report_is_a_page(made, capsys):
     folder, *_ = made
     assert explain(folder, "--set", "steps=4", "--quiet", out="page") == 0
@@ -181,6 +182,7 @@ def test_a_page_of_a_table_and_of_other_shapes(tmp_path):
         explanations_page(tmp_path / "page.html", found, data=x[:8])
 
 
+@pytest.mark.slow
 def test_the_module_runs():
     shown = subprocess.run([sys.executable, "-m", "jaxplain", "--help"], capture_output=True, text=True, check=True)
     assert "python -m jaxplain explain" in shown.stdout

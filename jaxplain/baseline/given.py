@@ -197,7 +197,7 @@ def held(values: Pytree, x: Pytree, name: str, argument: str = "baseline", why: 
             if not np.array_equal(np.broadcast_to(leaf, jnp.shape(value)), value):
                 raise ValueError(differs_text(path, leaf, name, argument, why))
         else:
-            differs.append(jnp.any(jnp.asarray(leaf) != value))
+            differs.append(jnp.any(jnp.not_equal(*jnp.broadcast_arrays(leaf, value))))
     if not differs:
         return values
     wrong = jnp.any(jnp.stack(differs))  # cannot be raised while tracing, and must not pass for held

@@ -27,6 +27,7 @@ def python(script, *arguments):
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_eight_devices_give_what_one_gives(tmp_path):
     process = python("eight_devices.py", tmp_path / "out")
@@ -52,6 +53,7 @@ def expected(e, **settings):
     return explain_dataset(e, (X, Y), key=KEY, out="memory", batch_size=3, **settings)
 
 
+@pytest.mark.optimized
 @pytest.mark.slow
 def test_two_processes_write_one_array(two):
     alone = expected(cases.random(PARAMS), aggregate=cases.aggregate())
@@ -67,6 +69,7 @@ def test_two_processes_write_one_array(two):
                 np.testing.assert_allclose(merged[name], leaf, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parameters_divided_over_processes(two):
     alone, found = expected(cases.deterministic(PARAMS)).explanations, open_explanations(two / "model_across")
     assert found.count == cases.COUNT  # a stream: its length was found out
@@ -82,6 +85,7 @@ def test_adaptive_methods_in_two_processes(two):
     np.testing.assert_allclose(found["attribution"], alone["attribution"], atol=1e-3)
 
 
+@pytest.mark.optimized
 def test_what_two_processes_began_one_can_finish(two, tmp_path):
     folder = tmp_path / "begun"
     shutil.copytree(two / "random", folder)

@@ -78,6 +78,7 @@ def goes_through(folder, tree):
     jax.tree.map(np.testing.assert_array_equal, got, expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True, database=None)
 @given(tree=trees(st.integers(1, 99), most=5))
 @example(tree={"key": 1, "query": 2, "value": 3})
@@ -262,6 +263,7 @@ def test_a_full_disk_is_called_so(tmp_path, monkeypatch):
     assert not isinstance(caught.value, PermissionError)
 
 
+@pytest.mark.slow
 def test_killed_at_some_steps_of_the_end(tmp_path):
     killed_at_the_end(tmp_path, 8)
 

@@ -337,7 +337,7 @@ def test_the_largest_of_numbers_are_those_of_a_sorted_list():
             ValueError,
             r"shape \(4,\), but `x` has shape",
         ),
-        (lambda: jaxplain.evaluate.average_drop(jnp.sum)(BAD), TypeError, "judges an attribution"),
+        (lambda: jaxplain.evaluate.average_drop(jnp.sum)(BAD), TypeError, "it is called m"),
         (lambda: jaxplain.evaluate.faithfulness_estimate(jnp.sum)(BAD, jnp.ones((4, 3))), ValueError, "attribution"),
         (lambda: jaxplain.evaluate.effective_complexity(tolerance=-1.0), ValueError, "`tolerance`"),
         (lambda: jaxplain.evaluate.non_sensitivity(jnp.sum, threshold=-1.0), ValueError, "`threshold`"),

@@ -255,6 +255,7 @@ def test_road_scores_every_example():  # it says 1.0, the accuracy of the first 
     assert float(values.mean()) == pytest.approx(64 / 90)
 
 
+@pytest.mark.slow
 def test_sensitivity_n_scores_every_example():  # it says 0.525 of both attributions, true and (last 26) opposite
     w = np.random.default_rng(1).normal(size=(6, 6, 1)).astype(np.float32)
     x = np.random.default_rng(2).uniform(0.1, 1.0, (90, 6, 6, 1)).astype(np.float32)

@@ -27,6 +27,7 @@ def parameters(key):
     return {"kernel": jax.random.normal(jax.random.key(key), (4, 3)), "bias": jnp.arange(3.0) * key}
 
 
+@pytest.mark.slow
 def test_it_is_the_loop_over_examples():
     e = jaxplain.integrated_gradients(jaxplain.logit(apply, parameters(0)), steps=4)
     result = jaxplain.explain_batch(e, X, TARGETS)

@@ -21,6 +21,7 @@ def run(*parts):
     return done.stdout.count("exact")
 
 
+@pytest.mark.slow
 def test_paths_and_layers_are_exact_to_double_precision():
     assert run("by_quadrature") == 4
 

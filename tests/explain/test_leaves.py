@@ -50,6 +50,7 @@ def test_the_category_of_the_snippet():
     assert float(jaxplain.evaluate.completeness(score, baseline=B)(X, a)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORWARD)
 def test_leaves_of_every_dtype_move_where_a_baseline_is_given_and_are_held_elsewhere(name):
     """An additive score has the same answer in every method: the difference of each term."""
@@ -100,6 +101,7 @@ def test_token_ids_alone_move_where_an_id_is_given_and_are_refused_without(name)
             explained(make(f, b), x)
 
 
+@pytest.mark.slow
 def test_batches_give_what_single_examples_do():
     rows = {"cat": jnp.array([2, 1, 3]), "num": jnp.arange(6.0).reshape(3, 2) + 1}
     e = jaxplain.feature_ablation(score, baseline=B)
@@ -112,6 +114,7 @@ def test_batches_give_what_single_examples_do():
     np.testing.assert_allclose(a, [[10, 20], [50, 0]])
 
 
+@pytest.mark.slow
 def test_interactions_and_permutation_count_the_category():
     e = jaxplain.shapley_interactions(lambda x: x["num"][0] * TABLE[x["cat"]], baseline=B)
     np.testing.assert_allclose(e(X), [[0, 10, 0], [10, 0, 0], [0, 0, 0]])  # features: cat, then num
@@ -123,6 +126,7 @@ def test_interactions_and_permutation_count_the_category():
     assert a.tolist() == [15, 50]
 
 
+@pytest.mark.slow
 def test_whole_data_methods_see_integer_columns():
     data = {"cat": jnp.array([0, 1, 2, 3] * 4), "num": jnp.linspace(0, 1, 16)[:, None]}
     f = lambda x: TABLE[x["cat"]] + x["num"][0]  # noqa: E731
@@ -146,6 +150,7 @@ def test_whole_data_methods_see_integer_columns():
     assert (quantiles.score == 0).all()  # values between those of the data would not be multiples of 7
 
 
+@pytest.mark.slow
 def test_large_ids_are_selected_and_not_computed_with():
     big = 2**24 + 1  # no float32 holds it
     f = lambda x: jnp.where(x[0] == big, 1.0, 0.0)  # noqa: E731
@@ -251,6 +256,7 @@ def test_metrics_remove_what_the_baseline_gives_and_fade_nothing_that_is_whole()
         jaxplain.evaluate.completeness(lambda x: TABLE[x].sum())(jnp.array([2]), TABLE[2:3])
 
 
+@pytest.mark.slow
 def test_a_baseline_that_moves_only_the_category_is_no_zero_explanation(recwarn):
     b = {**X, "cat": jnp.array(0)}
     assert float(jaxplain.feature_ablation(score, baseline=b)(X)["cat"]) == 20

@@ -102,6 +102,7 @@ def test_indices_are_whole_and_never_repeat_draws():
     )
 
 
+@pytest.mark.slow
 def test_zero_by_construction_is_said_only_where_it_is_zero():
     """Of the norm at 0 there is no derivative: what differentiates gives NaN, what compares scores gives zero."""
     zero = jnp.zeros(3)

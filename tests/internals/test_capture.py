@@ -231,6 +231,7 @@ def test_embedding_of_tokens_can_be_cut():
     assert capture(f, "attention")(tokens, 1)[1]["attention"].shape == (4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_capturing_one_layer_keeps_no_other_alive():
     class Deep(nn.Module):

@@ -71,6 +71,7 @@ def swin():
     return module, variables, x, logit(module.apply, variables)
 
 
+@pytest.mark.slow
 def test_capture_of_everything_leaves_them_out_and_says_which():
     module, variables, x, f = swin()
     with pytest.warns(UserWarning, match="capture: .*batch_axis=None") as caught:

@@ -228,6 +228,7 @@ def test_plain_functions_are_listed_by_scope_or_as_a_whole():
     assert (whole.path, whole.shape, whole.forward) == ("", (), 9)
 
 
+@pytest.mark.slow
 def test_table_prints_with_totals():
     module, x = Transformer(4, 8, 2, 1, 3), jnp.ones((8, 8, 3))
     table = layers(logit(module.apply, module.init(KEY, x[None])))(x, 0)

@@ -177,6 +177,7 @@ def test_resuming_is_bit_identical(make, on_device, tmp_path):
     identical(best, whole.params)
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_the_last_epoch(tmp_path, monkeypatch):
     model, whole = linen_model(), fitted(linen_model(), 3)
     real = checkpoint.save

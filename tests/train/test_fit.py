@@ -215,6 +215,7 @@ def test_a_learning_rate_is_differentiable():
     assert float(gradient) == pytest.approx(float(slope), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_the_best_parameters_and_early_stopping():
     def rate(step):
         return jnp.where(step < 6, 0.5, -20.0)  # after two epochs the steps climb

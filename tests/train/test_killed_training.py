@@ -25,6 +25,7 @@ def kill(tmp_path, kills):
         assert [path.name for path in (tmp_path / folder).iterdir()] == ["epoch_00024"]
 
 
+@pytest.mark.slow
 def test_killed_at_two_random_moments(tmp_path):
     kill(tmp_path, 2)
 

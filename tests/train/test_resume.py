@@ -68,6 +68,7 @@ OTHERS = (
 )
 
 
+@pytest.mark.slow
 def test_what_differs_is_named(tmp_path):
     run(tmp_path / "run")
     for settings, name in OTHERS:
@@ -76,6 +77,7 @@ def test_what_differs_is_named(tmp_path):
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["epoch_00002"]
 
 
+@pytest.mark.slow
 def test_the_same_run_written_anew_goes_on(tmp_path):
     run(tmp_path / "run", epochs=1)
 
@@ -121,6 +123,7 @@ def test_a_run_of_an_earlier_version_and_a_damaged_one_are_named(tmp_path):
         run(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_run(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

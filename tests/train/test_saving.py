@@ -47,6 +47,7 @@ def comes_back(folder, tree):
             train.save(folder, tree)
 
 
+@pytest.mark.slow
 @example({"key": np.ones(2, np.float32), "query": np.full(2, 2.0, np.float32), "value": np.full(2, 3.0, np.float32)})
 @example({"a": {"b": np.ones(1, np.int32)}, "a.b": np.zeros(1, np.int32), "a/b": np.full(1, 2, np.int32)})
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)
@@ -189,6 +190,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_indeed(tmp_path):
     """On a file system of one megabyte, where one may be mounted."""
     (tmp_path / "disk").mkdir()
@@ -227,6 +229,7 @@ def damages(file):
     yield "flipped", bytes(flipped)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # what Orbax leaves of failed reads
 def test_a_damaged_checkpoint_is_named(tmp_path):
     """Each of its files, in each of six ways: an error that names it, or the values as they were."""

@@ -53,6 +53,7 @@ def test_controls_and_removals_are_always_there(table):
     assert table.score == "score"
 
 
+@pytest.mark.slow
 def test_methods_that_meet_their_own_baseline_are_marked(table):
     marked = {(table.methods[i], table.metrics[j]) for i, j in zip(*np.nonzero(table.own_baseline), strict=True)}
     assert marked == {("integrated", "deletion (zeros)"), ("integrated", "correlation (zeros)")}

@@ -108,6 +108,7 @@ def test_vmap_equals_a_loop_jit_equals_eager_and_arguments_are_passed_on():
     assert float(jax.vmap(m)(keys, x.at[1:].set(0.0), labels)[0]) == pytest.approx(loop[0], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_bfloat16_and_traced_radius():
     m = max_sensitivity(gradient_of_cubes, radius=0.2)
     value = m(KEY, X.astype(jnp.bfloat16))

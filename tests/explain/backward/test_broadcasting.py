@@ -151,6 +151,7 @@ COMPOSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPOSED)
 def test_compositions_are_complete(name):
     f = lambda x: weighted(COMPOSED[name](x))  # noqa: E731
@@ -159,6 +160,7 @@ def test_compositions_are_complete(name):
             assert_complete(f, drawn(shape, 0), drawn(shape, 1), rule, (name, rule, shape))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_batch_and_a_loop_equal_single_calls(rule):
     # As one compiled program each: eager loops compile every operation by itself.
@@ -177,6 +179,7 @@ def test_a_batch_and_a_loop_equal_single_calls(rule):
     np.testing.assert_allclose(jax.jit(jax.vmap(e))(x), single, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_multipliers_of_broadcast_operands_by_hand():
     # y = (1, 2) / x at 4 from 2: y - y0 = (-1/4, -1/2), all of it to x.
     np.testing.assert_allclose(
@@ -190,6 +193,7 @@ def test_multipliers_of_broadcast_operands_by_hand():
     np.testing.assert_allclose(a[1], [-2.5], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_relevance_of_a_number_under_constants_is_all_that_arrives():
     for operation in (lax.div, lax.pow, lax.atan2, lax.rem):
         for shapes in (((3,), ()), ((), (3,)), ((3,), (1,)), ((2, 3), (2, 1)), ((2, 1), (2, 3))):

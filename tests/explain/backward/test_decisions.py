@@ -94,6 +94,7 @@ COMPLETE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPLETE)
 def test_choices_between_values_are_complete(name):
     f, b = COMPLETE[name], jax.random.normal(jax.random.key(9), (6,))
@@ -103,6 +104,7 @@ def test_choices_between_values_are_complete(name):
         np.testing.assert_allclose(a.sum(1), jax.vmap(f)(x) - f(b), rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_decision_that_changes_nothing_else_is_not_a_number():
     # x[0] alone decides: what is chosen between is the same in both runs.
     f = lambda x: jnp.where(x[0] > 0, x[1], x[2])  # noqa: E731
@@ -116,6 +118,7 @@ def test_a_decision_that_changes_nothing_else_is_not_a_number():
     np.testing.assert_allclose(jaxplain.deep_lift(f, baseline=b)(jnp.array([2.0, 6.0, 3.0])).sum(), 3.0, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_may_hold_a_decision_and_a_caller_leave_it_out():
     x = jax.random.normal(jax.random.key(3), (6,))
     held = lambda x: W[lax.stop_gradient(jnp.argmax(x))] @ x  # noqa: E731

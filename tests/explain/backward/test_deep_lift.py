@@ -205,6 +205,7 @@ def test_a_sum_of_layers_is_one_layer():
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_use_of_a_sum_has_its_multipliers():
     w = jax.random.normal(jax.random.key(2), (4, 3))
     uses = [lambda z: jax.nn.relu(z).sum(), lambda z: jnp.tanh(z).sum(), lambda z: 3 * z[1], lambda z: z[0] * z[2]]
@@ -238,6 +239,7 @@ def test_gradients_through_revealed_parts():
         np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_overlapping_windows_each_give_to_their_winner():
     # Windows of 3 at stride 2 over 5 values: the 3 in the middle wins both, and both rise from 0 (captum keeps one).
     def f(x):
@@ -419,6 +421,7 @@ def test_a_loop_carries_parts():
         np.testing.assert_allclose(*found, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_reveal_cancel_differs_from_rescale():
     f, x = network("pooled")
     one, two = (jaxplain.explain_batch(jaxplain.deep_lift(f, rule=rule), x, 1) for rule in RULES)
@@ -471,6 +474,7 @@ def test_baselines_may_be_functions_and_draws():
     np.testing.assert_allclose(traced[1], drawn, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradients_through_an_attribution_are_those_of_the_formula():
     def attribution(w, x, b):
         return jaxplain.deep_lift(lambda x: jnp.tanh(w * x[0]) * x[1], baseline=b)(x)
@@ -514,6 +518,7 @@ def test_operations_without_a_rule_are_named():
         jaxplain.deep_lift(f, rules={"lgammad": "linear"})(x)
 
 
+@pytest.mark.slow
 def test_an_operation_may_be_given_a_rule():
     def f(x):
         return jnp.cumprod(x)[-1]

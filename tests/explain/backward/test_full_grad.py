@@ -81,6 +81,7 @@ def test_the_source_map_is_that_of_its_equation():
     np.testing.assert_allclose(jaxplain.full_grad(f, absolute=True)(x, 1), right, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_way_of_writing_a_bias_is_found():
     # Hooks on modules with biases (the peer's way) see none of these.
     def f(x):
@@ -97,6 +98,7 @@ def test_every_way_of_writing_a_bias_is_found():
     np.testing.assert_allclose(terms.input, [0, 0])
 
 
+@pytest.mark.slow
 def test_biases_inside_loops_and_branches_are_found():
     class Block(nn.Module):
         @nn.compact
@@ -118,6 +120,7 @@ def test_biases_inside_loops_and_branches_are_found():
     assert (3, 4) in {b.shape for b in terms.bias.values()}
 
 
+@pytest.mark.slow
 def test_the_gap_says_where_a_network_is_not_piecewise_linear():
     def f(x):
         return jnp.tanh(x).sum() + 1.0
@@ -151,6 +154,7 @@ def test_tokens_are_placed_and_class_tokens_spread():
     assert jaxplain.full_grad(f, absolute=True)(x).shape == (4, 6)
 
 
+@pytest.mark.slow
 def test_pytrees_vectors_and_settings():
     x = {"values": jnp.array([1.0, -2.0]), "ids": jnp.array([1, 0])}
 

@@ -31,6 +31,7 @@ def by_hand(x, gated):
     return r
 
 
+@pytest.mark.slow
 def test_both_by_hand():
     np.testing.assert_allclose(jaxplain.guided_backprop(functional)(X), by_hand(X, True), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(jaxplain.deconvnet(functional)(X), by_hand(X, False), rtol=1e-5, atol=1e-6)
@@ -61,11 +62,13 @@ def test_a_function_without_relus_is_refused():
         jaxplain.guided_backprop(lambda x: x.sum() + jax.nn.relu(W3).sum())(X)
 
 
+@pytest.mark.slow
 def test_other_activations_keep_their_derivative():
     f = lambda x: (jax.nn.gelu(x) + jax.nn.relu(x - 100)).sum()  # noqa: E731
     np.testing.assert_allclose(jaxplain.guided_backprop(f)(X), jax.grad(f)(X), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_single_examples_with_ties_in_max_pooling():
     images = jnp.round(jax.random.normal(jax.random.key(5), (4, 6, 6, 1)))  # many equal values
 

@@ -25,6 +25,7 @@ def lrp(f, x=X, stabiliser=1e-6):
     return jaxplain.lrp(f, relevance.epsilon(stabiliser))(x)
 
 
+@pytest.mark.slow
 def test_numbers_by_hand():
     # sum_k softmax_k f x_i w_ik / z_k, of z = (5, 11, 5): what log(exp(z).sum()) gives
     lse = lambda x: jax.nn.logsumexp(x @ W)  # noqa: E731
@@ -40,6 +41,7 @@ def test_numbers_by_hand():
     np.testing.assert_allclose(own - right, [-0.0163, 0.0241, -0.0127], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_cross_entropy_of_optax():
     labels = jax.nn.one_hot(1, 3)
     losses = {
@@ -96,6 +98,7 @@ SPELLINGS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPELLINGS)
 def test_a_spelling_gives_what_the_plain_one_gives(name):
     f, plain = SPELLINGS[name]
@@ -146,6 +149,7 @@ def test_logits_far_apart_stay_finite():
     np.testing.assert_allclose(jaxplain.deep_lift(masked)(x).sum(), masked(x) - masked(0 * x), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_log_softmax_conserves_with_masks_and_axes():
     z = jnp.array([[0.5, 1.25, -0.75], [2.0, 0.1, 0.3]])
     forms = {
@@ -163,6 +167,7 @@ def test_log_softmax_conserves_with_masks_and_axes():
     np.testing.assert_allclose(lrp(forms["one"], z), lrp(plain, z), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_hypotenuse_is_its_gradient_times_its_input():
     f = lambda x: jnp.hypot(x[0], x[1])  # noqa: E731
     for x in (jnp.array([3.0, 4.0]), jnp.array([-4.0, 3.0])):

@@ -138,6 +138,7 @@ def test_all_networks_equal_themselves_in_float32(name):
                 assert_equals_float32(name, method, dtype, place)
 
 
+@pytest.mark.slow
 def test_two_readers_of_different_width_by_hand():
     def f(x):
         h = jax.nn.swish(x)

@@ -63,6 +63,7 @@ def test_a_residual_network_without_biases_conserves(rule):
     np.testing.assert_allclose(balances[rule].lost, 0, atol=little)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", list(RULES))
 def test_every_loss_is_accounted_for_elsewhere(rule):
     balances, values, little = accounted(True)
@@ -76,6 +77,7 @@ def test_every_loss_is_accounted_for_elsewhere(rule):
     np.testing.assert_allclose(biased, lost, atol=little)
 
 
+@pytest.mark.slow
 def test_a_batch_equals_single_examples_and_ties_in_max_pooling_do_not_leak():
     images = jnp.round(3 * IMAGES)  # many equal values
     e = jaxplain.lrp(resnet(True), RULES["epsilon"])
@@ -86,6 +88,7 @@ def test_a_batch_equals_single_examples_and_ties_in_max_pooling_do_not_leak():
     np.testing.assert_allclose(together[0], other[2], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_printed_balance_names_what_loses():
     f = lambda x: jax.nn.relu(x @ jnp.ones((6, 2)) + 1.0).sum()  # noqa: E731
     text = str(jaxplain.relevance_balance(f, relevance.epsilon())(jnp.abs(X)))
@@ -200,6 +203,7 @@ def test_shared_layers_moves_and_masks_conserve():
     np.testing.assert_allclose(jaxplain.lrp(f, relevance.epsilon(1e-7))(X).sum(), f(X), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_tokens_get_the_relevance_of_their_embedding():
     table, w = jax.random.normal(jax.random.key(12), (9, 4)), jax.random.normal(jax.random.key(13), (4,))
     f = lambda ids: jax.nn.relu(table[ids].mean(0)) @ w  # noqa: E731
@@ -245,6 +249,7 @@ def test_a_path_without_layers_means_what_is_there():
     assert [row.rule for row in rows if row.operation == "tanh"] == ["epsilon(0.5)"]
 
 
+@pytest.mark.slow
 def test_excitation_is_a_probability():
     p = jax.jit(jaxplain.excitation_backprop(resnet(False)))(IMAGES[0], 1)
     np.testing.assert_allclose(p.sum(), 1.0, atol=1e-4)

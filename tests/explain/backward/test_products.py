@@ -13,6 +13,7 @@ from jaxplain import relevance
 RULES = ("rescale", "reveal_cancel")
 
 
+@pytest.mark.slow
 def test_relevance_of_a_product_is_shared_by_its_factors():
     x = jnp.array([2.0, -3.0, 0.5, 4.0])
     r = jaxplain.lrp(jnp.prod, relevance.epsilon())(x)
@@ -26,6 +27,7 @@ def test_relevance_of_a_product_is_shared_by_its_factors():
     np.testing.assert_allclose(jaxplain.lrp(jnp.prod, relevance.epsilon())(x[:2]), [-3, -3], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_differences_of_a_product_by_hand():
     # Of two factors: (a + a0) / 2. Of (3, 3, 3) from zeros, each the same: 27 / 3.
     np.testing.assert_allclose(jaxplain.deep_lift(jnp.prod, baseline=1.0)(jnp.array([3.0, 5.0])), [6.0, 8.0], rtol=1e-6)
@@ -67,6 +69,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_deep_lift_is_complete(name):
     f, x, b = FUNCTIONS[name], jax.random.normal(jax.random.key(1), (6, 6)), jax.random.normal(jax.random.key(2), (6,))
@@ -75,6 +78,7 @@ def test_deep_lift_is_complete(name):
         np.testing.assert_allclose(a.sum(1), jax.vmap(f)(x) - f(b), rtol=1e-4, atol=3e-5)
 
 
+@pytest.mark.slow
 def test_a_segments_relevance_goes_to_its_winner():
     x = jnp.array([3.0, -1.0, 1.0, 4.0, 2.0, 5.0])
     f = lambda x: jax.ops.segment_max(x, SEGMENTS, 5)[jnp.array([0, 2, 4])] @ jnp.array([1.0, 2.0, 3.0])  # noqa: E731

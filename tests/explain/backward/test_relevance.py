@@ -162,6 +162,7 @@ def test_settings_are_checked():
         narrow(X32, 1)
 
 
+@pytest.mark.slow
 def test_a_box_that_does_not_hold_the_input_is_refused():
     def f(x, k):
         with jax.named_scope("net"):

@@ -36,6 +36,7 @@ def at_layer(f, layer, x):
     return np.asarray(h, np.float64), np.asarray(jax.grad(head)(h, x, CLASS), np.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dimensions", "size"), [(1, (9,)), (2, (6, 8)), (3, (4, 5, 6))])
 @pytest.mark.parametrize("name", [*GRADIENT, "class_activation_map"])
 def test_maps_equal_the_slow_reference_in_one_two_and_three_dimensions(name, dimensions, size):
@@ -61,6 +62,7 @@ def test_score_cam_equals_the_slow_reference():
     np.testing.assert_allclose(e(x, CLASS), signed, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_ablation_cam_equals_the_slow_reference():
     f, x = score(stride=2), cams.image((7, 6))
     _, head = jaxplain.split(f, "features")
@@ -154,6 +156,7 @@ def test_ablation_sets_a_channel_to_zero():
     np.testing.assert_allclose(a, [[3 * 0.6 + 1 * 0.4, 0.5 * 0.6 + 2 * 0.4]], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_score_cam_masks_with_half_pixel_centres():
     # Two places on four pixels: the mask is [0, 1/4, 3/4, 1] (the peer aligns corners: [0, 1/3, 2/3, 1]). The second
     # channel is the first reversed; the score is the second pixel, 1/4 or 3/4.
@@ -177,6 +180,7 @@ def test_eigen_cam_is_not_centred_and_has_a_fixed_sign():
     np.testing.assert_allclose(jaxplain.eigen_grad_cam(f, "planes", relu=False)(x), [[0.0, 8.0]], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_class_activation_maps_average_to_the_logit():
     f, x = score(), cams.image()
     a = jaxplain.class_activation_map(f, "last", relu=False)(x, CLASS)
@@ -219,6 +223,7 @@ def test_inputs_that_a_compiled_function_holds_are_read():
         jax.jit(lambda: e(bad, CLASS))()
 
 
+@pytest.mark.slow
 @every
 def test_batches_chunks_and_compilation_change_nothing(name):
     f = score(stride=2)
@@ -253,6 +258,7 @@ def test_new_weights_neither_compile_again_nor_become_constants(name):
     assert not np.allclose(first, second)
 
 
+@pytest.mark.slow
 @every
 def test_maps_can_be_differentiated(name):
     x = jnp.asarray(cams.image())
@@ -278,6 +284,7 @@ def test_half_precision(name):
     assert float(jnp.abs(a - wide).max()) < 0.1 * float(jnp.abs(wide).max()) + 0.02
 
 
+@pytest.mark.slow
 def test_a_direction_has_a_derivative_where_channels_are_silent():
     matrix = jnp.array([[1.0, 2.0, 0.0, 0.0], [3.0, 1.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]])
     chex.assert_numerical_grads(lambda m: (leading_direction(m) ** 4).sum(), (matrix,), order=1)
@@ -310,6 +317,7 @@ def test_tokens_are_laid_on_a_grid_without_the_class_token(name, pool):
     np.testing.assert_array_equal(given, a)
 
 
+@pytest.mark.slow
 def test_a_given_grid_drops_the_tokens_before_it():
     f, x = transformer("mean")
     a = jax.jit(jaxplain.hires_cam(f, "block_0", relu=False, resize=False, grid=(2, 10)))(x, CLASS)
@@ -317,6 +325,7 @@ def test_a_given_grid_drops_the_tokens_before_it():
     np.testing.assert_allclose(a, (values * slopes).sum(-1)[4:].reshape(2, 10), rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_token_ids_get_a_map_along_the_sequence():
     module = jaxplain.models.transformer(2, vocabulary=11, length=8, width=8, depth=1, heads=2)
     ids = jnp.array([3, 5, 2, 0, 0])
@@ -354,6 +363,7 @@ def test_channels_may_come_first():
         np.testing.assert_allclose(jax.jit(e)(jnp.moveaxis(x, -1, 0), CLASS), right, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_inputs_of_several_leaves_have_the_size_of_the_fitting_one():
     def f(x):
         with jax.named_scope("features"):

@@ -25,11 +25,13 @@ def model(channels, side, last):
     return f
 
 
+@pytest.mark.slow
 def test_a_layer_with_channels_last_takes_the_images_spatial_axes():
     for make in (jaxplain.grad_cam, jaxplain.score_cam, jaxplain.eigen_cam):
         assert make(model(6, 8, last=True), "features")(IMAGE).shape == (32, 32)
 
 
+@pytest.mark.slow
 def test_a_layer_with_channels_first_says_which_setting():
     for channels, side in ((6, 16), (16, 16), (3, 32), (64, 8)):
         f = model(channels, side, last=False)
@@ -41,6 +43,7 @@ def test_a_layer_with_channels_first_says_which_setting():
     np.testing.assert_allclose(square, first, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_inputs_keep_their_axes():
     def f(x):
         with jax.named_scope("features"):

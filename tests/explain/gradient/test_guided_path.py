@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxplain
 
@@ -45,6 +46,7 @@ def network(seed, size):
     return value, slope, rng.normal(size=size), 0.1 * rng.normal(size=size)
 
 
+@pytest.mark.slow
 def test_features_at_their_end_take_no_place_in_the_quantile():
     for seed in range(6):
         f, slope, x, start = network(seed, 30)
@@ -55,6 +57,7 @@ def test_features_at_their_end_take_no_place_in_the_quantile():
         np.testing.assert_allclose(e(jnp.asarray(x, jnp.float32)), right, atol=2e-4 * np.abs(right).max())
 
 
+@pytest.mark.slow
 def test_other_settings_and_offsets_walk_the_same_path():
     for size, steps, fraction, distance, offset in (
         (30, 20, 0.25, 0.02, 0.0),
@@ -76,6 +79,7 @@ def test_other_settings_and_offsets_walk_the_same_path():
         np.testing.assert_allclose(moved(jnp.asarray(x + offset, jnp.float32)), right, atol=tolerance)
 
 
+@pytest.mark.slow
 def test_groups_start_behind_features_whose_gradients_tie():
     slopes = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])  # a dead layer's zeros tie
     bend = lambda z: z + z**2 / 100  # noqa: E731

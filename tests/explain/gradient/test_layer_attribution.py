@@ -185,6 +185,7 @@ def test_attribution_patching_is_exact_where_the_rest_is_linear():
     )
 
 
+@pytest.mark.slow
 def test_wrong_patching():
     f, clean, corrupt = sequence(linear=True)
     with pytest.raises(ValueError, match=r"`axes=\(3,\)` does not name axes of a layer of shape \(5, 2, 3\)"):

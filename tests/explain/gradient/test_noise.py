@@ -37,6 +37,7 @@ def test_smoothing_a_sine_shrinks_it():
     np.testing.assert_allclose(e(KEY, X), np.cos(X) * np.exp(-(SIGMA**2) / 2), atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_small_variance_beside_a_large_mean_stays_right():
     e = jaxplain.vargrad(jaxplain.gradient(lambda x: (1e4 * x + x**2 / 2).sum()), sigma=1e-1, samples=50, batch_size=7)
     np.testing.assert_allclose(e(KEY, X), (0.1 * draws(KEY, 50)).var(0), rtol=0.02)

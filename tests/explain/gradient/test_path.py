@@ -65,6 +65,7 @@ def test_gauss_legendre_is_exact_for_polynomials_and_numpy_agrees():
         np.testing.assert_allclose(weights, sizes / 2, rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_closed_forms():
     x = jnp.array([1.0, -2.0, 3.0])
     w = jnp.array([2.0, 0.5, -1.0])
@@ -76,6 +77,7 @@ def test_closed_forms():
     np.testing.assert_allclose(bend(x), [0.5, 0.0, -1.5], atol=2e-3)  # relu is 1 for half of the way
 
 
+@pytest.mark.slow
 def test_a_smooth_network_is_complete_to_1e_5_with_32_steps():
     params = [0.5 * jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate([(6, 32), (32, 32), (32,)])]
 
@@ -170,6 +172,7 @@ def test_half_precision_sums_are_wide():
     np.testing.assert_allclose(np.asarray(found, np.float64), exact, rtol=0.01, atol=0.01 * np.abs(exact).max())
 
 
+@pytest.mark.slow
 def test_expected_gradients_average_over_backgrounds():
     background = jnp.array([[0.0, 0.0], [1.0, 2.0], [2.0, 1.0]])
     w, x = jnp.array([3.0, -1.0]), jnp.array([1.0, 1.0])
@@ -260,6 +263,7 @@ def test_methods_inside_of_wrappers_see_other_inputs():
     jaxplain.explain_batch(e, rows, key=jax.random.key(0))
 
 
+@pytest.mark.slow
 def test_a_background_that_is_the_input_is_a_warning():
     x, f = jnp.array([1.0, 2.0]), lambda x: (x**2).sum()
     same, key = jnp.stack([x, x]), jax.random.key(0)

@@ -51,6 +51,7 @@ def test_guided_equals_the_paper_s_algorithm(fraction, distance):
     np.testing.assert_allclose(jax.jit(e)(x), wanted, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_guided_is_complete_in_the_limit_and_straight_without_freedom():
     f = jaxplain.logit(smooth, network())
     change = f(X, 1) - f(jnp.zeros(4), 1)
@@ -66,6 +67,7 @@ def test_guided_is_complete_in_the_limit_and_straight_without_freedom():
         jaxplain.guided_integrated_gradients(f, distance=-0.1)
 
 
+@pytest.mark.slow
 def test_blurred_paths_add_up_and_equal_fine_differences():
     w = jax.random.normal(jax.random.key(0), IMAGE.shape)
 
@@ -86,6 +88,7 @@ def test_blurred_paths_add_up_and_equal_fine_differences():
         jaxplain.blur_integrated_gradients(f, sigma=0.0)
 
 
+@pytest.mark.slow
 def test_scores_without_a_value_are_refused():
     """Their gradients may well be numbers."""
     f = lambda x: jnp.log(x - 3.0).sum()  # noqa: E731
@@ -102,6 +105,7 @@ def test_scores_without_a_value_are_refused():
         assert jax.jit(e)(x).shape == (6,) * (2 if "hessians" in e.name else 1)
 
 
+@pytest.mark.slow
 def test_regions_are_taken_by_density():
     w = jnp.zeros((4, 4, 1)).at[0, 0, 0].set(4.0).at[3, 3, 0].set(-2.0).at[1, 1, 0].set(1.0)
     corner = np.zeros((4, 4), bool)
@@ -126,6 +130,7 @@ def test_regions_are_taken_by_density():
         jaxplain.xrai(lambda x: x.sum(), regions=regions)(jnp.ones(4))
 
 
+@pytest.mark.slow
 def test_an_image_that_is_every_baseline_of_xrai_is_a_warning():
     regions = jnp.ones((1, 2, 2), bool)
     black, e = jnp.zeros((2, 2)), jaxplain.xrai(jnp.sum, regions=regions, baseline=(0.0,), steps=2)
@@ -173,6 +178,7 @@ def test_without_scikit_image_the_extra_is_named(monkeypatch):
         jaxplain.image_regions(np.full((8, 8), np.nan))
 
 
+@pytest.mark.slow
 def test_an_extremal_mask_finds_what_is_enough():
     w = jnp.zeros((12, 12, 1)).at[2:6, 6:10].set(1.0)
 
@@ -224,6 +230,7 @@ def test_an_extremal_mask_has_its_area_whatever_the_scale_of_the_score():
             assert best.mean() > 0.85, (preserve, area)
 
 
+@pytest.mark.slow
 def test_extremal_masks_of_signals_and_what_is_refused():
     w = jnp.zeros(24).at[10:16].set(1.0)
     x = {"wave": jnp.ones((24, 2)), "id": jnp.array(2)}

@@ -60,6 +60,7 @@ def test_points_are_close_where_the_path_bends():
     np.testing.assert_allclose(plan.density.mean(), 1.0)
 
 
+@pytest.mark.slow
 def test_a_score_that_is_not_finite_needs_no_more_than_the_rule():
     e = jaxplain.integrated_gradients_with_gap(lambda x: jnp.log(x).sum(), steps=4, tolerance=1e-3)
     found = jaxplain.explain_batch(e, jnp.ones((2, 3)))  # the logarithm of the baseline is minus infinity
@@ -87,6 +88,7 @@ def worst_gap(found):
     return np.percentile(np.abs(np.asarray(found.gap)) / (np.abs(change) + 1e-3), 99)
 
 
+@pytest.mark.slow
 def test_a_fixed_number_of_twice_the_gradients_is_worse_for_the_worst_examples():
     f, x = relu_network(), jax.random.normal(jax.random.key(5), (200, 6))
     e = jaxplain.integrated_gradients_with_gap(f, steps=8, tolerance=1e-2, max_steps=2048)
@@ -95,6 +97,7 @@ def test_a_fixed_number_of_twice_the_gradients_is_worse_for_the_worst_examples()
     assert worst_gap(found) < worst_gap(jaxplain.explain_batch(twice, x))
 
 
+@pytest.mark.slow
 def test_no_example_stops_for_a_gap_that_is_small_by_chance():
     f, x = relu_network(), jax.random.normal(jax.random.key(6), (200, 6))
     reference = jaxplain.explain_batch(jaxplain.integrated_gradients(f, steps=4096, batch_size=512), x)
@@ -132,6 +135,7 @@ def test_steps_are_as_many_as_there_are_where_no_number_will_do_and_one_where_no
     np.testing.assert_array_equal(steps, [GRID, GRID, 1, 1])
 
 
+@pytest.mark.slow
 def test_a_smooth_path_takes_the_rule_and_few_gradients():
     weight = jax.random.normal(jax.random.key(7), (6, 32))
     f = lambda x: jnp.tanh(x @ weight).sum()  # noqa: E731

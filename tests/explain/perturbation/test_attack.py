@@ -63,6 +63,7 @@ def test_of_a_linear_loss_the_best_point_of_the_ball_is_found():
     np.testing.assert_allclose(steep, X + 0.5 * w / jnp.linalg.norm(w), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_random_starts_are_uniform_in_the_ball_and_the_mask_holds():
     mask = jnp.array([1.0, 0.0, 1.0, 1.0])
     flat = lambda x: 0 * x.sum()  # noqa: E731
@@ -104,6 +105,7 @@ def test_counterfactuals_of_a_linear_score():
     np.testing.assert_allclose(units.distance, short / jnp.linalg.norm(scaled), rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [0.05, 1.0, 30.0])
 def test_counterfactuals_of_linear_scores_are_the_nearest_points_near_and_far(gap):
     """|gap| over the Euclidean norm of the weights, and over their largest for the L1 distance, with default steps."""
@@ -143,6 +145,7 @@ def test_counterfactuals_respect_bounds_and_masks_and_say_when_they_fail():
     assert float(already.distance) == 0.0
 
 
+@pytest.mark.slow
 def test_counterfactuals_change_a_network_s_answer_in_a_batch():
     f = jaxplain.margin(rectified, network())
     x = jax.random.normal(jax.random.key(0), (4, 4))

@@ -48,6 +48,7 @@ def test_groups_that_span_leaves_and_integers_that_stay():
     assert a["id"].tolist() == [0]
 
 
+@pytest.mark.slow
 def test_groups_that_differ_from_example_to_example():
     x = jnp.stack([X[..., 0], 2 * X[..., 0]])
     groups = jnp.stack([jnp.arange(30).reshape(6, 5) % 4, jnp.arange(30).reshape(6, 5) // 11])
@@ -92,6 +93,7 @@ def test_occlusion_is_the_mean_over_windows(window, stride):
     np.testing.assert_allclose(jax.jit(e)(X), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_occlusion_of_signals_and_pytrees():
     f = lambda x: (x["a"] * jnp.arange(5.0)).sum() + x["b"].sum()  # noqa: E731
     x = {"a": jnp.ones(5), "b": jnp.ones((2, 2)), "id": jnp.array(1)}
@@ -103,6 +105,7 @@ def test_occlusion_of_signals_and_pytrees():
     assert int(a["id"]) == 0
 
 
+@pytest.mark.slow
 def test_permutation_of_a_linear_model():
     data = jax.random.normal(jax.random.key(0), (9, 6, 5, 2))
     wanted = (W * (X - data.mean(0))).sum(-1, keepdims=True)
@@ -116,6 +119,7 @@ def test_permutation_of_a_linear_model():
     )
 
 
+@pytest.mark.slow
 def test_permutation_draws_do_not_depend_on_the_chunk():
     data = jax.random.normal(jax.random.key(0), (50, 6, 5, 2))
     groups = jnp.arange(30).reshape(6, 5) % 3
@@ -129,6 +133,7 @@ def test_permutation_draws_do_not_depend_on_the_chunk():
         np.testing.assert_allclose(results[0], other, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("probability", [0.3, 0.5])
 def test_rise_has_its_expectation_for_independent_cells(probability):
     """Differences within four standard errors, taken from independent keys."""
@@ -156,6 +161,7 @@ def test_rise_masks_have_mean_p_are_smooth_and_cover_channels_alike():
     np.testing.assert_allclose(chunks[0], chunks[2], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_equals_captum():
     for row in range(2):
         x = {"a": A[row], "b": B[row]}
@@ -174,6 +180,7 @@ def temporary_bytes(e, *inputs):
     return jax.jit(e).lower(*inputs).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.optimized
 def test_memory_does_not_grow_with_samples():
     x = jnp.ones((28, 28, 1))
@@ -259,6 +266,7 @@ def test_keys_are_asked_for_where_something_is_drawn_and_only_there():
             e(jax.random.key(0), x)
 
 
+@pytest.mark.slow
 def test_scores_that_are_not_finite_are_refused():
     f = lambda x: jnp.log(x[0]) + x[1]  # noqa: E731
     for e in (jaxplain.feature_ablation(f), jaxplain.occlusion(f, window=1)):
@@ -274,6 +282,7 @@ def test_scores_that_are_not_finite_are_refused():
         jaxplain.feature_permutation(f, jnp.zeros((2, 2)))(jnp.ones(2))
 
 
+@pytest.mark.slow
 def test_a_baseline_that_is_the_input_is_a_warning():
     for e in (jaxplain.feature_ablation(jnp.sum), jaxplain.occlusion(jnp.sum, window=1)):
         with pytest.warns(UserWarning, match="zero by construction"):

@@ -127,6 +127,7 @@ def compiled(e, x, *args):
     return jax.jit(functools.partial(call, e))(x, *args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("baseline", [0.5, jnp.arange(18.0).reshape(3, 6) / 7], ids=["number", "set"])
 def test_linear_and_additive_closed_forms(name, baseline):
@@ -152,6 +153,7 @@ def test_owen_equals_all_orders_that_keep_unions_together():
     np.testing.assert_allclose(many(KEY, jnp.asarray(X)), expected, atol=0.05)
 
 
+@pytest.mark.slow
 def test_owen_takes_pixels_or_values_and_skips_integers():
     image, weights = jnp.ones((2, 2, 3)), jnp.arange(12.0).reshape(2, 2, 3)
     pixels = jaxplain.owen_values(lambda x: (weights * x).sum(), jnp.array([[0, 0], [1, 1]]))(image)
@@ -163,6 +165,7 @@ def test_owen_takes_pixels_or_values_and_skips_integers():
     assert a["id"].tolist() == [0.0, 0.0]
 
 
+@pytest.mark.slow
 def test_interactions_recover_planted_pairs():
     weights = jnp.zeros((6, 6)).at[0, 3].set(2.0).at[1, 4].set(-1.5)
     e = jaxplain.shapley_interactions(lambda x: x @ weights @ x + LINEAR @ x)
@@ -199,6 +202,7 @@ SHAP_PAIRS = [
 ]
 
 
+@pytest.mark.slow
 def test_captum_and_shap():
     x, b = jnp.asarray(X), jnp.asarray(BASELINE)
     np.testing.assert_allclose(jaxplain.shapley_values(f, baseline=b)(x), CAPTUM, atol=2e-6)

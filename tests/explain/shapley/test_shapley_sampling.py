@@ -31,6 +31,7 @@ def estimates(name, **settings):
     return result, jaxplain.shapley_values(score, batch_size=128)(x, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GAMES)
 def test_standard_errors_are_honest(name):
     result, exact = estimates(name)

@@ -39,6 +39,7 @@ def regression(masks, weights, scores, penalty):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("penalty", [0.0, 0.05])
 def test_ridge_equals_numpy_on_the_same_masks(penalty):
     e = jaxplain.lime(f, baseline=jnp.asarray(BASELINE), samples=100, penalty=penalty, batch_size=33)
@@ -50,6 +51,7 @@ def test_ridge_equals_numpy_on_the_same_masks(penalty):
     np.testing.assert_allclose(e(KEY, jnp.asarray(X)), expected, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_linear_scores_get_their_terms():
     weights, x, b = jnp.array([1.0, -2.0, 0.0, 3.0]), jnp.array([2.0, 1.0, 5.0, -1.0]), jnp.array([0.5, 0.0, 1.0, 1.0])
     a = jaxplain.lime(lambda x: weights @ x + 7, baseline=b, samples=64)(KEY, x)
@@ -75,6 +77,7 @@ class _Given(Lime):
         return kept, jnp.exp(-jnp.square(distance / self.kernel_width))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("regression", "penalty", "expected"), [("ridge", 0.1, RIDGE), ("lasso", 0.01, LASSO)])
 def test_scikit_learn_on_the_same_masks(regression, penalty, expected):
     e = jaxplain.lime(

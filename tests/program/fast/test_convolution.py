@@ -82,6 +82,7 @@ CASES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_every_kind_of_convolution_has_the_same_values_and_gradients(name):
     image, kernel, settings, _ = CASES[name]

@@ -123,6 +123,7 @@ WINDOWS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("window", "stride", "padding"), WINDOWS)
 @pytest.mark.parametrize("kind", ["ties", "normal", "infinite"])
 def test_pooling_has_the_winners_of_select_and_scatter(window, stride, padding, kind):
@@ -205,6 +206,7 @@ def loops(image, kernel):
     return {"value": turned[0], "rest": (count, scores)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("image", [IMAGE, IMAGE.astype(jnp.bfloat16)], ids=["float32", "bfloat16"])
 def test_programs_inside_are_rewritten(image):
     kernel = KERNEL.astype(image.dtype)
@@ -236,6 +238,7 @@ def test_it_works_under_and_around_every_transformation():
     close(fast_layout(jax.grad(fast_layout(energy)))(KERNEL, IMAGE), gradient(KERNEL, IMAGE)[0])
 
 
+@pytest.mark.slow
 def test_its_result_is_differentiable_again_and_that_needs_it_again():
     def penalty(g, kernel):
         return sum(jnp.square(part).sum() for part in g(kernel, IMAGE))
@@ -247,6 +250,7 @@ def test_its_result_is_differentiable_again_and_that_needs_it_again():
     assert not [e for e in slow(twice, KERNEL) if e.primitive.name == "conv_general_dilated"]
 
 
+@pytest.mark.slow
 def test_a_custom_derivative_that_is_not_taken_stays():
     @jax.custom_vjp
     def twice(kernel, image):
@@ -265,6 +269,7 @@ def test_a_custom_derivative_that_is_not_taken_stays():
     np.testing.assert_allclose(jax.grad(quick)(KERNEL, IMAGE), 7 * sign * KERNEL, rtol=1e-6)  # relu'(0) is 0
 
 
+@pytest.mark.slow
 def test_unknown_convolutions_and_pools_stay_as_they_are():
     wide = jax.random.normal(KEY, (1, 100, 1))
     solid = jax.random.normal(KEY, (1, 4, 4, 4, 4))
@@ -356,6 +361,7 @@ def test_it_traces_once():
     assert len(traces) == 2
 
 
+@pytest.mark.slow
 def test_an_explanation_stays_an_explanation():
     traces = []
 
@@ -386,6 +392,7 @@ def test_other_platforms_compute_the_function_as_it_is(monkeypatch):
     assert "select_and_scatter" in traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
+@pytest.mark.slow
 def test_arrays_of_a_closure_are_not_kept_alive():
     import gc
     import weakref
@@ -434,6 +441,7 @@ def test_a_compiled_explanation_is_fast_whoever_traced_it_first():
     assert not slow(e, IMAGE[0], jnp.int32(0))
 
 
+@pytest.mark.slow
 def test_training_is_in_the_fast_layout():
     step = functools.partial(jaxplain.train.train_step, network)
     state = jaxplain.train.init(network, PARAMS, key=KEY)

@@ -81,6 +81,7 @@ def same(f, *args):
         np.testing.assert_allclose(other, one, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", POOLS)
 @pytest.mark.parametrize("kernel", [FEW, MANY], ids=["few channels", "many channels"])
 @pytest.mark.parametrize("name", STEPS)
@@ -120,6 +121,7 @@ def test_what_is_not_finite_stays_so(value):
     assert (jnp.isinf(quick) == jnp.isinf(plain)).all()
 
 
+@pytest.mark.slow
 def test_equal_elements_share_their_gradient_as_before():
     """At zeros of a ReLU every element of a window is the maximum, and the first takes the gradient, which is zero."""
     image, kernel = jnp.zeros((1, 8, 8, 1)).at[0, :4].set(1.0), jnp.ones(FEW)

@@ -287,6 +287,7 @@ MODULES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_have_the_closed_forms_in_every_dtype(name):
     build, rows, centred, eps = MODULES[name]

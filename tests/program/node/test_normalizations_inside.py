@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import nnx
 from jax import lax
 
@@ -26,6 +27,7 @@ def found(f, x=X):
     return [node.kind for node in graph.walk() if node.kind in ("normalization", "product", "quotient")]
 
 
+@pytest.mark.slow
 def test_equinox_and_nnx_agree_and_give_the_closed_form():
     # R_i = x_i d/dx_i of the linear map c (x - mean(x)) @ w, by hand in NumPy, with c = 1 / sqrt(var + 1e-5)
     a, b = eqx.nn.LayerNorm(8), nnx.LayerNorm(8, epsilon=1e-5, rngs=nnx.Rngs(0))
@@ -40,6 +42,7 @@ def test_equinox_and_nnx_agree_and_give_the_closed_form():
         np.testing.assert_allclose(lifted.sum(), f(X) - f(0 * X), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_bound_of_a_variance_is_no_relu_to_guided_backpropagation():
     module = eqx.nn.LayerNorm(8)
     f = lambda x: jax.nn.relu(module(x) * 2) @ W  # noqa: E731
@@ -51,6 +54,7 @@ def test_a_bound_of_a_variance_is_no_relu_to_guided_backpropagation():
     )
 
 
+@pytest.mark.slow
 def test_transformations_change_nothing():
     rows = jax.random.normal(jax.random.key(2), (3, 8))
 
@@ -80,6 +84,7 @@ def test_transformations_change_nothing():
     np.testing.assert_allclose(batch, one, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_statistics_that_are_used_again_keep_their_own_relevance():
     # Reversible normalisation: y std + mean of a normalised x is x again, and of a linear model in between linear.
     def f(x):
@@ -117,6 +122,7 @@ def test_what_is_no_normalisation_is_none():
         assert "normalization" not in found(f), name
 
 
+@pytest.mark.slow
 def test_a_product_with_one_over_a_sum_is_what_the_quotient_is():
     sums = {
         "absolute": lambda x: jnp.abs(x).sum(),

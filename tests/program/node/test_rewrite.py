@@ -78,6 +78,7 @@ NESTINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("net", "method", "nestings"),
     [
@@ -109,6 +110,7 @@ def test_gradients_of_attributions_and_values_with_respect_to_parameters(net, me
             np.testing.assert_allclose(a[key], b[key], rtol=2e-3, atol=2e-4, err_msg=f"{name} {key}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", list(METHODS))
 def test_eager_gradients_and_forward_mode(method):
     make, by_hand = METHODS[method]
@@ -120,6 +122,7 @@ def test_eager_gradients_and_forward_mode(method):
     np.testing.assert_allclose(tangent, right, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_without_rules_it_is_the_gradient():
     def f(x):
         h = jnp.tanh(lax.cumsum(x)) * jnp.sort(x) + lax.top_k(x, 4)[0]
@@ -144,6 +147,7 @@ def test_the_flow_adds_up_through_loops():
     np.testing.assert_allclose(gradient, 2 * jax.grad(lambda x: scanned(PARAMS, x))(X), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_custom_derivative_stays_where_no_rule_is_inside():
     @jax.custom_vjp
     def straight_through(x):
@@ -155,6 +159,7 @@ def test_a_custom_derivative_stays_where_no_rule_is_inside():
     np.testing.assert_allclose(jaxplain.guided_backprop(f)(x), jax.grad(f)(x))
 
 
+@pytest.mark.slow
 def test_bfloat16_is_explained_in_float32():
     w = jax.random.normal(jax.random.key(5), (8, 8)).astype(jnp.bfloat16)
 
@@ -178,6 +183,7 @@ def _wide(x, w):
     return x.sum()
 
 
+@pytest.mark.slow
 def test_several_devices_give_the_same():
     count = math.gcd(4, jax.device_count())
     axis = (jax.sharding.AxisType.Auto,)

@@ -94,6 +94,7 @@ def closures(weight):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(closures(WEIGHT)))
 @pytest.mark.parametrize("f", [value, gradient])
 def test_constants_become_arguments(monkeypatch, constants, name, f):
@@ -167,6 +168,7 @@ def test_nothing_is_kept_alive_by_it(constants):
     assert len(hoist._TRACED) < count
 
 
+@pytest.mark.slow
 def test_the_number_of_traced_functions_is_bounded():
     kept = [as_function(lambda x, i=i: x + i * jnp.ones((1, SIZE))) for i in range(hoist.KEPT + 3)]
     for e in kept:
