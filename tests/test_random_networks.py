@@ -163,6 +163,7 @@ def sweep(seeds, laws, depth: int = 4) -> Findings:
     return findings
 
 
+@pytest.mark.slow
 def test_the_sums_hold_on_random_networks():
     """Sums on each, and on every other one a law in turn (but for the eager one, which takes longest)."""
     findings = sweep(FAST, lambda seed: LAWS[:-1][seed % 6 : seed % 6 + 1], depth=3)

@@ -165,12 +165,13 @@ OTHERS = {
 
 
 class _FromZeros(jaxplain.Function):
-    """Deep SHAP of two baselines of zeros, for inputs of any structure."""
+    """Deep SHAP of two baselines of zeros, for inputs of any structure; what is no real number stays."""
 
     score: Any
 
     def __call__(self, x: Any, *args: Any) -> Any:
-        rows = jax.tree.map(lambda leaf: jnp.zeros((2, *jnp.shape(leaf)), jnp.result_type(leaf)), x)
+        start = jaxplain.baseline.resolve(0.0, x, name="deep_shap")
+        rows = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (2, *jnp.shape(leaf))), start)
         return jaxplain.deep_shap(self.score, rows, batch_size=1)(x, *args)
 
 
