@@ -20,6 +20,46 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def short(value: Any) -> str:
+    """A value as an error message shows it: arrays by their shapes, and the beginning of what is long."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{type(value).__name__} ({text[:77]}...)"
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is one PRNG key, typed or of the old kind, or a tracer of one."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return False
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return jnp.shape(value) == ()
+    return bool(dtype == jnp.uint32 and jnp.shape(value) == (2,))
+
+
+def odd_leaf(x: Any) -> tuple[Any, str] | None:
+    """The first leaf of a pytree that is no array of numbers: its path and what it is; None where there is no such."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(x, is_leaf=lambda value: value is None):
+        kind = getattr(leaf, "dtype", None)
+        if leaf is None and not path:
+            return path, "None, not an array"
+        if isinstance(kind, np.dtype) and kind.kind in "OSU":
+            return path, f"an array of dtype {kind}, not of numbers"
+        if kind is None and leaf is not None and not isinstance(leaf, bool | int | float):
+            return path, f"{type(leaf).__name__}, not an array"
+        if kind is None and leaf is not None and path and isinstance(_above(x, path), list):
+            return path[:-1], "a list of numbers, of which each would be an array of its own"
+    return None
+
+
+def _above(x: Any, path: Any) -> Any:
+    """The node above a leaf."""
+    for key in path[:-1]:
+        x = getattr(x, key.name) if hasattr(key, "name") else x[getattr(key, "key", getattr(key, "idx", None))]
+    return x
+
+
 def is_floating(leaf: Any) -> bool:
     """Whether a leaf has a real floating-point dtype (Python floats have one)."""
     return jnp.issubdtype(jnp.result_type(leaf), jnp.floating)
@@ -30,35 +70,38 @@ def describe(leaf: Any) -> str:
     return f"shape {jnp.shape(leaf)} and dtype {jnp.result_type(leaf)}"
 
 
-def path_text(path: Any) -> str:
+def path_text(path: Any, argument: str = "x") -> str:
     """A leaf's place in a pytree as an error message says it: `x['image']`, or `x` for a bare array."""
-    return "x" + jax.tree_util.keystr(path)
+    return argument + jax.tree_util.keystr(path)
 
 
-def arrays(x: Any, name: str) -> None:
-    """Require that `x` is a pytree with at least one leaf and that every leaf is numeric or boolean."""
+def arrays(x: Any, name: str, argument: str = "x") -> None:
+    """Require that `x` is a pytree with at least one value and that every leaf is numeric or boolean."""
     leaves = jax.tree_util.tree_leaves_with_path(x)
     if not leaves:
-        raise ValueError(f"{name}: `x` holds no arrays (it is {x!r}). Pass an array or a pytree of arrays.")
-    for path, leaf in leaves:
-        if not hasattr(leaf, "dtype") and not isinstance(leaf, bool | int | float):
-            raise TypeError(
-                f"{name}: `{path_text(path)}` is {type(leaf).__name__}, not an array. Pass arrays of numbers (strings "
-                "and objects have to be encoded first)."
-            )
+        raise ValueError(f"{name}: `{argument}` holds no arrays (it is {x!r}). Pass an array or a pytree of arrays.")
+    odd = odd_leaf(x)
+    if odd is not None:
+        raise TypeError(
+            f"{name}: `{path_text(odd[0], argument)}` is {odd[1]}. Pass arrays of numbers (lists by jnp.asarray; "
+            "strings and objects have to be encoded first)."
+        )
+    if all(jnp.size(leaf) == 0 for _, leaf in leaves):
+        shapes = ", ".join(str(jnp.shape(leaf)) for _, leaf in leaves)
+        raise ValueError(f"{name}: `{argument}` is empty: it has the shape {shapes}. Pass at least one value.")
 
 
-def differentiable(x: Any, name: str) -> None:
+def differentiable(x: Any, name: str, argument: str = "x") -> None:
     """Require at least one floating-point leaf, which a gradient method can move; complex numbers are refused."""
-    arrays(x, name)
+    arrays(x, name, argument)
     leaves = jax.tree.leaves(x)
     if any(jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating) for leaf in leaves):
-        raise TypeError(f"{name}: `x` is complex; explain its real and imaginary parts as two arrays instead.")
+        raise TypeError(f"{name}: `{argument}` is complex; explain its real and imaginary parts as two arrays instead.")
     if not any(is_floating(leaf) for leaf in leaves):
         kinds = ", ".join(sorted({str(jnp.result_type(leaf)) for leaf in leaves}))
         raise TypeError(
-            f"{name}: `x` has dtype {kinds}, and only floating-point values have a gradient. Convert images with "
-            "`x.astype(float32) / 255` (the scale the model was trained on); for token ids, cut the model at its "
+            f"{name}: `{argument}` has dtype {kinds}, and only floating-point values have a gradient. Convert images "
+            "with `x.astype(float32) / 255` (the scale the model was trained on); for token ids, cut the model at its "
             "embedding with `body, head = jaxplain.split(f, path)` and explain `head`."
         )
 
@@ -87,18 +130,18 @@ def _finite_everywhere(leaf: Any) -> Any:
     return jnp.isfinite(leaf).all()
 
 
-def batch_length(x: Any, name: str) -> int:
+def batch_length(x: Any, name: str, argument: str = "x") -> int:
     """The common leading length of all leaves of `x`, at least 1."""
-    arrays(x, name)
+    if jax.tree.leaves(x) and all(jnp.shape(leaf)[:1] == (0,) for leaf in jax.tree.leaves(x)):
+        raise ValueError(f"{name}: the batch `{argument}` is empty (length 0). Pass at least one example.")
+    arrays(x, name, argument)
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(x)}
     if len(lengths) != 1 or () in lengths:
         shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(x)]
         raise ValueError(
-            f"{name}: the leaves of `x` need one common leading (batch) axis, but their shapes are {shapes}."
+            f"{name}: the leaves of `{argument}` need one common leading (batch) axis, but their shapes are {shapes}."
         )
     (length,) = lengths.pop()
-    if length == 0:
-        raise ValueError(f"{name}: the batch is empty (length 0). Pass at least one example.")
     return int(length)
 
 
@@ -113,7 +156,10 @@ def count(value: Any, name: str, argument: str, least: int = 1) -> int:
 
 def numbers(value: Any, name: str, argument: str) -> Any:
     """Require a number or an array of numbers, and return it unchanged."""
-    kind = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    try:
+        kind = value.dtype if hasattr(value, "dtype") else np.asarray(value).dtype
+    except ValueError as error:  # rows of different lengths
+        raise TypeError(f"{name}: `{argument}` has to be a number, not {value!r}.") from error
     if not (jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, jnp.bool_)):
         raise TypeError(f"{name}: `{argument}` has to be a number, not {value!r}.")
     return value
@@ -178,8 +224,10 @@ def positive(value: Any, name: str, argument: str, *, zero: bool = False) -> Any
 
 def choice(value: str, allowed: tuple[str, ...], name: str, argument: str) -> str:
     """Require one of the allowed words, and return it."""
-    if value not in allowed:
-        raise ValueError(f"{name}: `{argument}` is {value!r}; it has to be one of {', '.join(map(repr, allowed))}.")
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(
+            f"{name}: `{argument}` is {short(value)}; it has to be one of {', '.join(map(repr, allowed))}."
+        )
     return value
 
 
@@ -232,16 +280,6 @@ def threefry(key: Any, name: str) -> None:
         )
     if data and jnp.shape(key) != ():
         raise ValueError(f"{name}: `key` has shape {jnp.shape(key)}; pass one key, each example's is folded from it.")
-
-
-def is_key(value: Any) -> bool:
-    """Whether a value is one PRNG key, typed or of the old kind, or a tracer of one."""
-    dtype = getattr(value, "dtype", None)
-    if dtype is None:
-        return False
-    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return jnp.shape(value) == ()
-    return dtype == jnp.uint32 and jnp.shape(value) == (2,)
 
 
 def needed_key(inputs: tuple[Any, ...], name: str, call: str) -> Any:
@@ -368,3 +406,20 @@ def bounds(low: Any, high: Any, name: str) -> None:
             finite(value, name, argument)
     if low is not None and high is not None and is_concrete(low) and is_concrete(high):
         positive(jnp.asarray(high) - jnp.asarray(low), name, "high - low")
+
+
+def broadcasts(value: Any, shape: tuple[int, ...], name: str, argument: str) -> None:
+    """Require that a number or an array fits values of a shape, where it is not None."""
+    own = jnp.shape(value)
+    if value is not None and (
+        len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False))
+    ):
+        raise ValueError(f"{name}: `{argument}` has shape {own}, which does not broadcast to the shape {shape} of `x`.")
+
+
+def shares(value: Any, name: str, argument: str) -> None:
+    """Require that concrete values of a mask, a pytree, lie in [0, 1]."""
+    finite(value, name, argument)
+    for leaf in jax.tree.leaves(value):
+        if is_concrete(leaf) and not ((np.asarray(leaf) >= 0) & (np.asarray(leaf) <= 1)).all():
+            raise ValueError(f"{name}: `{argument}` holds values outside of [0, 1] (0: held, 1: may move).")

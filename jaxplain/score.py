@@ -45,6 +45,7 @@ class ModelScore(Function):
 
     def outputs(self, x: Pytree, *inputs: Any) -> Array:
         """The selected output for one example, without the batch axis."""
+        check.arrays(x, self.name)
         batch = add_batch_axis((x, *inputs))
         value = self.select(self.apply(self.params, *batch))
         if not is_array(value):

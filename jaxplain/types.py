@@ -13,6 +13,13 @@ Pytree = Any
 """Any pytree of arrays."""
 
 
+Arrays = Any
+"""An array of numbers, or a pytree of such arrays, that is looked at before anything is computed."""
+
+Number = Any
+"""A number, or an array of numbers where a docstring says so."""
+
+
 class Score(Protocol):
     """`f(x, *args) -> scalar`, like a loss, written for one example."""
 

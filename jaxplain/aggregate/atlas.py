@@ -14,7 +14,7 @@ from jaxplain.aggregate.unit import given_batches, read_units
 from jaxplain.explain.visualization import Settings, template, visualize_directions
 from jaxplain.explain.visualization.objective import reading
 from jaxplain.program import public
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays
 
 
 class ActivationAtlas(NamedTuple):
@@ -40,14 +40,14 @@ class ActivationAtlas(NamedTuple):
 def activation_atlas(
     f: Callable[..., Any],
     path: str,
-    inputs: Pytree,
+    inputs: Arrays,
     *args: Any,
     key: Array,
     image: Any,
     grid: int = 8,
     embedding: str | Callable[[np.ndarray], Any] = "pca",
     least: int = 3,
-    power: Any = 4.0,
+    power: float = 4.0,
     batch_size: int = 128,
     **settings: Any,
 ) -> ActivationAtlas:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline import Features, Groups, as_groups, features, representable
 from jaxplain.program import Function, as_function, fold_range, map_range, public, setting, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 
 class Effect(NamedTuple):
@@ -39,7 +39,7 @@ class Global(Function):
 
     def prepare(self, data: Pytree, args: tuple[Any, ...]) -> tuple[Pytree, tuple[Any, ...], Features, int]:
         """Data and arguments with a row for each example, the features of one, and the number of examples."""
-        rows = check.batch_length(data, self.name)
+        rows = check.batch_length(data, self.name, "data")
         check.finite(data, self.name, "data")
         data = jax.tree.map(jnp.asarray, data)
         shared = tuple(_for_eachrow_of(value, rows, position, self.name) for position, value in enumerate(args))
@@ -149,7 +149,7 @@ class _Curve(Global):
         size = column.shape[1]
         if self.grid is not None:
             grid = np.asarray(self.grid, np.float64)
-            if grid.size == 0 or grid.shape[1:] != (() if size == 1 else (size,)):
+            if grid.ndim == 0 or grid.size == 0 or grid.shape[1:] != (() if size == 1 else (size,)):
                 wanted = "[G]" if size == 1 else f"[G, {size}], a row of the feature's values for each point"
                 raise ValueError(f"{self.name}: `grid` has shape {grid.shape}; it has to be {wanted}.")
             check.finite(grid, self.name, "grid")
@@ -266,7 +266,7 @@ def partial_dependence(
     f: Callable[..., Any],
     feature: int,
     *,
-    grid: Any = None,
+    grid: Number | None = None,
     points: int = 32,
     groups: Any = None,
     batch_size: int = 256,
@@ -312,7 +312,7 @@ def individual_conditional_expectation(
     f: Callable[..., Any],
     feature: int,
     *,
-    grid: Any = None,
+    grid: Number | None = None,
     points: int = 32,
     centered: bool = False,
     groups: Any = None,
@@ -352,7 +352,7 @@ def accumulated_local_effects(
     f: Callable[..., Any],
     feature: int,
     *,
-    grid: Any = None,
+    grid: Number | None = None,
     points: int = 33,
     groups: Any = None,
     batch_size: int = 256,

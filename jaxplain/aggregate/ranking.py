@@ -61,7 +61,7 @@ class TopKAggregator(Aggregator):
         if score is None or index is None:
             raise ValueError("top_k: `update` needs `score` and `index`, each of shape [B].")
         score = jnp.asarray(score).astype(jnp.float32)
-        size = check.batch_length(score, "top_k")
+        size = check.batch_length(score, "top_k", "score")
         score = per_example(score, size, "top_k", "score", jnp.floating)
         index = per_example(index, size, "top_k", "index", jnp.integer)
         real = mask_or_all(mask, size, "top_k")

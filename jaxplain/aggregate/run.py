@@ -98,10 +98,13 @@ def aggregate_batches(aggregator: Aggregator, batches: Iterable[Mapping[str, Any
     """
     state: Any = None
     for batch in batches:
-        if "attribution" not in batch:
-            raise ValueError(f"aggregate_batches: a batch has to hold 'attribution'; this one has {sorted(batch)}.")
+        if not isinstance(batch, Mapping) or "attribution" not in batch:
+            raise ValueError(
+                "aggregate_batches: each of `batches` has to be a mapping that holds 'attribution', not "
+                f"{check.short(batch)}."
+            )
         if state is None:
-            check.batch_length(batch["attribution"], "aggregate_batches")
+            check.batch_length(batch["attribution"], "aggregate_batches", "attribution")
             one = jax.tree.map(
                 lambda a: jax.ShapeDtypeStruct(jnp.shape(a)[1:], jnp.result_type(a)), batch["attribution"]
             )

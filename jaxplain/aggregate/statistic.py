@@ -76,7 +76,7 @@ class MomentsAggregator(Aggregator):
         mask: Any = None,
     ) -> MomentsState:
         """The state with a batch taken in; `label` (`[B]`, integers from 0 to K - 1) is needed with classes."""
-        size = check.batch_length(attribution, "moments")
+        size = check.batch_length(attribution, "moments", "attribution")
         self._check_shape(state, attribution)
         real = mask_or_all(mask, size, "moments")
         rows = self.classes or 1

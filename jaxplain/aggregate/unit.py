@@ -17,7 +17,7 @@ from jaxplain.data import Batch, batches
 from jaxplain.explain.visualization import cut, receptive_field
 from jaxplain.explain.visualization.objective import reading
 from jaxplain.program import public, setting
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class UnitsState(NamedTuple):
@@ -137,7 +137,7 @@ class TopActivations(NamedTuple):
 def top_activations(
     f: Callable[..., Any],
     path: str,
-    inputs: Pytree,
+    inputs: Arrays,
     *args: Any,
     k: int = 9,
     units: Sequence[int] | None = None,
@@ -214,7 +214,7 @@ def _rank(aggregator: Any, state: Any, read: Any, batch: Batch, shared: tuple[An
 
 def given_batches(inputs: Pytree, args: tuple[Any, ...], batch_size: int, name: str) -> Iterator[tuple[Batch, Any]]:
     """Batches of the inputs with the arguments that go with them (as targets), and what all examples share."""
-    check.batch_length(inputs, name)
+    check.batch_length(inputs, name, "inputs")
     check.count(batch_size, name, "batch_size")
     rows = tuple(value for value in args if all(jnp.ndim(leaf) for leaf in jax.tree.leaves(value)))
     shared = tuple(None if all(jnp.ndim(leaf) for leaf in jax.tree.leaves(value)) else value for value in args)
@@ -260,7 +260,7 @@ class UnitActivity(NamedTuple):
 def unit_activity(
     f: Callable[..., Any],
     path: str,
-    inputs: Pytree,
+    inputs: Arrays,
     *args: Any,
     threshold: float = 0.0,
     margin: float = 0.02,

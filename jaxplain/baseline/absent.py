@@ -17,7 +17,7 @@ from jaxplain import check
 from jaxplain.baseline.counter_class import nearest_counter_class as nearest_counter_class
 from jaxplain.baseline.imputation import noisy_linear_imputation as noisy_linear_imputation
 from jaxplain.program import Function, public, setting
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Number, Pytree
 
 
 def _each(function: Callable[[Array, Array], Array], key: Array, x: Pytree) -> Pytree:
@@ -63,7 +63,7 @@ class _Constant(Function):
 
 
 @public
-def mean(data: Pytree) -> Function:
+def mean(data: Arrays) -> Function:
     """The mean of a data set as the baseline: b_i = 1/N sum_n data_n,i at every floating-point leaf.
 
     Args:
@@ -79,7 +79,7 @@ def mean(data: Pytree) -> Function:
         >>> mean(jnp.array([[1.0, 2.0], [3.0, 4.0]]))(jnp.ones(2)).tolist()
         [2.0, 3.0]
     """
-    check.batch_length(data, "mean")
+    check.batch_length(data, "mean", "data")
     check.finite(data, "mean", "data")
 
     def average(leaf: Any) -> Array:
@@ -104,7 +104,7 @@ class _Sample(Function):
 
 
 @public
-def sample(data: Pytree) -> Function:
+def sample(data: Arrays) -> Function:
     """A row of a data set, drawn uniformly, as the baseline.
 
     Args:
@@ -120,7 +120,7 @@ def sample(data: Pytree) -> Function:
         >>> sample(jnp.full((3, 2), 7.0))(jax.random.key(0), jnp.ones(2)).tolist()
         [7.0, 7.0]
     """
-    check.batch_length(data, "sample")
+    check.batch_length(data, "sample", "data")
     check.finite(data, "sample", "data")
     return _Sample(data)
 
@@ -142,7 +142,7 @@ class _Uniform(Function):
 
 
 @public
-def uniform_noise(low: Any, high: Any) -> Function:
+def uniform_noise(low: Number, high: Number) -> Function:
     """Uniform noise in x's place: b_i ~ U(low, high), independently of `x`.
 
     Args:
@@ -184,7 +184,7 @@ class _Gaussian(Function):
 
 
 @public
-def gaussian_noise(sigma: Any) -> Function:
+def gaussian_noise(sigma: Number) -> Function:
     """The input with Gaussian noise on it: b = x + sigma z, z ~ N(0, 1). Centred at `x`, as in the source.
 
     Args:
@@ -226,7 +226,7 @@ class _Blur(Function):
 
 
 @public
-def blur(sigma: Any, *, axes: tuple[int, ...] = (0, 1)) -> Function:
+def blur(sigma: Number, *, axes: tuple[int, ...] = (0, 1)) -> Function:
     """The input blurred by a Gaussian: b = K x along each axis, K_ij proportional to exp(-(i - j)^2 / (2 sigma^2)).
 
     The rows of K sum to one at the borders too, so a constant image stays as it is.

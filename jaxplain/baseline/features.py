@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import public, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class Groups(NamedTuple):
@@ -60,6 +60,7 @@ def as_groups(groups: Any, name: str) -> Groups:
     """
     if groups is None:
         return Groups(None, None)
+    check.arrays(groups, name, "groups")
     leaves = jax.tree.leaves(groups)
     for leaf in leaves:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.integer):
@@ -153,7 +154,7 @@ def _like_x(value: Any, x: Pytree, name: str, argument: str) -> list[Any]:
 
 @public
 def attribution_leaves(
-    attribution: Pytree, x: Pytree, groups: Any, name: str, moves: Sequence[bool] | None = None
+    attribution: Arrays, x: Arrays, groups: Any, name: str, moves: Sequence[bool] | None = None
 ) -> list[tuple[Any, Any]]:
     """Pairs (attribution, leaf of x) over the leaves that move, shapes checked and attributions widened.
 

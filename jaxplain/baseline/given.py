@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline.selection import DERIVATIVE, differs_text, representable
-from jaxplain.program import Function, as_function, is_array, is_node, needs_key
+from jaxplain.program import Function, as_function, is_node, needs_key
 from jaxplain.types import Array, Pytree
 
 
@@ -63,10 +63,10 @@ def as_baseline(baseline: Any) -> Any:
     """
     if not callable(baseline):
         for leaf in jax.tree.leaves(baseline, is_leaf=lambda value: value is None):
-            if not (is_array(leaf) or isinstance(leaf, bool | int | float)):
+            if check.odd_leaf(leaf) is not None:
                 raise TypeError(
-                    f"baseline: {leaf!r} is {type(leaf).__name__}. Pass a number, an array (or pytree) of x's shape, "
-                    "or a function of `x` or of `(key, x)`."
+                    f"baseline: {check.short(leaf)} is {type(leaf).__name__}. Pass a number, an array (or pytree) of "
+                    "x's shape, or a function of `x` or of `(key, x)`."
                 )
         return baseline
     if hasattr(baseline, "needs_key"):

@@ -15,7 +15,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.program import Function, public, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Number, Pytree
 
 _TOLERANCE = 1e-6
 """The energy of the error left, in units of the largest deviation of a known pixel from their mean."""
@@ -25,7 +25,7 @@ _MOST_ITERATIONS = 1000
 
 
 @public
-def linear_imputation(x: Array, missing: Array) -> Array:
+def linear_imputation(x: Arrays, missing: Arrays) -> Array:
     """Replace missing pixels by the weighted mean of their neighbours, where neighbours may be missing themselves.
 
     x_i = sum_j w_ij x_j / sum_j w_ij over the 8 neighbours j of a missing pixel i that lie inside the image, with
@@ -179,7 +179,7 @@ class LinearImputation(Function):
 
 
 @public
-def imputed(key: Array, x: Array, missing: Array, sigma: Any) -> Array:
+def imputed(key: Array, x: Arrays, missing: Arrays, sigma: float) -> Array:
     """`linear_imputation` with noise N(0, sigma^2) on the missing pixels: noisy linear imputation of one image."""
     filled = linear_imputation(x, missing)
     noise = sigma * jax.random.normal(key, filled.shape, wide_dtype(filled.dtype))
@@ -188,7 +188,7 @@ def imputed(key: Array, x: Array, missing: Array, sigma: Any) -> Array:
 
 
 @public
-def noisy_linear_imputation(missing: Pytree, *, sigma: Any = 0.01) -> LinearImputation:
+def noisy_linear_imputation(missing: Arrays, *, sigma: Number = 0.01) -> LinearImputation:
     """The input with some of its pixels replaced by the mean of their neighbours and a little noise.
 
     b_i = sum_j w_ij b_j / sum_j w_ij + sigma z_i at the missing pixels, z ~ N(0, 1), b_i = x_i elsewhere; see

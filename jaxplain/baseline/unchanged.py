@@ -13,12 +13,12 @@ from jaxplain import check
 from jaxplain.baseline.given import is_background, replacement
 from jaxplain.baseline.selection import DERIVATIVE, differs_text
 from jaxplain.program import needs_key, public
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 @public
 def warn_where_equal(
-    baselines: Sequence[Any], x: Pytree, name: str, argument: str = "baseline", *, derivative: bool = False
+    baselines: Sequence[Any], x: Arrays, name: str, argument: str = "baseline", *, derivative: bool = False
 ) -> None:
     """Warn, once for a concrete batch, of examples that equal their baseline: all of `baselines`, where there are more.
 

@@ -137,14 +137,17 @@ def common_length(parts: dict[str, Pytree], name: str) -> int:
     for argument, part in parts.items():
         for path, leaf in jax.tree_util.tree_leaves_with_path(part):
             where = argument + jax.tree_util.keystr(path)
-            if not is_array(leaf) or not np.shape(leaf) or leaf.dtype.hasobject:
+            texts = isinstance(leaf, np.ndarray) and leaf.dtype.kind in "OSU"
+            if not is_array(leaf) or not np.shape(leaf) or texts:
                 raise TypeError(
                     f"{name}: `{where}` is {_kind(leaf)}; pass NumPy or JAX arrays [N, ...] of numbers, one row for "
-                    "each example."
+                    "each example, as `data`."
                 )
             lengths[where] = np.shape(leaf)[0]
     if not lengths or min(lengths.values()) == 0:
-        raise ValueError(f"{name}: the dataset is empty ({lengths or 'no arrays'}). Pass at least one example.")
+        raise ValueError(
+            f"{name}: the dataset (`data`) is empty ({lengths or 'no arrays'}). Pass at least one example."
+        )
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{name}: every array needs one row for each example, but their lengths are {lengths}.")
     return next(iter(lengths.values()))
@@ -153,4 +156,4 @@ def common_length(parts: dict[str, Pytree], name: str) -> int:
 def _kind(leaf: Any) -> str:
     if not is_array(leaf):
         return type(leaf).__name__
-    return "an array of Python objects" if leaf.dtype.hasobject else "a single number"
+    return "a single number" if not np.shape(leaf) else f"an array of dtype {leaf.dtype}, not of numbers"

@@ -107,7 +107,7 @@ class RecordSource(Source):
     def __init__(self, data: Any, ids: Any, transform: Callable[[Any], Any] | None = None) -> None:
         self.count = len(data)
         if self.count == 0:
-            raise ValueError(f"{NAME}: the dataset is empty. Pass at least one example.")
+            raise ValueError(f"{NAME}: the dataset (`data`) is empty. Pass at least one example.")
         self._data, self._transform = data, transform
         self._ids = None if ids is None else as_ids(ids, self.count)
 
@@ -267,7 +267,10 @@ def as_ids(ids: Any, count: int, width: int | None = None) -> np.ndarray:
         ValueError: Another number of them, or one that is too long.
         TypeError: Neither integers nor texts.
     """
-    values = np.asarray(ids)
+    try:
+        values = np.asarray(ids)
+    except ValueError as error:
+        raise TypeError(f"{NAME}: `ids` has rows of different lengths; pass integers or texts.") from error
     if values.shape != (count,):
         raise ValueError(f"{NAME}: `ids` has shape {values.shape}; pass one for each of the {count} examples.")
     if np.issubdtype(values.dtype, np.integer):

@@ -11,14 +11,14 @@ from jaxplain import check
 from jaxplain.program import as_function, needs_key, public
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays
 
 
 @public
 def evaluate_batch(
     m: Any,
-    x: Pytree,
-    attribution: Pytree = None,
+    x: Arrays,
+    attribution: Arrays | None = None,
     *args: Any,
     key: Array | None = None,
     mask: Any = None,
@@ -87,6 +87,12 @@ def _present(value: Any, name: str, title: str, what: str) -> Any:
 
 def batched(value: Any, size: int, name: str, what: str) -> Any:
     """Repeat numbers for all examples; require the batch's length of everything else."""
+
+    if check.odd_leaf(value) is not None:
+        raise TypeError(
+            f"{name}: {what} is {check.short(value)}. Pass an array of numbers; labels that are texts have to be "
+            "numbered first."
+        )
 
     def leaf(array: Any) -> Any:
         if jnp.ndim(array) == 0:

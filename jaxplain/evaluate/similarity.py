@@ -11,11 +11,11 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.program import as_function, public, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Number, Pytree
 
 
 @public
-def pearson(a: Any, b: Any, *, where: Any = None) -> Array:
+def pearson(a: Arrays, b: Arrays, *, where: Any = None) -> Array:
     """Pearson's correlation: r = sum_i u_i v_i / sqrt(sum_i u_i^2 sum_i v_i^2), u = a - mean a, v = b - mean b.
 
     Unchanged by shifts and by positive factors, however large or small.
@@ -43,7 +43,7 @@ def pearson(a: Any, b: Any, *, where: Any = None) -> Array:
 
 
 @public
-def spearman(a: Any, b: Any, *, where: Any = None) -> Array:
+def spearman(a: Arrays, b: Arrays, *, where: Any = None) -> Array:
     """Spearman's rank correlation: Pearson's of the ranks, where equal values share the mean of their ranks.
 
     Args:
@@ -80,7 +80,14 @@ def ranks(values: Array, where: Array | None = None) -> Array:
 
 @public
 def structural_similarity(
-    a: Any, b: Any, *, data_range: Any = None, window: int = 7, sigma: Any = None, k1: float = 0.01, k2: float = 0.03
+    a: Arrays,
+    b: Arrays,
+    *,
+    data_range: Number | None = None,
+    window: int = 7,
+    sigma: float | None = None,
+    k1: float = 0.01,
+    k2: float = 0.03,
 ) -> Array:
     """The mean structural similarity of two maps.
 

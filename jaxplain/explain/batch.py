@@ -13,17 +13,19 @@ from jaxplain.explain.gradient import IntegratedGradients, refine
 from jaxplain.program import Function, as_function, needs_key, public
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 @public
 def explain_batch(
-    e: Callable[..., Any], x: Pytree, *args: Any, key: Array | None = None, index: Any = None, values: bool = True
+    e: Callable[..., Any], x: Arrays, *args: Any, key: Array | None = None, index: Any = None, values: bool = True
 ) -> Pytree:
     """Explain every example of a batch in one compiled call: `vmap` of `e`, jitted with `e` itself as an argument.
 
     Parameters, baselines and other array settings enter the program as arguments: new parameters neither retrace nor
-    become constants, and are never donated. Integrated gradients with a `tolerance` are refined example by example.
+    become constants, and are never donated. Equal code is traced once in a process: a model function that reads a
+    global variable keeps the value of its first call, and a change of it afterwards goes unnoticed; pass what changes
+    as parameters. Integrated gradients with a `tolerance` are refined example by example.
 
     Args:
         e: An explanation for one example, `e(x, *args)` or, if random, `e(key, x, *args)`.
@@ -98,6 +100,13 @@ _explain = Compiled(_mapped)
 
 def _shared_or_batched(value: Any, size: int, position: int) -> Any:
     """Repeat what all examples share; require the batch's length of everything else."""
+
+    odd = check.odd_leaf(value)
+    if odd is not None:
+        raise TypeError(
+            f"explain_batch: argument {position + 1} after `x` is {check.short(value)}. Pass an array of numbers; "
+            "labels that are texts have to be numbered first."
+        )
 
     def leaf(array: Any) -> Any:
         if jnp.ndim(array) == 0:

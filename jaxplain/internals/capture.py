@@ -6,7 +6,7 @@ A layer is named by the path of its module, such as `"ResNet/block_3"`; `print(j
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +49,7 @@ class Capture(_Inside):
     """A function together with values inside it: `(x, *args) -> (output, {path: value})`. Made by `capture`."""
 
     paths: tuple[str, ...] = setting()
-    batch_axis: int | str | None = setting(default=AUTO)
+    batch_axis: int | Literal["auto"] | None = setting(default=AUTO)
 
     def __call__(self, x: Pytree, *args: Any) -> tuple[Any, dict[str, Any]]:
         """The output and the values, by path."""
@@ -76,7 +76,7 @@ class Capture(_Inside):
 
 
 @public
-def capture(f: Callable[..., Any], *paths: str, batch_axis: int | str | None = AUTO) -> Capture:
+def capture(f: Callable[..., Any], *paths: str, batch_axis: int | Literal["auto"] | None = AUTO) -> Capture:
     """Return values inside a function along with its output.
 
     Only what is named is computed and kept beside the output. Values are shown for one example, without the batch axis
@@ -119,7 +119,7 @@ class Intervention(_Inside):
 
     made_by: ClassVar[str] = "intervene"
     changes: dict[str, Any]
-    batch_axis: int | str | None = setting(default=AUTO)
+    batch_axis: int | Literal["auto"] | None = setting(default=AUTO)
 
     def __call__(self, x: Pytree, *args: Any) -> Any:
         """The output with the changes made."""
@@ -147,7 +147,7 @@ class _Fill(Function):
 
 @public
 def intervene(
-    f: Callable[..., Any], changes: Mapping[str, Any], *, batch_axis: int | str | None = AUTO
+    f: Callable[..., Any], changes: Mapping[str, Any], *, batch_axis: int | Literal["auto"] | None = AUTO
 ) -> Intervention:
     """Change values inside a function: replace, ablate, add to or freeze them.
 
@@ -200,7 +200,7 @@ class Body(_Inside):
     """The part of a function before a cut: `(x, *args) -> h`. Made by `split`."""
 
     path: str = setting()
-    batch_axis: int | str | None = setting(default=AUTO)
+    batch_axis: int | Literal["auto"] | None = setting(default=AUTO)
     name: str = setting(default="split")
 
     def __call__(self, x: Pytree, *args: Any) -> Any:
@@ -234,7 +234,7 @@ class Head(_Inside):
     """The part of a function after a cut: `(h, x, *args) -> output`. Made by `split`."""
 
     path: str = setting()
-    batch_axis: int | str | None = setting(default=AUTO)
+    batch_axis: int | Literal["auto"] | None = setting(default=AUTO)
     name: str = setting(default="split")
 
     def __call__(self, h: Any, x: Pytree, *args: Any) -> Any:
@@ -252,7 +252,7 @@ class Head(_Inside):
 
 
 @public
-def split(f: Callable[..., Any], path: str, *, batch_axis: int | str | None = AUTO) -> tuple[Body, Head]:
+def split(f: Callable[..., Any], path: str, *, batch_axis: int | Literal["auto"] | None = AUTO) -> tuple[Body, Head]:
     """Cut a function at a layer: `head(body(x), x) == f(x)`.
 
     Values that go around the cut (skip connections) are computed from `x`, so the head is right for any `h`. Every
@@ -286,7 +286,7 @@ def split(f: Callable[..., Any], path: str, *, batch_axis: int | str | None = AU
     return cut(f, path, batch_axis, "split")
 
 
-def cut(f: Callable[..., Any], path: str, batch_axis: int | str | None, name: str) -> tuple[Body, Head]:
+def cut(f: Callable[..., Any], path: str, batch_axis: int | Literal["auto"] | None, name: str) -> tuple[Body, Head]:
     """`split`, whose errors speak in the name of the method that cuts."""
     if is_pattern(*_paths((path,), name)):
         raise ValueError(f"{name}: {path!r} is a pattern; a function is cut at one layer, so pass one path.")

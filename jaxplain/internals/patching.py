@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -96,9 +96,9 @@ def activation_patching(
     f: Callable[..., Any],
     path: str,
     *,
-    axes: Axes = None,
+    axes: int | tuple[int, ...] | None = None,
     batch_size: int | None = None,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> ActivationPatching:
     """Run the model on a corrupt input with a part of a layer taken from a clean one, for each part.
 
@@ -140,7 +140,11 @@ def activation_patching(
 
 @public
 def attribution_patching(
-    f: Callable[..., Any], path: str, *, axes: Axes = None, batch_axis: int | str | None = "auto"
+    f: Callable[..., Any],
+    path: str,
+    *,
+    axes: int | tuple[int, ...] | None = None,
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> AttributionPatching:
     """Estimate the effects of activation patching for all places at once, to first order.
 

@@ -107,7 +107,9 @@ def from_nnx(model: Any) -> tuple[NNXApply, Pytree]:
     from flax import nnx
 
     if not isinstance(model, nnx.Module):
-        raise TypeError(f"from_nnx: got {type(model).__name__}, not a flax.nnx.Module (Linen: use `module.apply`).")
+        raise TypeError(
+            f"from_nnx: `model` is {type(model).__name__}, not a flax.nnx.Module (Linen: use `module.apply`)."
+        )
     graph, params = nnx.split(model)
     graphs = []
     for mode in ("eval", "train"):

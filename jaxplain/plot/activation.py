@@ -189,7 +189,7 @@ def activation_gallery(
         >>> figure.axes[1].get_xlabel()
         'score 9'
     """
-    pictures = images(inputs, "activation_gallery")
+    pictures = images(inputs, "activation_gallery", "inputs")
     titles = label_texts(labels, len(pictures), names, "activation_gallery")
     check.count(columns, "activation_gallery", "columns")
     scores = None if values is None else numbers(values, "activation_gallery", "values")

@@ -57,6 +57,12 @@ def effects(
     """
     if not values:
         raise ValueError("effects: `values` is empty; pass at least one feature's effect.")
+    for feature, effect in values.items():
+        if not (hasattr(effect, "grid") and hasattr(effect, "score")):
+            raise TypeError(
+                f"effects: `values[{feature!r}]` has to be an object with `grid` and `score`, such as the result of "
+                f"jaxplain.aggregate.partial_dependence, not {check.short(effect)}."
+            )
     columns = check.count(columns, "effects", "columns")
     figure, grid = panels(len(values), columns, (3.1, 2.6), f"Effects on {ylabel} of {', '.join(values)}")
     for place, (axes, (name, effect)) in enumerate(zip(grid, values.items(), strict=True)):

@@ -15,6 +15,7 @@ from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides
 from jaxplain.plot.values import batch, number, numbers, texts
 from jaxplain.program import public
+from jaxplain.types import Number
 
 ROW = 0.27
 
@@ -259,7 +260,7 @@ def _index(feature: int | str, heads: list[str], names: Sequence[Any] | None, ar
 @public
 def waterfall(
     attributions: Any,
-    baseline_score: Any,
+    baseline_score: Number,
     score: Any = None,
     *,
     values: Any = None,

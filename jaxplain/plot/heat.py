@@ -74,7 +74,7 @@ def heatmaps(
     """
     check.choice(scale, SCALES, "heatmaps", "scale")
     check_percentile(percentile, "heatmaps")
-    pictures = images(inputs, "heatmaps")
+    pictures = images(inputs, "heatmaps", "inputs")
     titles = label_texts(labels, len(pictures), names, "heatmaps")
     count, more = shown(len(pictures), limit, "heatmaps", "examples")
     maps = _maps(attributions, len(pictures), count)

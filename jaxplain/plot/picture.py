@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, SERIES, bare, canvas, open_sides, panels, picture, shown
-from jaxplain.plot.values import batch, images, label_texts, number, numbers, plain, same_length, texts, visible
+from jaxplain.plot.values import (
+    batch,
+    images,
+    label_texts,
+    number,
+    numbers,
+    plain,
+    same_length,
+    table_of,
+    texts,
+    visible,
+)
 from jaxplain.program import public
 
 KINDS = ("image", "signal", "row", "token")
@@ -175,6 +186,7 @@ def top_examples(
     table = numbers(values, "top_examples", "values", finite=False)
     if table.ndim not in (1, 2):
         raise ValueError(f"top_examples: `values` has shape {table.shape}; it has to be [N] or [R, N].")
+    inputs = numbers(inputs, "top_examples", "inputs", finite=False) if isinstance(inputs, list) else inputs
     shape = np.shape(inputs)
     if shape[: table.ndim] != table.shape:
         raise ValueError(
@@ -186,7 +198,7 @@ def top_examples(
     if not np.isfinite(table).any():
         raise ValueError("top_examples: no value is a number; there is nothing to draw.")
     heads = texts(names, len(table), "top_examples", "names") if names is not None else [""] * len(table)
-    notes = None if labels is None else np.atleast_2d(np.asarray(labels))
+    notes = None if labels is None else np.atleast_2d(table_of(labels, "top_examples", "labels"))
     if notes is not None:
         same_length(notes.ravel(), table.ravel(), "top_examples", ("labels", "values"))
     description = f"The {table.shape[1]} examples at the top" + (" of each row" if names else "") + f", by {value_name}"

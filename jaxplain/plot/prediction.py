@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, picture, readable, shown
-from jaxplain.plot.values import batch, class_names, classes, images, plain, texts
+from jaxplain.plot.values import batch, class_names, classes, images, numbers, plain, texts
 from jaxplain.program import public
 
 
@@ -50,7 +50,7 @@ def predictions(
         >>> figure.axes[0].get_title()
         'dog, not cat'
     """
-    pictures = images(inputs, "predictions")
+    pictures = images(inputs, "predictions", "inputs")
     table = _probabilities(probabilities, len(pictures))
     heads = texts(names, table.shape[1], "predictions", "names")
     truth = None if labels is None else classes(labels, len(table), "predictions")
@@ -144,7 +144,12 @@ def confusion_matrix(labels: Any, predicted: Any, *, names: Sequence[Any] | None
         >>> figure.axes[0].get_title()
         '2 of 3 right (66.7 %)'
     """
-    predicted_classes = classes(predicted, len(np.atleast_1d(predicted)), "confusion_matrix", "predicted")
+    predicted_classes = classes(
+        predicted,
+        len(np.atleast_1d(numbers(predicted, "confusion_matrix", "predicted"))),
+        "confusion_matrix",
+        "predicted",
+    )
     truth = classes(labels, len(predicted_classes), "confusion_matrix")
     size = 1 + int(max(truth.max(), predicted_classes.max()))
     if names is not None:

@@ -77,6 +77,9 @@ _ARROWS = {"higher": " ↑", "lower": " ↓"}
 def _read(scores: Any, better: dict[str, str]) -> tuple[Any, dict[str, str], set[tuple[str, str]], str]:
     """Rows, which way is better, the cells of a `ScoreTable` that beat the control, and the words for those."""
     if isinstance(scores, Mapping):
+        for method, row in scores.items():
+            if not isinstance(row, Mapping):
+                raise TypeError(f"scores_table: `scores[{method!r}]` has to be a mapping, not {check.short(row)}.")
         return scores, better, set(), ""
     if not all(hasattr(scores, name) for name in ("methods", "metrics", "better", "values", "verdict")):
         raise TypeError(

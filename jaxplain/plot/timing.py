@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
 from jaxplain.plot.values import plain
 from jaxplain.program import public
@@ -39,6 +40,8 @@ def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = 
     """
     rows: list[tuple[str, np.ndarray | None, bool]] = []
     for work, programs in times.items():
+        if not isinstance(programs, Mapping):
+            raise TypeError(f"timings: `times[{work!r}]` has to be a mapping, not {check.short(programs)}.")
         rows.append((str(work), None, False))
         ours: Any = None
         for name, values in programs.items():

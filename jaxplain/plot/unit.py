@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, bare, canvas, open_sides, picture
-from jaxplain.plot.values import images, number, numbers, plain, same_length, texts
+from jaxplain.plot.values import images, number, numbers, plain, same_length, table_of, texts
 from jaxplain.program import public
 
 
@@ -50,7 +50,7 @@ def unit_gallery(
         >>> figure.axes[0].get_title(), figure.axes[1].get_title()
         ('7: 3', '1')
     """
-    pictures = images(inputs, "unit_gallery")
+    pictures = images(inputs, "unit_gallery", "inputs")
     scores = numbers(values, "unit_gallery", "values")
     same_length(pictures, scores, "unit_gallery", ("inputs", "values"))
     names = texts(units, len(pictures), "unit_gallery", "units")
@@ -80,7 +80,7 @@ def _patches(patches: Any, values: Any, units: int) -> tuple[Any, Any]:
     """Patches `[U, k, h, w(, C)]` in the range 0 to 1 and their values."""
     if patches is None:
         return None, None
-    shape = np.shape(patches)
+    shape = np.shape(table_of(patches, "unit_gallery", "patches"))
     if len(shape) not in (4, 5) or shape[0] != units:
         raise ValueError(f"unit_gallery: `patches` has shape {shape}; it has to be [{units}, k, h, w, C].")
     ranks = np.zeros(shape[:2]) if values is None else numbers(values, "unit_gallery", "patch_values", finite=False)
@@ -124,7 +124,8 @@ def activation_atlas(atlas: Any, *, size: float = 7.0) -> Figure:
     for field in ("images", "cells", "counts", "grid"):
         if not hasattr(atlas, field):
             raise TypeError(
-                f"activation_atlas: pass what jaxplain.aggregate.activation_atlas returns, not {type(atlas).__name__}."
+                f"activation_atlas: `atlas` has to be what jaxplain.aggregate.activation_atlas returns, "
+                f"not {type(atlas).__name__}."
             )
     pictures = images(atlas.images, "activation_atlas")
     total = int(np.sum(atlas.counts))

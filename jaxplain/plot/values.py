@@ -29,6 +29,14 @@ def numbers(value: Any, name: str, argument: str, *, finite: bool = True) -> np.
     return array
 
 
+def table_of(value: Any, name: str, argument: str) -> np.ndarray:
+    """An array of numbers or texts; rows of different lengths are refused."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: `{argument}` has rows of different lengths.") from error
+
+
 def batch(value: Any, name: str, argument: str, shapes: Mapping[int, str], *, finite: bool = True) -> np.ndarray:
     """`numbers` with one of the allowed ranks; `shapes` says how to write the shape of each."""
     array = numbers(value, name, argument, finite=finite)
@@ -40,6 +48,9 @@ def batch(value: Any, name: str, argument: str, shapes: Mapping[int, str], *, fi
 
 def same_length(first: Any, second: Any, name: str, arguments: tuple[str, str]) -> None:
     """Require that two sequences hold as many examples."""
+    for value, argument in zip((first, second), arguments, strict=True):
+        if np.ndim(value) == 0:
+            raise ValueError(f"{name}: `{argument}` is a single number; pass one for each example.")
     if len(first) != len(second):
         raise ValueError(f"{name}: `{arguments[0]}` holds {len(first)}, but `{arguments[1]}` holds {len(second)}.")
 
@@ -110,7 +121,7 @@ def label_texts(labels: Any, size: int, names: Sequence[Any] | None, name: str) 
     """What to write at each of `size` examples: nothing, a text, the name of a class, or a number."""
     if labels is None:
         return [""] * size
-    if np.asarray(labels).dtype.kind in "UO":
+    if not hasattr(labels, "dtype") and all(isinstance(item, str) for item in _row(labels, name, "labels")):
         return texts(labels, size, name, "labels")
     array = numbers(labels, name, "labels")
     if array.shape != (size,):
@@ -118,6 +129,13 @@ def label_texts(labels: Any, size: int, names: Sequence[Any] | None, name: str) 
     if names is None:
         return [f"{value:.4g}" for value in array]
     return [class_names(names, array, name)[index] for index in classes(array, size, name)]
+
+
+def _row(value: Any, name: str, argument: str) -> list[Any]:
+    """The items of a sequence."""
+    if isinstance(value, str) or not hasattr(value, "__len__"):
+        raise TypeError(f"{name}: `{argument}` has to be a sequence of numbers or texts, not {check.short(value)}.")
+    return list(value)
 
 
 def class_names(names: Sequence[Any], labels: np.ndarray, name: str) -> list[str]:

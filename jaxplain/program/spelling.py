@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from jaxplain.program.kinds import hold
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 SETTINGS = {
@@ -83,16 +85,26 @@ FUNCTIONS = {
 
 
 def public(function: F) -> F:
-    """Make a call with a setting that the function has not say which is meant: a `TypeError` before any compute."""
-    parameters = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return function
+    """Hold the arguments of a public function before it runs: settings by name, values against their annotations.
+
+    A setting that is not there is answered with the one that is meant, a value of another kind with what is due; both
+    are a `TypeError` before any compute (a `ValueError` for NaN where a number is due).
+    """
+    signature = inspect.signature(function)
+    known = list(signature.parameters)
+    loose = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    bind = signature.bind
 
     @functools.wraps(function)
     def checked(*args: Any, **settings: Any) -> Any:
-        if not settings.keys() <= parameters.keys():
-            unknown = next(name for name in settings if name not in parameters)
-            raise TypeError(unknown_setting(function.__name__, unknown, list(parameters)))
+        if not loose and not settings.keys() <= signature.parameters.keys():
+            unknown = next(name for name in settings if name not in signature.parameters)
+            raise TypeError(unknown_setting(function.__name__, unknown, known))
+        try:
+            given = bind(*args, **settings).arguments
+        except TypeError:  # Python says itself what is missing or too much
+            return function(*args, **settings)
+        hold(function, given)
         return function(*args, **settings)
 
     return checked  # type: ignore[return-value]

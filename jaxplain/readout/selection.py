@@ -16,7 +16,7 @@ def selector(select: Select, name: str) -> Any:
         return Static(_identity)
     if isinstance(select, str):
         return _Path(tuple(part for part in select.split(".") if part), name)
-    if isinstance(select, int):
+    if isinstance(select, int) and not isinstance(select, bool):
         return _Path((select,), name)
     if not callable(select):
         raise TypeError(f"{name}: `select` has to be a name such as 'logits', an index or a function, not {select!r}.")

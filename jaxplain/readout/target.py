@@ -70,6 +70,9 @@ _SIGMOID: dict[str, Callable[[Array], Array]] = {
 
 def _contract(values: Array, target: Any, name: str) -> Array:
     """Pick an index, a tuple of indices, or the weighted sum."""
+    odd = check.odd_leaf(tuple(target) if isinstance(target, list) else target)
+    if odd is not None:
+        raise TypeError(f"{name}: the `target` is {check.short(target)}; pass numbers, such as the index of a class.")
     if isinstance(target, tuple | list):
         return _at(values, tuple(target), name)
     dtype, shape = jnp.result_type(target), jnp.shape(target)

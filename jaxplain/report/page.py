@@ -138,7 +138,7 @@ def _as_section(section: Any, index: int) -> Section:
         return section
     if isinstance(section, tuple) and len(section) == 2 and isinstance(section[0], str):
         return Section(*section)
-    raise TypeError(f"report: section {index} is {type(section).__name__}; pass a Section or (heading, content).")
+    raise TypeError(f"report: `sections[{index}]` is {type(section).__name__}; pass a Section or (heading, content).")
 
 
 def _section(section: Section, index: int, figures: _Figures) -> str:

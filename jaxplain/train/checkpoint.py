@@ -271,7 +271,7 @@ def _compare(found: dict[Parts, Any], wanted: dict[Parts, Any], what: str) -> No
             lines.append(f"{'/'.join(parts)}: {there} in the checkpoint, {here} in the model")
     if lines:
         shown = [*lines[:20], *([f"and {len(lines) - 20} more"] if len(lines) > 20 else [])]
-        raise ValueError(f"{what} does not match the model:\n  " + "\n  ".join(shown))
+        raise ValueError(f"{what} does not match the model (`like`):\n  " + "\n  ".join(shown))
 
 
 def _like(value: Any, leaf: Any) -> Any:

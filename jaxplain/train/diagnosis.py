@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from jaxplain import check
 from jaxplain.program import public
 
 Verdict = Literal["diverges", "overfits", "underfits", "still learning", "fits well"]
@@ -95,6 +96,8 @@ def diagnose(
         >>> print(diagnosis)
         The model overfits: validation loss rose from 0.6 (epoch 2) to 0.9 while training loss fell from 0.5 to 0.1.
     """
+    if not hasattr(history, "loss"):
+        raise TypeError(f"diagnose: `history` has to be what `fit` returned as history, not {check.short(history)}.")
     curves = _curves(history)
     numbers = {f"final_{name}": float(curve[-1]) for name, curve in curves.items()}
     numbers["epochs"] = float(len(curves["loss"]))

@@ -49,11 +49,11 @@ def as_batch(data: Any, name: str) -> Batch | None:
     return batch
 
 
-def one_batch(data: Any, name: str) -> Batch:
+def one_batch(data: Any, name: str, argument: str = "data") -> Batch:
     """Arrays of examples as a `Batch`, nothing else."""
     batch = as_batch(data, name)
     if batch is None:
-        raise TypeError(f"{name}: got {type(data).__name__}; pass (inputs, targets), arrays [N, ...].")
+        raise TypeError(f"{name}: `{argument}` is {type(data).__name__}; pass (inputs, targets), arrays [N, ...].")
     return batch
 
 
@@ -62,14 +62,16 @@ def _check_lengths(batch: Batch, name: str) -> None:
     for argument, part in zip(ARGUMENTS, batch, strict=True):
         for path, leaf in jax.tree_util.tree_leaves_with_path(part):
             where = argument + jax.tree_util.keystr(path)
-            if not is_array(leaf) or not jnp.shape(leaf):
+            if not is_array(leaf) or not jnp.shape(leaf) or check.odd_leaf(leaf) is not None:
                 raise TypeError(
-                    f"{name}: `{where}` is {type(leaf).__name__}; pass arrays [N, ...], one row for each example "
+                    f"{name}: `{where}` is {check.short(leaf)}; pass arrays [N, ...], one row for each example "
                     "(NumPy or JAX, strings and lists encoded first)."
                 )
             lengths[where] = jnp.shape(leaf)[0]
     if not lengths or min(lengths.values()) == 0:
-        raise ValueError(f"{name}: the data are empty ({lengths or 'no arrays'}). Pass at least one example.")
+        raise ValueError(
+            f"{name}: the examples (`data`, `inputs`) are empty ({lengths or 'no arrays'}). Pass at least one example."
+        )
     if len(set(lengths.values())) > 1:
         raise ValueError(f"{name}: every array needs one row for each example, but their lengths are {lengths}.")
     if batch.weights is not None and jnp.ndim(batch.weights) != 1:
@@ -149,7 +151,8 @@ def host_batches(data: Any, key: Array, batch_size: int, name: str) -> Iterator[
         batch = as_batch(item, name)
         if batch is None:
             raise TypeError(
-                f"{name}: a batch is {type(item).__name__}; batches are (inputs, targets), or objects with `.inputs` "
+                f"{name}: a batch of `data` or `validation` is {type(item).__name__}; batches are (inputs, targets), "
+                "or objects with `.inputs` "
                 "and `.targets`."
             )
         yield batch

@@ -86,7 +86,7 @@ def train_step(
         >>> round(float(metrics.loss), 4), int(state.step)
         (0.6931, 1)
     """
-    return _program(apply, state.params, loss, optimizer, None).step(state, one_batch(batch, "train_step"))
+    return _program(apply, state.params, loss, optimizer, None).step(state, one_batch(batch, "train_step", "batch"))
 
 
 @public
@@ -114,7 +114,7 @@ def eval_step(
         [1.0, 0.0]
     """
     program = Program(as_trainable(apply), as_function(loss), None)
-    return program.evaluate(params, one_batch(batch, "eval_step"))
+    return program.evaluate(params, one_batch(batch, "eval_step", "batch"))
 
 
 @public

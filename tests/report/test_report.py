@@ -186,7 +186,7 @@ def test_a_relative_path(tmp_path, monkeypatch):
     ("error", "sections", "message"),
     [
         (ValueError, [], "`sections` is empty"),
-        (TypeError, ["text"], "section 0 is str"),
+        (TypeError, ["text"], r"`sections\[0\]` is str"),
         (TypeError, [("A", 3)], "holds int"),
         (TypeError, [("A", [io.StringIO()])], "holds StringIO"),
         (ValueError, [("A", Table(["a", "b"], [[1]]))], r"differ in length \(\[1, 2\]\)"),

@@ -47,7 +47,7 @@ class Completeness(Metric):
 
 @public
 def completeness(
-    f: Callable[..., Any], *, baseline: Any = 0.0, relative: bool = False, floor: Any = 1e-3
+    f: Callable[..., Any], *, baseline: Any = 0.0, relative: bool = False, floor: float = 1e-3
 ) -> Completeness:
     """How far an attribution is from summing to the change of the score: |sum_i a_i - (f(x) - f(b))|; lower is better.
 

@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.robustness import NORMS, explained, size
 from jaxplain.program import Function, as_function, map_floating, needs_key, public, setting, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 
 class Invariance(Metric):
@@ -93,7 +93,9 @@ def _pair(name: str, method: Any, f: Any, g: Any, change: Any, norm: str, tolera
 
 
 @public
-def input_invariance(method: Callable[..., Any], f: Callable[..., Any], *, shift: Any, norm: str = "l2") -> Invariance:
+def input_invariance(
+    method: Callable[..., Any], f: Callable[..., Any], *, shift: Number, norm: str = "l2"
+) -> Invariance:
     """How much an explanation changes if the input is shifted and the model shifts it back; lower is better.
 
     |e_g(x + c) - e_f(x)| / |e_f(x)| for g(x) = f(x - c), which answers x + c as f answers x. Methods that multiply by
@@ -128,7 +130,12 @@ def input_invariance(method: Callable[..., Any], f: Callable[..., Any], *, shift
 
 @public
 def implementation_invariance(
-    method: Callable[..., Any], f: Callable[..., Any], g: Callable[..., Any], *, norm: str = "l2", tolerance: Any = 1e-4
+    method: Callable[..., Any],
+    f: Callable[..., Any],
+    g: Callable[..., Any],
+    *,
+    norm: str = "l2",
+    tolerance: float = 1e-4,
 ) -> Invariance:
     """How far apart the explanations of two implementations of one function are; lower is better.
 
@@ -164,7 +171,7 @@ def symmetry(
     swap: Callable[[Any], Any],
     *,
     norm: str = "l2",
-    tolerance: Any = 1e-4,
+    tolerance: float = 1e-4,
 ) -> Invariance:
     """How far an explanation is from treating interchangeable features alike; lower is better.
 

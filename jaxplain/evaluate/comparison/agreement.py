@@ -111,7 +111,7 @@ def consistency(*, features: int = 5, label: Callable[[Array], Any] | None = Non
 
 
 @public
-def sufficiency(*, threshold: Any) -> Agreement:
+def sufficiency(*, threshold: float) -> Agreement:
     """Among examples whose explanation is near, the share with the same prediction; higher is better.
 
     m_i = |{j != i: |a_j - a_i| <= threshold, y_j = y_i}| / |{j != i: |a_j - a_i| <= threshold}|, Euclidean distances of

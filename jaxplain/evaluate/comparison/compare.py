@@ -55,7 +55,7 @@ def compare(
     *,
     mask: Any = None,
     removals: Mapping[str, Any] | None = None,
-    blur: Any = 1.0,
+    blur: float = 1.0,
     confidence: float = 0.95,
     samples: int = 2000,
 ) -> Comparison:

@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.evaluate.batch import batched, evaluate_batch, example_keys
 from jaxplain.evaluate.comparison.control import PairedDifference, paired_difference, random_attribution
 from jaxplain.program import as_function, public
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 CONTROL = "random"
 
@@ -89,7 +89,7 @@ class ScoreTable:
 def score_table(
     attributions: Mapping[str, Pytree],
     metrics: Mapping[str, Any],
-    x: Pytree,
+    x: Arrays,
     *args: Any,
     key: Array,
     confidence: float = 0.95,

@@ -117,7 +117,7 @@ class EffectiveComplexity(Faithful):
 def effective_complexity(
     f: Callable[..., Any] | None = None,
     *,
-    tolerance: Any = 1e-5,
+    tolerance: float = 1e-5,
     baseline: Any = 0.0,
     samples: int = 10,
     batch_size: int = 1,

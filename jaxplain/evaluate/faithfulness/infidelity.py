@@ -117,7 +117,7 @@ def infidelity(
     f: Callable[..., Any],
     *,
     perturbation: str = "noise",
-    sigma: Any = 0.2,
+    sigma: float = 0.2,
     side: int = 4,
     shares: bool = False,
     scaled: bool = False,

@@ -45,7 +45,7 @@ class Monotonicity(Faithful):
 def monotonicity(
     f: Callable[..., Any],
     *,
-    tolerance: Any = 0.0,
+    tolerance: float = 0.0,
     baseline: Any = 0.0,
     steps: int | None = None,
     batch_size: int = 1,

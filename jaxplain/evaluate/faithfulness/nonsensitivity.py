@@ -34,8 +34,8 @@ class NonSensitivity(Effects):
 def non_sensitivity(
     f: Callable[..., Any],
     *,
-    threshold: Any = 1e-5,
-    effect: Any = 1e-5,
+    threshold: float = 1e-5,
+    effect: float = 1e-5,
     baseline: Any = 0.0,
     samples: int = 10,
     batch_size: int = 1,

@@ -44,7 +44,7 @@ class ImputedBaseline(Function):
 
 
 @public
-def imputed_baseline(*, sigma: Any = 0.01) -> ImputedBaseline:
+def imputed_baseline(*, sigma: float = 0.01) -> ImputedBaseline:
     """The baseline that fills removed pixels in from those that remain, for every metric that removes features.
 
     `deletion(f, baseline=imputed_baseline())`: at each step the pixels removed so far are imputed from the
@@ -136,7 +136,7 @@ def road(
     *,
     fractions: Sequence[float] = FRACTIONS,
     order: str = "morf",
-    sigma: Any = 0.01,
+    sigma: float = 0.01,
     baseline: Any = None,
     batch_size: int = 1,
     groups: Any = None,
@@ -184,7 +184,7 @@ def road_curve(
     *,
     fractions: Sequence[float] = FRACTIONS,
     order: str = "morf",
-    sigma: Any = 0.01,
+    sigma: float = 0.01,
     baseline: Any = None,
     batch_size: int = 1,
     groups: Any = None,

@@ -10,7 +10,7 @@ from jaxplain import check
 from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.similarity import ranks
 from jaxplain.program import public, setting, wide_dtype
-from jaxplain.types import Array
+from jaxplain.types import Array, Arrays
 
 
 class Localization(Metric):
@@ -213,7 +213,7 @@ def focus() -> Localization:
 
 
 @public
-def mosaic(images: Any, target: Any) -> tuple[Array, Array]:
+def mosaic(images: Arrays, target: Arrays) -> tuple[Array, Array]:
     """Lay four images out as a mosaic of two by two, with the mask of the target's tiles.
 
     Args:

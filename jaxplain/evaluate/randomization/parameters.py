@@ -279,7 +279,7 @@ def smooth_parameter_randomization(
     make: Callable[[Any], Any],
     params: Pytree,
     *,
-    sigma: Any,
+    sigma: float,
     samples: int = 10,
     layers: Sequence[str] | None = None,
     initialize: Callable[[Array], Any] | None = None,

@@ -13,7 +13,7 @@ from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.robustness.sensitivity import explained, size
 from jaxplain.program import as_function, needs_key, public, setting, wide_dtype
-from jaxplain.types import Array
+from jaxplain.types import Array, Number
 
 
 class Continuity(Metric):
@@ -77,7 +77,7 @@ class Continuity(Metric):
 
 @public
 def continuity(
-    e: Callable[..., Any], *, steps: int = 8, axis: int = 1, fill: Any = 0.0, batch_size: int = 1
+    e: Callable[..., Any], *, steps: int = 8, axis: int = 1, fill: Number = 0.0, batch_size: int = 1
 ) -> Continuity:
     """The steepest change of an explanation while the input is shifted pixel by pixel; lower is better.
 

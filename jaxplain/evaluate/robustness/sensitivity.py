@@ -114,7 +114,7 @@ def size(leaves: list[Array], norm: str) -> Array:
 def max_sensitivity(
     e: Callable[..., Any],
     *,
-    radius: Any,
+    radius: float,
     samples: int = 10,
     norm: str = "l2",
     relative: bool = True,
@@ -177,7 +177,7 @@ def around(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: 
 def average_sensitivity(
     e: Callable[..., Any],
     *,
-    radius: Any,
+    radius: float,
     samples: int = 10,
     norm: str = "l2",
     relative: bool = True,
@@ -212,7 +212,7 @@ def average_sensitivity(
 
 @public
 def local_lipschitz_estimate(
-    e: Callable[..., Any], *, radius: Any, samples: int = 10, norm: str = "l2", batch_size: int = 1
+    e: Callable[..., Any], *, radius: float, samples: int = 10, norm: str = "l2", batch_size: int = 1
 ) -> Sensitivity:
     """The steepest change of an explanation around an input: max_s |e(x + d_s) - e(x)| / |d_s|; lower is better.
 

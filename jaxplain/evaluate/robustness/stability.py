@@ -89,10 +89,10 @@ def relative_input_stability(
     e: Callable[..., Any],
     outputs: Callable[..., Any] | None = None,
     *,
-    radius: Any,
+    radius: float,
     samples: int = 10,
     norm: str = "l2",
-    floor: Any = 1e-6,
+    floor: float = 1e-6,
     batch_size: int = 1,
 ) -> RelativeStability:
     """The largest relative change of an explanation against that of the input; lower is better.
@@ -132,10 +132,10 @@ def relative_output_stability(
     e: Callable[..., Any],
     outputs: Callable[..., Any],
     *,
-    radius: Any,
+    radius: float,
     samples: int = 10,
     norm: str = "l2",
-    floor: Any = 1e-6,
+    floor: float = 1e-6,
     batch_size: int = 1,
 ) -> RelativeStability:
     """The largest relative change of an explanation against the change of the logits; lower is better.
@@ -175,10 +175,10 @@ def relative_representation_stability(
     representation: Callable[..., Any],
     outputs: Callable[..., Any] | None = None,
     *,
-    radius: Any,
+    radius: float,
     samples: int = 10,
     norm: str = "l2",
-    floor: Any = 1e-6,
+    floor: float = 1e-6,
     batch_size: int = 1,
 ) -> RelativeStability:
     """The largest relative change of an explanation against that of an inner layer; lower is better.

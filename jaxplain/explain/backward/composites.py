@@ -16,31 +16,33 @@ Composite = dict[str, Rule]
 
 
 @public
-def epsilon_plus(*, stabiliser: Any = STABILISER) -> Composite:
+def epsilon_plus(*, stabiliser: float = STABILISER) -> Composite:
     """Epsilon at dense layers, z-plus at convolutions."""
     return {"dense": Epsilon(stabiliser), "convolution": AlphaBeta(1.0, 0.0, True, STABILISER)}
 
 
 @public
-def epsilon_plus_flat(*, stabiliser: Any = STABILISER) -> Composite:
+def epsilon_plus_flat(*, stabiliser: float = STABILISER) -> Composite:
     """`epsilon_plus`, with the flat rule at the first layer."""
     return {**epsilon_plus(stabiliser=stabiliser), "first": Flat(STABILISER)}
 
 
 @public
-def epsilon_alpha2_beta1(*, stabiliser: Any = STABILISER) -> Composite:
+def epsilon_alpha2_beta1(*, stabiliser: float = STABILISER) -> Composite:
     """Epsilon at dense layers, alpha = 2 and beta = 1 at convolutions."""
     return {"dense": Epsilon(stabiliser), "convolution": AlphaBeta(2.0, 1.0, True, STABILISER)}
 
 
 @public
-def epsilon_alpha2_beta1_flat(*, stabiliser: Any = STABILISER) -> Composite:
+def epsilon_alpha2_beta1_flat(*, stabiliser: float = STABILISER) -> Composite:
     """`epsilon_alpha2_beta1`, with the flat rule at the first layer."""
     return {**epsilon_alpha2_beta1(stabiliser=stabiliser), "first": Flat(STABILISER)}
 
 
 @public
-def epsilon_gamma_box(low: Any = 0.0, high: Any = 1.0, *, gamma: Any = 0.25, stabiliser: Any = STABILISER) -> Composite:
+def epsilon_gamma_box(
+    low: Any = 0.0, high: Any = 1.0, *, gamma: float = 0.25, stabiliser: float = STABILISER
+) -> Composite:
     """Epsilon at dense layers, gamma at convolutions, z-box at the first layer.
 
     Args:
@@ -73,7 +75,7 @@ def deep_taylor(low: Any = 0.0, high: Any = 1.0) -> Composite:
 
 
 @public
-def attn_lrp(*, gamma: Any = None, stabiliser: Any = STABILISER) -> Composite:
+def attn_lrp(*, gamma: float | None = None, stabiliser: float = STABILISER) -> Composite:
     """AttnLRP for transformers, which is what `lrp` does by itself at attention.
 
     Softmax by its first-order Taylor expansion, half of a matrix product's relevance to each factor, normalisation as
@@ -93,7 +95,7 @@ def attn_lrp(*, gamma: Any = None, stabiliser: Any = STABILISER) -> Composite:
 
 
 @public
-def cp_lrp(*, gamma: Any = None, stabiliser: Any = STABILISER) -> Composite:
+def cp_lrp(*, gamma: float | None = None, stabiliser: float = STABILISER) -> Composite:
     """CP-LRP for transformers: as `attn_lrp`, with attention weights as constants.
 
     Args:

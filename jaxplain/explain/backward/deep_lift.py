@@ -18,7 +18,7 @@ from jaxplain.explain.backward.reveal_cancel import Netted, beside, revealed
 from jaxplain.explain.backward.sorting import Ranks
 from jaxplain.program import as_function, chunked_sum, needs_key, public, setting
 from jaxplain.program.node import Graph, Node, Opened, OwnDerivative, Rule, decisions, pull, widened, without_rule
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 RULES = ("rescale", "reveal_cancel")
 _WINNERS = (
@@ -285,7 +285,7 @@ def deep_lift(
 @public
 def deep_shap(
     f: Callable[..., Any],
-    baseline: Any,
+    baseline: Arrays,
     *,
     rule: str = "rescale",
     rules: Mapping[str, Any] | None = None,
@@ -319,7 +319,7 @@ def deep_shap(
     Source: Lundberg and Lee 2017, "A unified approach to interpreting model predictions", section 4.2 (Deep SHAP).
     """
     check.choice(rule, RULES, "deep_shap", "rule")
-    check.batch_length(baseline, "deep_shap")
+    check.batch_length(baseline, "deep_shap", "baseline")
     check.finite(baseline, "deep_shap", "baseline")
     operations, given = _given(rules, "deep_shap")
     size = check.count(batch_size, "deep_shap", "batch_size")
@@ -333,5 +333,5 @@ def _given(rules: Mapping[str, Any] | None, name: str) -> tuple[tuple[str, ...],
     found = {operation: OwnDerivative() if rule == "linear" else rule for operation, rule in (rules or {}).items()}
     for operation, rule in found.items():
         if not isinstance(rule, Rule):
-            raise TypeError(f"{name}: the rule for {operation!r} has to be a Rule or 'linear', not {rule!r}.")
+            raise TypeError(f"{name}: `rules[{operation!r}]` has to be a Rule or 'linear', not {rule!r}.")
     return tuple(found), tuple(found.values())

@@ -59,7 +59,7 @@ class _Decomposed(Function):
                 next(supply) if move else leaf for leaf, move in zip(leaves[start : start + count], moving, strict=True)
             ]
             outputs, _ = run(view.program, leaves, scaled(found), feeds(found, factors))
-            return check.scalar(outputs[0], self.name)
+            return check.scalar(outputs[0] if outputs else None, self.name)
 
         point = [leaf for leaf, move in zip(jax.tree.leaves(x), moving, strict=True) if move]
         factors = {bias.key: jnp.ones((*bias.loops, *bias.shape), bias.dtype) for bias in found}

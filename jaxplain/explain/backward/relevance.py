@@ -62,7 +62,7 @@ __all__ = [
 
 
 @public
-def epsilon(stabiliser: Any = STABILISER) -> Epsilon:
+def epsilon(stabiliser: float = STABILISER) -> Epsilon:
     """Share in proportion to contributions: R_i = sum_k x_i w_ik / (z_k + e sign z_k) R_k.
 
     With a larger stabiliser e, outputs with small z_k pass less on, which takes noise away; what they keep is lost. The
@@ -91,7 +91,7 @@ def epsilon(stabiliser: Any = STABILISER) -> Epsilon:
 
 
 @public
-def gamma(value: Any = 0.25, *, stabiliser: Any = STABILISER) -> Gamma:
+def gamma(value: Any = 0.25, *, stabiliser: float = STABILISER) -> Gamma:
     """Favour contributions of the output's sign: they count 1 + gamma times.
 
     With c_ik = x_i w_ik, for z_k > 0: R_i = sum_k (c_ik + g c_ik+) / sum_j (c_jk + g c_jk+) R_k; for z_k < 0 with c-.
@@ -123,7 +123,7 @@ def gamma(value: Any = 0.25, *, stabiliser: Any = STABILISER) -> Gamma:
 
 
 @public
-def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: Any = STABILISER) -> AlphaBeta:
+def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: float = STABILISER) -> AlphaBeta:
     """Share positive and negative contributions apart: R_i = sum_k (a c_ik+ / z_k+ - b c_ik- / z_k-) R_k.
 
     c_ik = x_i w_ik is a contribution (its sign counts, not that of the weight), z_k+ = sum_i c_ik+ + b_k+, and z_k-
@@ -161,7 +161,7 @@ def alpha_beta(alpha: float = 2.0, beta: float = 1.0, *, stabiliser: Any = STABI
 
 
 @public
-def z_plus(*, bias: bool = True, stabiliser: Any = STABILISER) -> AlphaBeta:
+def z_plus(*, bias: bool = True, stabiliser: float = STABILISER) -> AlphaBeta:
     """Share among positive contributions alone: R_i = sum_k c_ik+ / z_k+ R_k, which is alpha = 1, beta = 0.
 
     Args:
@@ -177,7 +177,7 @@ def z_plus(*, bias: bool = True, stabiliser: Any = STABILISER) -> AlphaBeta:
 
 
 @public
-def z_box(low: Any, high: Any, *, stabiliser: Any = STABILISER) -> ZBox:
+def z_box(low: Any, high: Any, *, stabiliser: float = STABILISER) -> ZBox:
     """For a first layer whose inputs have bounds, such as pixels.
 
     R_i = sum_k (x_i w_ik - l_i w_ik+ - h_i w_ik-) / sum_j (x_j w_jk - l_j w_jk+ - h_j w_jk-) R_k.
@@ -206,7 +206,7 @@ def z_box(low: Any, high: Any, *, stabiliser: Any = STABILISER) -> ZBox:
 
 
 @public
-def w_square(*, bias: bool = True, stabiliser: Any = STABILISER) -> WSquare:
+def w_square(*, bias: bool = True, stabiliser: float = STABILISER) -> WSquare:
     """Share by squared weights, whatever the input: R_i = sum_k w_ik^2 / (sum_j w_jk^2 + b_k^2) R_k.
 
     For a first layer whose inputs have no bounds.
@@ -224,7 +224,7 @@ def w_square(*, bias: bool = True, stabiliser: Any = STABILISER) -> WSquare:
 
 
 @public
-def flat(*, stabiliser: Any = STABILISER) -> Flat:
+def flat(*, stabiliser: float = STABILISER) -> Flat:
     """Share evenly among the inputs that reach an output: a smooth picture of where a first layer looks.
 
     Args:

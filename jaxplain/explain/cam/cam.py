@@ -6,7 +6,7 @@ One forward pass, one backward pass down to the layer, and a few sums.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,7 @@ def grad_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """Where a layer's channels speak for the score: channels weighted by their mean gradient.
 
@@ -157,7 +157,7 @@ def class_activation_map(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """The original class activation map, of networks that end in global average pooling and one dense layer.
 
@@ -208,7 +208,7 @@ def grad_cam_plus_plus(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """Grad-CAM with weights that count each occurrence of a feature: only positive gradients, weighted place by place.
 
@@ -259,7 +259,7 @@ def hires_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """The gradient times the layer, place by place: L = ReLU(sum_k A_k * df/dA_k).
 
@@ -306,7 +306,7 @@ def xgrad_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """Grad-CAM with gradients averaged by activation: w_k = sum_p A_k,p / (sum_q A_k,q) df/dA_k,p.
 
@@ -353,7 +353,7 @@ def layer_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """Each place weighted by its own positive gradient: L = ReLU(sum_k ReLU(df/dA_k) * A_k). For early layers too.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ def eigen_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """The layer projected on its first principal direction, whatever the class: L = ReLU(O v).
 
@@ -108,7 +108,7 @@ def eigen_grad_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerMap:
     """EigenCAM of the layer times its gradient, which depends on the class: L = ReLU(O v), O = A * df/dA.
 

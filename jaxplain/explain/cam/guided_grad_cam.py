@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from jaxplain import check
 from jaxplain.explain.backward import guided_backprop
@@ -35,7 +35,7 @@ def guided_grad_cam(
     *,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> GuidedGradCam:
     """Guided backpropagation times Grad-CAM, interpolated to the input: a = guided * ReLU(sum_k w_k A_k).
 

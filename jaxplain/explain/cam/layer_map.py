@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 
@@ -86,7 +86,7 @@ def layer_map(
     normalize: bool,
     grid: Grid,
     channel_axis: int,
-    batch_axis: int | str | None,
+    batch_axis: int | Literal["auto"] | None,
     **settings: Any,
 ) -> Kind:
     """Check the settings that all maps share, cut the score at the layer, and make the map."""

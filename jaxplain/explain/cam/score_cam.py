@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +67,7 @@ def score_cam(
     grid: Grid = None,
     channel_axis: int = -1,
     batch_size: int = 4,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> MaskingMap:
     """Channels weighted by the score of the input seen through them; no gradients.
 
@@ -121,7 +121,7 @@ def ablation_cam(
     grid: Grid = None,
     channel_axis: int = -1,
     batch_size: int = 16,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> MaskingMap:
     """Channels weighted by the share of the score that is lost without them; no gradients.
 

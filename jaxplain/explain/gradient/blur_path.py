@@ -76,7 +76,7 @@ class BlurIntegratedGradients(Function):
 def blur_integrated_gradients(
     f: Callable[..., Any],
     *,
-    sigma: Any,
+    sigma: float,
     axes: tuple[int, ...] = (0, 1),
     steps: int = 50,
     rule: str = "gauss_legendre",

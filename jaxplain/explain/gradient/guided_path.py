@@ -118,7 +118,7 @@ def _share(gradient: Array, room: Array, needed: Array, at_once: int) -> Array:
 
 @public
 def guided_integrated_gradients(
-    f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 50, fraction: float = 0.25, distance: Any = 0.02
+    f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 50, fraction: float = 0.25, distance: float = 0.02
 ) -> GuidedIntegratedGradients:
     """Integrate the gradient along a path that leaves the features of large gradient for last.
 

@@ -111,7 +111,7 @@ def _as_trees(pairs: Array, leaves: list[Any], moving: list[bool], structure: An
 
 @public
 def integrated_hessians(
-    f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 32, smooth: Any = None, batch_size: int = 1
+    f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 32, smooth: float | None = None, batch_size: int = 1
 ) -> IntegratedHessians:
     """Divide each integrated gradient among the features it interacts with: integrated gradients of themselves.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,7 @@ def conductance(
     steps: int = 32,
     rule: str = "gauss_legendre",
     batch_size: int = 1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerPath:
     """How much of the change from a baseline's score to the score flows through each unit of a layer.
 
@@ -149,7 +149,7 @@ def internal_influence(
     steps: int = 32,
     rule: str = "gauss_legendre",
     batch_size: int = 1,
-    batch_axis: int | str | None = "auto",
+    batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerPath:
     """How the score reacts to each unit of a layer, averaged over a path of inputs.
 
@@ -194,7 +194,7 @@ def _layer_path(
     steps: int,
     rule: str,
     batch_size: int,
-    batch_axis: int | str | None,
+    batch_axis: int | Literal["auto"] | None,
 ) -> LayerPath:
     check.choice(rule, RULES, name, "rule")
     body, head = cut(f, path, batch_axis, name)

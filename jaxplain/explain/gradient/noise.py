@@ -40,6 +40,7 @@ class Noisy(Function):
 
     def __call__(self, key: Array, x: Pytree, *args: Any) -> Pytree:
         """Explain one example: an attribution of x's structure and dtypes."""
+        check.needed_key((key,), self.name, "e(key, x, *args)")
         check.differentiable(x, self.name)
         check.finite(x, self.name)
 
@@ -84,7 +85,7 @@ def _noisy(name: str, e: Callable[..., Any], sigma: Any, samples: int, batch_siz
 
 
 @public
-def smoothgrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_size: int = 1) -> Noisy:
+def smoothgrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int = 1) -> Noisy:
     """The mean of an explanation over noisy inputs: a = 1/n sum_s e(x + sigma z_s), z_s ~ N(0, 1).
 
     Around `gradient` this is SmoothGrad; any explanation can be wrapped, a random one gets a key of its own for each
@@ -117,7 +118,7 @@ def smoothgrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_si
 
 
 @public
-def smoothgrad_squared(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_size: int = 1) -> Noisy:
+def smoothgrad_squared(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int = 1) -> Noisy:
     """The mean square of an explanation over noisy inputs: a = 1/n sum_s e(x + sigma z_s)^2.
 
     Args:
@@ -146,7 +147,7 @@ def smoothgrad_squared(e: Callable[..., Any], *, sigma: Any, samples: int = 16, 
 
 
 @public
-def vargrad(e: Callable[..., Any], *, sigma: Any, samples: int = 16, batch_size: int = 1) -> Noisy:
+def vargrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int = 1) -> Noisy:
     """The variance of an explanation over noisy inputs: a = 1/n sum_s (e_s - mean e)^2, e_s = e(x + sigma z_s).
 
     The plain (population) variance, accumulated by merging means and squared deviations, so that it stays exact and

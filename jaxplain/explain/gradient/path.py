@@ -163,8 +163,8 @@ def integrated_gradients(
     baseline: Any = 0.0,
     steps: int | None = None,
     rule: str = "gauss_legendre",
-    tolerance: Any = None,
-    floor: Any = 1e-3,
+    tolerance: float | None = None,
+    floor: float = 1e-3,
     max_steps: int = 1024,
     batch_size: int = 1,
 ) -> IntegratedGradients:
@@ -227,8 +227,8 @@ def integrated_gradients_with_gap(
     baseline: Any = 0.0,
     steps: int | None = None,
     rule: str = "gauss_legendre",
-    tolerance: Any = None,
-    floor: Any = 1e-3,
+    tolerance: float | None = None,
+    floor: float = 1e-3,
     max_steps: int = 1024,
     batch_size: int = 1,
 ) -> IntegratedGradients:
@@ -343,7 +343,7 @@ class ExpectedGradients(Function):
         """One baseline: a row of the background set, or whatever the baseline is."""
         value = self.baseline
         if is_background(value, x):
-            rows = check.batch_length(value, "expected_gradients")
+            rows = check.batch_length(value, "expected_gradients", "baseline")
             row = jax.random.randint(key, (), 0, rows)
             value = jax.tree.map(lambda leaf: jnp.asarray(leaf)[row], value)
         return resolve(value, x, key, name="expected_gradients")

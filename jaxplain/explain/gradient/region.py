@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.baseline import as_baseline, warn_where_equal
 from jaxplain.explain.gradient.path import IntegratedGradients, integrated_gradients
 from jaxplain.program import Function, as_function, like, needs_key, public, setting, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class Xrai(Function):
@@ -87,7 +87,7 @@ def _covered(attribution: Array, regions: Array) -> Array:
 def xrai(
     f: Callable[..., Any],
     *,
-    regions: Any = None,
+    regions: Arrays | None = None,
     baseline: Sequence[Any] = (0.0, 1.0),
     steps: int = 32,
     batch_size: int = 1,

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.program import Function, as_function, map_floating, public, setting, value_and_gradient, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Number, Pytree
 
 
 class Attack(Function):
@@ -109,6 +109,9 @@ class Attack(Function):
     def _bounded(self, point: Pytree, x: Pytree) -> Pytree:
         if self.low is None and self.high is None:
             return point
+        for value, argument in ((self.low, "low"), (self.high, "high")):
+            for leaf in filter(check.is_floating, jax.tree.leaves(x)):
+                check.broadcasts(value, jnp.shape(leaf), self.name, argument)
         return map_floating(lambda a: jnp.clip(a, self.low, self.high).astype(a.dtype), point)
 
     def _drawn(self, key: Array, x: Pytree, masks: Pytree) -> Pytree:
@@ -149,11 +152,11 @@ def _norm(x: Pytree, tree: Pytree) -> Array:
 def fgsm(
     f: Callable[..., Any],
     *,
-    epsilon: Any,
+    epsilon: float,
     targeted: bool = False,
-    low: Any = None,
-    high: Any = None,
-    mask: Any = None,
+    low: Number | None = None,
+    high: Number | None = None,
+    mask: Arrays | None = None,
 ) -> Attack:
     """The fast gradient sign method: x' = x + epsilon sign(grad f(x)), which raises a loss most in a small cube.
 
@@ -187,6 +190,7 @@ def fgsm(
     """
     name = "fgsm"
     check.bounds(low, high, name)
+    check.shares(mask, name, "mask")
     check.one_number(epsilon, name, "epsilon", zero=True)
     score = as_function(check.callable_score(f, name))
     return Attack(score, None, epsilon, low, high, mask, targeted=targeted, name=name)
@@ -196,16 +200,16 @@ def fgsm(
 def pgd(
     f: Callable[..., Any],
     *,
-    epsilon: Any,
-    step_size: Any,
+    epsilon: float,
+    step_size: float,
     steps: int = 10,
     norm: str = "linf",
     direction: str = "sign",
     targeted: bool = False,
     random_start: bool = False,
-    low: Any = None,
-    high: Any = None,
-    mask: Any = None,
+    low: Number | None = None,
+    high: Number | None = None,
+    mask: Arrays | None = None,
 ) -> Attack:
     """Projected gradient descent: x_(t+1) = clip(P(x_t + step_size d(grad f(x_t)))), P onto the ball around x.
 
@@ -244,6 +248,7 @@ def pgd(
     """
     name = "pgd"
     check.bounds(low, high, name)
+    check.shares(mask, name, "mask")
     check.one_number(epsilon, name, "epsilon")
     check.one_number(step_size, name, "step_size")
     check.choice(norm, ("linf", "l2"), name, "norm")

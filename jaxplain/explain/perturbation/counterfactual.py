@@ -22,7 +22,7 @@ from jaxplain.program import (
     setting,
     wide_dtype,
 )
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Number, Pytree
 
 FARTHEST = 32.0
 """How far off, in units of `scale`, one is expected at most: where a score saturates its gradient is flat."""
@@ -145,6 +145,8 @@ class CounterfactualSearch(Function):
             change, unit, allowed = next(supply)
             value = jnp.asarray(leaf).astype(change.dtype) + change * unit * allowed
             if self.low is not None or self.high is not None:
+                check.broadcasts(self.low, value.shape, self.name, "low")
+                check.broadcasts(self.high, value.shape, self.name, "high")
                 value = jnp.clip(value, self.low, self.high)
             return value.astype(jnp.result_type(leaf))
 
@@ -195,12 +197,12 @@ def _adam(steps: int) -> Any:
 def counterfactual(
     f: Callable[..., Any],
     *,
-    threshold: Any = 0.0,
+    threshold: float = 0.0,
     norm: str = "l1",
-    scale: Any = 1.0,
-    mask: Any = 1.0,
-    low: Any = None,
-    high: Any = None,
+    scale: Arrays = 1.0,
+    mask: Arrays = 1.0,
+    low: Number | None = None,
+    high: Number | None = None,
     optimizer: Any = None,
     steps: int = 500,
 ) -> CounterfactualSearch:
@@ -250,6 +252,7 @@ def counterfactual(
         check.positive(leaf, name, "scale")
     check.finite(threshold, name, "threshold")
     check.bounds(low, high, name)
+    check.shares(mask, name, "mask")
     steps = check.count(steps, name, "steps")
     optimizer = _adam(steps) if optimizer is None else optimizer
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):

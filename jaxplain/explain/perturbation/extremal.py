@@ -145,11 +145,11 @@ def _adam() -> Any:
 def extremal_perturbation(
     f: Callable[..., Any],
     *,
-    area: Any = 0.1,
+    area: float = 0.1,
     baseline: Any = 0.0,
     spacing: tuple[int, ...] = (4, 4),
     preserve: bool = True,
-    weight: Any = 300.0,
+    weight: float = 300.0,
     optimizer: Any = None,
     steps: int = 200,
 ) -> ExtremalPerturbation:

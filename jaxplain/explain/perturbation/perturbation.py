@@ -23,7 +23,7 @@ from jaxplain.baseline import (
     replaced,
 )
 from jaxplain.program import Function, as_function, map_range, public, setting, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class FeatureAblation(Perturbing):
@@ -174,7 +174,7 @@ class FeaturePermutation(Function):
 @public
 def feature_permutation(
     f: Callable[..., Any],
-    data: Pytree,
+    data: Arrays,
     *,
     groups: Any = None,
     max_groups: int | None = None,
@@ -213,7 +213,7 @@ def feature_permutation(
     """
     name = "feature_permutation"
     given = as_groups(groups, name)
-    rows = check.batch_length(data, name)
+    rows = check.batch_length(data, name, "data")
     check.finite(data, name, "data")
     if samples is not None and check.count(samples, name, "samples") > rows:
         raise ValueError(f"{name}: `samples` is {samples}, but `data` has {rows} rows. Pass None to use them all.")

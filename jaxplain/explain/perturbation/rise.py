@@ -117,7 +117,7 @@ def rise(
     *,
     cells: int | tuple[int, ...] = 7,
     groups: Any = None,
-    probability: Any = 0.5,
+    probability: float = 0.5,
     samples: int = 1000,
     baseline: Any = 0.0,
     batch_size: int = 1,

@@ -12,7 +12,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.program import Function, as_function, public, setting
 from jaxplain.program.fast import fast_layout
-from jaxplain.types import Array
+from jaxplain.types import Array, Number
 
 
 class DeepDream(Function):
@@ -45,6 +45,8 @@ class DeepDream(Function):
         check.finite(x, "deep_dream")
         if jnp.ndim(x) != 3:
             raise ValueError(f"deep_dream: x has shape {jnp.shape(x)}; it has to be one image [H, W, C].")
+        check.broadcasts(self.low, jnp.shape(x), "deep_dream", "low")
+        check.broadcasts(self.high, jnp.shape(x), "deep_dream", "high")
         self._check(x, args)
         result = _dream(self, key, jnp.asarray(x), args)
         check.finite(result, "deep_dream", "result")
@@ -121,9 +123,9 @@ def deep_dream(
     octave_scale: float = 1.4,
     tile: int | None = None,
     steps: int = 10,
-    step_size: Any = 0.01,
-    low: Any = 0.0,
-    high: Any = 1.0,
+    step_size: float = 0.01,
+    low: Number = 0.0,
+    high: Number = 1.0,
     batch_size: int = 8,
 ) -> DeepDream:
     """Push an image towards a score, first small and then larger: what the network sees in it already comes forth.

@@ -158,7 +158,7 @@ class Accentuation(Function):
 def accentuate(
     f: Callable[..., Any],
     *,
-    drift: Any = 10.0,
+    drift: float = 10.0,
     path: str | None = None,
     model: Callable[..., Any] | None = None,
     image: Any = None,
@@ -240,7 +240,7 @@ def visualize_directions(
 
 @public
 def activation_grid(
-    f: Callable[..., Any], path: str, *, image: Any = None, power: Any = 4.0, **settings: Any
+    f: Callable[..., Any], path: str, *, image: Any = None, power: float = 4.0, **settings: Any
 ) -> ActivationGrid:
     """A picture of what a layer says at every position of a given input.
 

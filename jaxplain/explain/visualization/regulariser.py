@@ -38,7 +38,7 @@ def _penalty(kind: str, weight: Any, *settings: Any) -> Penalty:
 
 
 @public
-def l1(weight: Any) -> Penalty:
+def l1(weight: float) -> Penalty:
     """The penalty weight * mean |x|.
 
     Args:
@@ -58,7 +58,7 @@ def l1(weight: Any) -> Penalty:
 
 
 @public
-def l2(weight: Any) -> Penalty:
+def l2(weight: float) -> Penalty:
     """The penalty weight * mean(x^2).
 
     Args:
@@ -79,7 +79,7 @@ def l2(weight: Any) -> Penalty:
 
 
 @public
-def lp(weight: Any, power: Any = 6.0) -> Penalty:
+def lp(weight: float, power: float = 6.0) -> Penalty:
     """The penalty weight * mean |x|^p; a high p lets small values pass and forbids large ones.
 
     Args:
@@ -103,7 +103,7 @@ def lp(weight: Any, power: Any = 6.0) -> Penalty:
 
 
 @public
-def total_variation(weight: Any) -> Penalty:
+def total_variation(weight: float) -> Penalty:
     """The penalty weight * sum over spatial axes of mean |x[i + 1] - x[i]| (anisotropic total variation).
 
     Args:
@@ -126,7 +126,7 @@ def total_variation(weight: Any) -> Penalty:
 
 
 @public
-def value_range(weight: Any, low: Any = 0.0, high: Any = 1.0) -> Penalty:
+def value_range(weight: float, low: Any = 0.0, high: Any = 1.0) -> Penalty:
     """The penalty weight * mean square of how far values lie outside of [low, high].
 
     Args:
@@ -149,7 +149,7 @@ def value_range(weight: Any, low: Any = 0.0, high: Any = 1.0) -> Penalty:
 
 
 @public
-def blur(weight: Any, sigma: Any = 1.0) -> Penalty:
+def blur(weight: float, sigma: float = 1.0) -> Penalty:
     """The penalty weight * mean (x - blurred x)^2: what is finer than a Gaussian costs.
 
     Args:
@@ -173,7 +173,7 @@ def blur(weight: Any, sigma: Any = 1.0) -> Penalty:
 
 
 @public
-def opacity(weight: Any) -> Penalty:
+def opacity(weight: float) -> Penalty:
     """The penalty weight * mean of the last channel, for images with a channel of opacity (`image.alpha`).
 
     Args:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxplain import check
 from jaxplain.program.function import Static, is_array
 from jaxplain.program.trace.address import Selected, contents, is_pattern, keyed, missing, select
 from jaxplain.program.trace.compat import Program, dtype_of, shape_of, trace
@@ -24,7 +25,7 @@ from jaxplain.program.trace.tables import lookup_sites
 from jaxplain.program.trace.tags import tagging
 from jaxplain.program.trace.tap import Values
 
-AUTO = "auto"
+AUTO: Literal["auto"] = "auto"
 """Find the batch axis of each site; the alternatives are an axis, or None for values as they are."""
 
 
@@ -101,6 +102,7 @@ class View(NamedTuple):
 
 def look(f: Any, args: tuple[Any, ...], name: str) -> View:
     """Trace `f(*args)` with its values named; what is no array, in the function or its arguments, stays as it is."""
+    check.arrays(args[0], name)
     f, args = jax.tree.map(lambda leaf: leaf if _is_traced(leaf) else _Constant(leaf), (f, args))
     program, structure = _trace(f, args, state.batch)
     return View(f, args, program, structure, name)

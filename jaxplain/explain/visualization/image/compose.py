@@ -11,7 +11,7 @@ from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation
 from jaxplain.explain.visualization.image.spectrum import fourier
 from jaxplain.program import Function, public, setting
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class Alpha(Function):
@@ -61,7 +61,7 @@ def alpha(image: Any, *, opacity: Any = None) -> Alpha:
     """
     shape = shape_of(image, "alpha")
     opacity = fourier((*shape[:-1], 1)) if opacity is None else opacity
-    if shape_of(opacity, "alpha") != (*shape[:-1], 1):
+    if shape_of(opacity, "alpha", "opacity") != (*shape[:-1], 1):
         raise ValueError(f"alpha: `opacity` has shape {opacity.shape}; it has to be {(*shape[:-1], 1)}.")
     return Alpha(image, opacity)
 
@@ -135,7 +135,7 @@ class Start(Function):
 
 
 @public
-def start(image: Any, x: Any, *, margin: float = 0.02) -> Start:
+def start(image: Any, x: Arrays, *, margin: float = 0.02) -> Start:
     """Begin the optimisation at a given input instead of at noise.
 
     Args:
@@ -167,10 +167,10 @@ def start(image: Any, x: Any, *, margin: float = 0.02) -> Start:
 
 
 @public
-def shape_of(image: Any, name: str) -> tuple[int, ...]:
+def shape_of(image: Any, name: str, argument: str = "image") -> tuple[int, ...]:
     """The shape of what a parameterisation renders."""
     if not (hasattr(image, "init") and hasattr(image, "render")):
-        raise TypeError(f"{name}: `image` has to offer init(key) and render(theta), such as pixels((28, 28, 1)).")
+        raise TypeError(f"{name}: `{argument}` has to offer init(key) and render(theta), such as pixels((28, 28, 1)).")
     if hasattr(image, "shape"):
         return tuple(image.shape)
     return tuple(jax.eval_shape(lambda key: image.render(image.init(key)), jax.random.key(0)).shape)

@@ -65,6 +65,8 @@ def squash(shape: tuple[int, ...], low: Any, high: Any, colour: Any, name: str) 
     if (low is None) != (high is None):
         raise ValueError(f"{name}: pass both `low` and `high`, or None for both (values without bounds).")
     if low is not None:
+        check.broadcasts(low, shape, name, "low")
+        check.broadcasts(high, shape, name, "high")
         check.positive(jnp.asarray(high) - jnp.asarray(low), name, "high - low")
     if isinstance(colour, str):
         check.choice(colour, ("imagenet",), name, "colour")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, spatial_shape, squash
 from jaxplain.program import public, setting
-from jaxplain.types import Array
+from jaxplain.types import Array, Number
 
 
 class Cppn(Parameterisation):
@@ -55,9 +55,9 @@ def cppn(
     *,
     width: int = 16,
     depth: int = 4,
-    low: Any = 0.0,
-    high: Any = 1.0,
-    colour: Any = None,
+    low: Number | None = 0.0,
+    high: Number | None = 1.0,
+    colour: Number | str | None = None,
 ) -> Cppn:
     """Parameterise an image or signal by a small network of the pixel's coordinates.
 
@@ -129,10 +129,10 @@ def pyramid(
     shape: tuple[int, ...],
     *,
     levels: int = 4,
-    low: Any = 0.0,
-    high: Any = 1.0,
-    sigma: Any = 0.1,
-    colour: Any = None,
+    low: Number | None = 0.0,
+    high: Number | None = 1.0,
+    sigma: float = 0.1,
+    colour: Number | str | None = None,
 ) -> Pyramid:
     """Parameterise an image or signal by a sum of images of growing resolution, each half as fine as the next.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, Squash, as_shape, squash
 from jaxplain.program import public, setting
-from jaxplain.types import Array
+from jaxplain.types import Array, Arrays, Number
 
 
 class Pixels(Parameterisation):
@@ -32,7 +32,14 @@ class Pixels(Parameterisation):
 
 
 @public
-def pixels(shape: tuple[int, ...], *, low: Any = 0.0, high: Any = 1.0, sigma: Any = 0.1, colour: Any = None) -> Pixels:
+def pixels(
+    shape: tuple[int, ...],
+    *,
+    low: Number | None = 0.0,
+    high: Number | None = 1.0,
+    sigma: float = 0.1,
+    colour: Number | str | None = None,
+) -> Pixels:
     """Parameterise an input by its own values, squashed into [low, high].
 
     Args:
@@ -83,7 +90,7 @@ class Vector(Parameterisation):
 
 
 @public
-def vector(shape: tuple[int, ...], *, mean: Any = 0.0, scale: Any = 1.0, sigma: Any = 0.1) -> Vector:
+def vector(shape: tuple[int, ...], *, mean: Number = 0.0, scale: Number = 1.0, sigma: float = 0.1) -> Vector:
     """Parameterise real values without bounds: rows of a table `(D,)`, embedding sequences `(T, D)`.
 
     x = mean + scale theta. With the features' means and standard deviations every feature is moved in its own unit.
@@ -146,7 +153,15 @@ class Ball(Parameterisation):
 
 
 @public
-def ball(center: Any, radius: Any, *, norm: str = "l2", low: Any = None, high: Any = None, sigma: Any = 0.1) -> Ball:
+def ball(
+    center: Arrays,
+    radius: float,
+    *,
+    norm: str = "l2",
+    low: Number | None = None,
+    high: Number | None = None,
+    sigma: float = 0.1,
+) -> Ball:
     """Parameterise the inputs within a distance of a given one: |x - center| <= radius.
 
     L2: x = center + radius theta / max(1, |theta|). L-inf: x = center + radius tanh(theta).
@@ -170,7 +185,7 @@ def ball(center: Any, radius: Any, *, norm: str = "l2", low: Any = None, high: A
         >>> ball(jnp.zeros(2), 1.0).render(jnp.array([3.0, 4.0])).round(3).tolist()
         [0.6000000238418579, 0.800000011920929]
     """
-    check.differentiable(center, "ball")
+    check.differentiable(center, "ball", "center")
     check.finite(center, "ball", "center")
     check.choice(norm, ("l2", "linf"), "ball", "norm")
     center = jnp.asarray(center)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.explain.visualization.image.parameterisation import Parameterisation, spatial_shape, squash
 from jaxplain.program import public
-from jaxplain.types import Array
+from jaxplain.types import Array, Arrays, Number
 
 
 class Fourier(Parameterisation):
@@ -62,12 +62,12 @@ class Fourier(Parameterisation):
 def fourier(
     shape: tuple[int, ...],
     *,
-    decay: Any = 1.0,
-    low: Any = 0.0,
-    high: Any = 1.0,
-    sigma: Any = 0.1,
-    gain: Any = 2.0,
-    colour: Any = None,
+    decay: float = 1.0,
+    low: Number | None = 0.0,
+    high: Number | None = 1.0,
+    sigma: float = 0.1,
+    gain: float = 2.0,
+    colour: Number | str | None = None,
 ) -> Fourier:
     """Parameterise an image or signal by its Fourier coefficients, high frequencies scaled down.
 
@@ -131,7 +131,14 @@ class Maco(Parameterisation):
 
 
 @public
-def maco(data: Any, *, low: Any = 0.0, high: Any = 1.0, colour: Any = None, margin: float = 0.02) -> Maco:
+def maco(
+    data: Arrays,
+    *,
+    low: Number | None = 0.0,
+    high: Number | None = 1.0,
+    colour: Number | str | None = None,
+    margin: float = 0.02,
+) -> Maco:
     """Parameterise an image or signal by its phases; the magnitude of every frequency stays that of the data.
 
     x = squash(irfft(r e^(i theta))) with r the mean magnitude of the data's spectra. The spectra are those of the data

@@ -145,7 +145,7 @@ def negative(objective: Callable[..., Any]) -> Objective:
 
 
 @public
-def interpolation(one: Callable[..., Any], other: Callable[..., Any], alpha: Any) -> Objective:
+def interpolation(one: Callable[..., Any], other: Callable[..., Any], alpha: float) -> Objective:
     """A mixture of two objectives: (1 - alpha) one + alpha other.
 
     Args:

@@ -13,7 +13,7 @@ from jaxplain.internals import cut
 from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class Reading(Function):
@@ -52,6 +52,13 @@ class OnLayer(Objective):
         """The kind of objective and its layer."""
         return f"{self.kind} of {self.read.path!r}"
 
+    def indexed(self, args: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+        """The index, its own or the first of the call's arguments, and the arguments after it."""
+        index = getattr(self, "index", None)
+        if index is None and not args:
+            raise TypeError(f"{self.kind}: `index` is None, so it has to be passed at the call: objective(x, index).")
+        return (args[0], args[1:]) if index is None else (index, args)
+
 
 class Channel(OnLayer):
     """The mean of a channel over all positions. Made by `channel`."""
@@ -60,7 +67,7 @@ class Channel(OnLayer):
 
     def __call__(self, x: Pytree, *args: Any) -> Array:
         """The mean of the channel; without an index of its own the first argument is the index."""
-        index, args = (args[0], args[1:]) if self.index is None else (self.index, args)
+        index, args = self.indexed(args)
         h = self.read(x, *args)
         return jnp.mean(picked(h, h.ndim - 1, index, self))
 
@@ -102,7 +109,7 @@ class Neuron(OnLayer):
 
     def __call__(self, x: Pytree, *args: Any) -> Array:
         """The number; without an index of its own the first argument is the index."""
-        index, args = (args[0], args[1:]) if self.index is None else (self.index, args)
+        index, args = self.indexed(args)
         h = self.read(x, *args)
         index = tuple(index) if isinstance(index, tuple | list) else (index,)
         if len(index) == 1 and h.ndim > 1:  # the unit in the middle, where it sees the most
@@ -173,7 +180,9 @@ def along(h: Array, vector: Array, power: Any, cosine: bool) -> Array:
 
 
 @public
-def direction(f: Callable[..., Any], path: str, vector: Any, *, power: Any = 0.0, cosine: bool = False) -> Direction:
+def direction(
+    f: Callable[..., Any], path: str, vector: Arrays, *, power: float = 0.0, cosine: bool = False
+) -> Direction:
     """How far a layer points in a direction v: the mean over positions of <h, v> max(cos(h, v), 0.1)^power.
 
     A power of 0 is the plain product, which grows with the layer; higher powers ask for the direction itself.
@@ -217,14 +226,16 @@ class Position(OnLayer):
         """The mean over channels, or the product with the direction."""
         h = self.read(x, *args)
         if len(self.place) != h.ndim - 1:
-            raise ValueError(f"position: {self.place} does not name a position of {self.read.path!r}: {h.shape}.")
+            raise ValueError(
+                f"position: `place` {self.place} does not name a position of {self.read.path!r}: {h.shape}."
+            )
         for index in self.place:
             h = picked(h, 0, index, self)
         return jnp.mean(h) if self.vector is None else jnp.sum(h * jnp.asarray(self.vector, h.dtype))
 
 
 @public
-def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Any = None) -> Position:
+def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Arrays | None = None) -> Position:
     """All channels of a layer at one position: their mean, or their product with a direction.
 
     Args:
@@ -250,6 +261,7 @@ def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Any
     """
     place = tuple(place) if isinstance(place, tuple | list) else (place,)
     name = "position"
+    check.finite(vector, name, "vector")
     return Position(reading(f, path, name), name, tuple(_checked_index(index, name) for index in place), vector)
 
 

@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.explain.visualization.objective.algebra import Objective
 from jaxplain.explain.visualization.objective.layer import Direction, OnLayer, reading
 from jaxplain.program import public, setting
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Arrays, Pytree
 
 
 class Inversion(OnLayer):
@@ -27,7 +27,7 @@ class Inversion(OnLayer):
 
 
 @public
-def inversion(f: Callable[..., Any], path: str, x: Pytree, *args: Any) -> Inversion:
+def inversion(f: Callable[..., Any], path: str, x: Arrays, *args: Any) -> Inversion:
     """How close a layer comes to its value for a given input: -|h - h(x)|^2 / |h(x)|^2.
 
     Args:
@@ -57,7 +57,7 @@ def inversion(f: Callable[..., Any], path: str, x: Pytree, *args: Any) -> Invers
 
 
 @public
-def caricature(f: Callable[..., Any], path: str, x: Pytree, *args: Any, power: Any = 1.0) -> Direction:
+def caricature(f: Callable[..., Any], path: str, x: Arrays, *args: Any, power: float = 1.0) -> Direction:
     """A layer pushed further in its own direction: the mean over positions of <h, h(x)> max(cos, 0.1)^power.
 
     Args:
@@ -106,7 +106,7 @@ class Style(Objective):
 
 
 @public
-def style(f: Callable[..., Any], paths: str | Sequence[str], x: Pytree, *args: Any) -> Style:
+def style(f: Callable[..., Any], paths: str | Sequence[str], x: Arrays, *args: Any) -> Style:
     """How close the correlations between channels come to those of a given input, wherever things are.
 
     -mean over layers of |G - G(x)|^2 / |G(x)|^2, with G = h^T h / positions, the Gram matrix of the channels.

@@ -11,7 +11,7 @@ from jaxplain import check
 from jaxplain.baseline import blur as blurred
 from jaxplain.explain.visualization.transform.geometry import Random, spatial_axes
 from jaxplain.program import public
-from jaxplain.types import Array
+from jaxplain.types import Array, Number
 
 
 class Blur(Random):
@@ -27,7 +27,7 @@ class Blur(Random):
 
 
 @public
-def blur(high: Any, *, low: Any = 0.05) -> Blur:
+def blur(high: float, *, low: float = 0.05) -> Blur:
     """A transform that blurs the input by a Gaussian of random width along every axis but the channels.
 
     Args:
@@ -68,7 +68,7 @@ class ColourJitter(Random):
 
 
 @public
-def colour_jitter(brightness: Any = 0.1, contrast: Any = 0.1, *, gain: Any = 0.0) -> ColourJitter:
+def colour_jitter(brightness: float = 0.1, contrast: float = 0.1, *, gain: float = 0.0) -> ColourJitter:
     """A transform that changes brightness, contrast and the gain of each channel by random amounts.
 
     x' = gain_c ((x - mean x) (1 + contrast u) + mean x + brightness v), u and v from U(-1, 1), gain_c from
@@ -107,7 +107,7 @@ class Noise(Random):
 
 
 @public
-def noise(sigma: Any) -> Noise:
+def noise(sigma: float) -> Noise:
     """A transform that adds Gaussian noise: x + sigma z, z from N(0, 1).
 
     Args:
@@ -145,7 +145,7 @@ class Composite(Random):
 
 
 @public
-def composite(low: Any = 0.0, high: Any = 1.0) -> Composite:
+def composite(low: Number = 0.0, high: Number = 1.0) -> Composite:
     """A transform that lays an image with opacity (`image.alpha`) over a random background.
 
     Half of the background is one random colour, half is noise at every pixel, so that no part of it can be counted on.

@@ -11,7 +11,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from jaxplain import check
 from jaxplain.program import Function, public, setting
-from jaxplain.types import Array
+from jaxplain.types import Array, Number
 
 
 class Random(Function):
@@ -78,7 +78,7 @@ class Scale(Random):
 
 
 @public
-def scale(low: Any = 0.9, high: Any = 1.1, *, fill: Any = 0.0) -> Scale:
+def scale(low: Any = 0.9, high: Any = 1.1, *, fill: Number = 0.0) -> Scale:
     """A transform that magnifies what is in an image by a random factor around the centre; the size stays.
 
     Args:
@@ -124,7 +124,7 @@ class Rotate(Random):
 
 
 @public
-def rotate(degrees: Any, *, fill: Any = 0.0) -> Rotate:
+def rotate(degrees: float, *, fill: Number = 0.0) -> Rotate:
     """A transform that turns an image by a random angle of up to `degrees` either way; the size stays.
 
     Args:
@@ -158,7 +158,7 @@ class Pad(Random):
 
 
 @public
-def pad(width: int, *, fill: Any = 0.0) -> Pad:
+def pad(width: int, *, fill: Number = 0.0) -> Pad:
     """A transform that adds a border on every side; follow it by `crop` where the model needs one size.
 
     Args:
@@ -190,7 +190,7 @@ class Crop(Random):
         sides = [x.shape[axis] for axis in axes]
         size = self.size * len(axes) if len(self.size) == 1 else self.size
         if len(size) != len(axes) or any(part > side for part, side in zip(size, sides, strict=True)):
-            raise ValueError(f"crop: a part of {size} cannot be cut out of an input of shape {x.shape}.")
+            raise ValueError(f"crop: a part of `size` {size} cannot be cut out of an input of shape {x.shape}.")
         places = [
             jax.random.randint(jax.random.fold_in(key, axis), (), 0, side - part + 1)
             for axis, (side, part) in enumerate(zip(sides, size, strict=True))
@@ -274,7 +274,7 @@ class RandomCrop(Random):
 
 
 @public
-def random_crop(low: Any = 0.25, high: Any = 1.0, *, sigma: Any = 0.02) -> RandomCrop:
+def random_crop(low: Any = 0.25, high: Any = 1.0, *, sigma: float = 0.02) -> RandomCrop:
     """A transform that magnifies a random part of the input to its whole size and adds noise.
 
     With `samples=16` of `activation_maximization` every step sees 16 parts, as in the source. Gaussian and uniform
