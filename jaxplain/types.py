@@ -1,10 +1,12 @@
-"""Names of what is passed between the parts: scores, explanations, metrics."""
+"""Names of what is passed between the parts (scores, explanations, metrics), and what tells values apart."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 Array = jax.Array
 """An array, or a pytree of arrays where a docstring says so."""
@@ -57,3 +59,48 @@ class Layer(NamedTuple):
     forward: int
     backward: int
     bytes: int
+
+
+def is_concrete(value: Any) -> bool:
+    """Whether the values of an array can be read, as they cannot of a tracer."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def short(value: Any) -> str:
+    """A value as an error message shows it: arrays by their shapes, and the beginning of what is long."""
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {value.shape} and dtype {value.dtype}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{type(value).__name__} ({text[:77]}...)"
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value is one PRNG key, typed or of the old kind, or a tracer of one."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        return False
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return jnp.shape(value) == ()
+    return bool(dtype == jnp.uint32 and jnp.shape(value) == (2,))
+
+
+def odd_leaf(x: Any) -> tuple[Any, str] | None:
+    """The first leaf of a pytree that is no array of numbers: its path and what it is; None where there is no such."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(x, is_leaf=lambda value: value is None):
+        kind = getattr(leaf, "dtype", None)
+        if leaf is None and not path:
+            return path, "None, not an array"
+        if isinstance(kind, np.dtype) and kind.kind in "OSU":
+            return path, f"an array of dtype {kind}, not of numbers"
+        if kind is None and leaf is not None and not isinstance(leaf, bool | int | float):
+            return path, f"{type(leaf).__name__}, not an array"
+        if kind is None and leaf is not None and path and isinstance(_above(x, path), list):
+            return path[:-1], "a list of numbers, of which each would be an array of its own"
+    return None
+
+
+def _above(x: Any, path: Any) -> Any:
+    """The node above a leaf."""
+    for key in path[:-1]:
+        x = getattr(x, key.name) if hasattr(key, "name") else x[getattr(key, "key", getattr(key, "idx", None))]
+    return x

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline.selection import DERIVATIVE, differs_text, representable
-from jaxplain.program import Function, as_function, is_node, needs_key
+from jaxplain.program import Function, as_function, is_node, needs_key, public
 from jaxplain.types import Array, Pytree
 
 
@@ -44,6 +44,7 @@ class _Keyed(Function):
         return self.function(key, x)
 
 
+@public
 def as_baseline(baseline: Any) -> Any:
     """Make a pytree of a baseline, so that its arrays are leaves and its code compares by value.
 

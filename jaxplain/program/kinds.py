@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.check import is_concrete, is_key, odd_leaf, short
+from jaxplain.types import is_concrete, is_key, odd_leaf, short
 
 
 def hold(function: Callable[..., Any], given: Mapping[str, Any]) -> None:

@@ -184,7 +184,7 @@ GENERAL: dict[str, Callable[[World], Any]] = {
     "key": lambda world: KEY,
     "x": lambda world: world.rows,
     "attribution": lambda world: world.rows,
-    "baselines": lambda world: world.rows,
+    "baseline": lambda world: world.rows,
     "data": lambda world: world.rows,
     "inputs": lambda world: world.rows,
     "sigma": lambda world: 0.1,
@@ -345,7 +345,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "key": lambda w: None,
     },
     "baseline.uniform_noise": {"low": lambda w: -1.0, "high": lambda w: 1.0},
-    "baseline.warn_where_equal": {"baselines": lambda w: [1.0], "x": lambda w: w.x, "name": lambda w: "name"},
+    "baseline.warn_where_equal": {"baseline": lambda w: [1.0], "x": lambda w: w.x, "name": lambda w: "name"},
     "aggregate.": {"feature": lambda w: 1},
     "aggregate.aggregate_batches": {
         "aggregator": lambda w: jaxplain.aggregate.moments(),
@@ -471,7 +471,8 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
 INTERNAL = {
     *("baseline.attribution_leaves", "baseline.is_background", "baseline.warn_where_equal", "baseline.resolve"),
     *("baseline.feature_sums", "baseline.features", "baseline.merged", "baseline.replaced"),
-    *("objective.picked", "objective.reading", "data.common_length"),
+    *("baseline.held", "baseline.like_rows", "baseline.refuse_where_moved", "baseline.replacement"),
+    *("baseline.representable", "objective.picked", "objective.reading", "data.common_length"),
 }
 """Listed for other folders of the package; their arguments are made by it."""
 
@@ -619,7 +620,7 @@ def publics() -> list[Public]:
         for name in module.__all__:
             function = getattr(module, name)
             public = Public(space, name, function)
-            if inspect.isclass(function) or public.full in INTERNAL:
+            if not inspect.isfunction(function) or public.full in INTERNAL:
                 continue
             names = [
                 p.name
