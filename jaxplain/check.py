@@ -268,6 +268,26 @@ def function(value: Any, name: str, argument: str, call: str) -> Any:
     return value
 
 
+def inside(margin: float, name: str, argument: str) -> None:
+    """Require a part of a range that can be left out at both of its ends: above 0 and below 1/2."""
+    if is_concrete(margin) and not 0 < margin < 0.5:
+        raise ValueError(f"{name}: `{argument}` has to lie between 0 and 0.5, not {margin}.")
+
+
+def answered(value: Any, name: str, argument: str) -> Any:
+    """Require that a caller's function returned arrays, and return them."""
+    if not jax.tree.leaves(value):
+        raise TypeError(f"{name}: the function `{argument}` returned {short(value)}, which holds no arrays.")
+    return value
+
+
+def made(value: Any, name: str, argument: str) -> Any:
+    """Require that a caller's function, which is to make a function, returned one, and return it."""
+    if not callable(value):
+        raise TypeError(f"{name}: `{argument}` has to return a function, not {short(value)}.")
+    return value
+
+
 def one_number(value: Any, name: str, argument: str, *, zero: bool = False) -> Any:
     """Require one positive number (or zero, where allowed), and return it unchanged."""
     if jnp.shape(value) != ():

@@ -12,6 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.aggregate.unit import given_batches, read_units
 from jaxplain.explain.visualization import Settings, template, visualize_directions
+from jaxplain.explain.visualization.image import shape_of
 from jaxplain.explain.visualization.objective import reading
 from jaxplain.program import public
 from jaxplain.types import Array, Arrays
@@ -93,6 +94,7 @@ def activation_atlas(
     Source: Carter et al. 2019, "Activation Atlas".
     """
     name = "activation_atlas"
+    shape_of(image, name)
     check.count(grid, name, "grid")
     check.count(least, name, "least")
     read, made = reading(f, path, name), Settings(template(image, settings))

@@ -25,7 +25,7 @@ class NearestCounterClass(Function):
 
     def __call__(self, x: Pytree) -> Pytree:
         """The row, of x's structure."""
-        label = self.label(x) if callable(self.label) else self.label
+        label = check.answered(self.label(x), "nearest_counter_class", "label") if callable(self.label) else self.label
         label = jnp.asarray(label)
         if label.shape != () or not jnp.issubdtype(label.dtype, jnp.integer):
             raise ValueError(

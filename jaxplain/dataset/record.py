@@ -117,7 +117,10 @@ def as_record(e: Any, *, target: Any, reduce: Any, dtype: Any, whole: bool) -> R
             raise ValueError(f"{NAME}: `target` has to be None (the data's targets), 'predicted' or one class.")
     name = None
     if dtype is not None:
-        name = str(jnp.dtype(dtype))
+        try:
+            name = str(jnp.dtype(dtype))
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"{NAME}: `dtype` is {check.short(dtype)}, not a dtype such as 'float16'.") from error
         if not jnp.issubdtype(jnp.dtype(dtype), jnp.floating):
             raise TypeError(f"{NAME}: `dtype` is {name}; attributions are kept as floating-point numbers.")
     if _adaptive(e):  # its Convergence says what is known of the error

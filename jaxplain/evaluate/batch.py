@@ -61,7 +61,7 @@ def evaluate_batch(
     size = check.batch_length(x, name)
     check.finite(x, name)
     args = tuple(
-        batched(value, size, name, f"argument {place + 1} after the attribution") for place, value in enumerate(args)
+        batched(value, size, name, f"argument {place + 1} after the `attribution`") for place, value in enumerate(args)
     )
     given: list[Any] = []
     if getattr(function, "needs_input", True):

@@ -123,11 +123,19 @@ def structural_similarity(
     name = "structural_similarity"
     a, b = jnp.asarray(check.real(a, name, "a")), jnp.asarray(check.real(b, name, "b"))
     if a.shape != b.shape or a.ndim not in (1, 2, 3):
-        raise ValueError(f"{name}: the maps have shapes {a.shape} and {b.shape}; pass two of one shape [H, W(, C)].")
+        raise ValueError(
+            f"{name}: `a` and `b` have the shapes {a.shape} and {b.shape}; pass two of one shape [H, W(, C)]."
+        )
+    for value, argument in ((data_range, "data_range"), (k1, "k1"), (k2, "k2"), (sigma, "sigma")):
+        if value is not None:
+            check.one_number(value, name, argument, zero=argument[0] == "k")
     side = check.count(window, name, "window") if sigma is None else 2 * int(3.5 * float(sigma) + 0.5) + 1
     axes = tuple(range(min(a.ndim, 2)))
     if side % 2 == 0 or any(a.shape[axis] < side for axis in axes):
-        raise ValueError(f"{name}: the window of {side} has to be odd and fit into maps of shape {a.shape}.")
+        raise ValueError(
+            f"{name}: the `window` (with `sigma`, seven of it and one) of {side} has to be odd and fit into maps of "
+            f"shape {a.shape}."
+        )
     dtype = wide_dtype(jnp.result_type(a, b))
     a, b = a.astype(dtype), b.astype(dtype)
     if data_range is None:
@@ -162,11 +170,13 @@ def _filtered(values: Array, weights: Array, axis: int) -> Array:
 
 
 def _flat(a: Any, b: Any, where: Any, name: str) -> tuple[Array, Array, Array]:
+    if where is not None:
+        check.arrays(where, name, "where")
     a, b = jnp.asarray(check.real(a, name, "a")), jnp.asarray(check.real(b, name, "b"))
     if a.shape != b.shape or a.size == 0 or (where is not None and jnp.shape(where) != a.shape):
         shapes = f"{a.shape} and {b.shape}" + ("" if where is None else f", `where` {jnp.shape(where)}")
         raise ValueError(
-            f"{name}: the arrays have shapes {shapes}; they have to be the same, with an element at least."
+            f"{name}: `a` and `b` have the shapes {shapes}; they have to be the same, with an element at least."
         )
     dtype = wide_dtype(jnp.result_type(a, b, jnp.bfloat16))
     mask = jnp.ones(a.size, bool) if where is None else jnp.asarray(where).reshape(-1)
@@ -213,7 +223,7 @@ def alike(similarity: Any, a: Pytree, b: Pytree) -> Array:
     """The similarity of two attributions; the leaves of pytrees are laid end to end."""
     for value, argument in ((a, "a"), (b, "b")):
         check.real_leaves(value, "similarity", argument)
-    left, right = jax.tree.leaves(a), jax.tree.leaves(b)
-    if len(left) == 1:
-        return similarity(left[0], right[0])
-    return similarity(*(jnp.concatenate([jnp.ravel(leaf) for leaf in leaves]) for leaves in (left, right)))
+    left, right = (jax.tree.leaves(check.answered(value, "similarity", "e")) for value in (a, b))
+    if len(left) > 1:
+        left, right = ([jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])] for leaves in (left, right))
+    return check.answered(similarity(left[0], right[0]), "similarity", "similarity")

@@ -67,6 +67,12 @@ def load_safetensors(
     file = as_path(path, "load_safetensors", "path")
     header = read_header(file)
     leaves = leaves_by_path(params)
+    for key, source in names.items():
+        if not isinstance(source, str | tuple):
+            raise TypeError(
+                f"load_safetensors: `names[{key!r}]` has to be a name in the file, or (name, function), not "
+                f"{check.short(source)}."
+            )
     sources = {key: value if isinstance(value, tuple) else (value, None) for key, value in names.items()}
     problems = [f"{key}: no entry in `names`" for key in leaves if key not in sources]
     problems += [f"{key}: in `names`, but not in params" for key in sources if key not in leaves]

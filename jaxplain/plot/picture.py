@@ -64,6 +64,8 @@ def samples(
         >>> [axes.get_title() for axes in figure.axes]
         ['cat', 'dog', 'dog']
     """
+    if not hasattr(inputs, "__len__") or isinstance(inputs, dict) or getattr(inputs, "shape", None) == ():
+        raise TypeError(f"samples: `inputs` has to be a sequence of examples, not {check.short(inputs)}.")
     if kind is None:
         kind = _kind(inputs, features)
     check.choice(kind, KINDS, "samples", "kind")

@@ -64,8 +64,9 @@ def _class_kind(function: Any, text: str) -> tuple[Callable[[Any], bool], str] |
     if text.startswith("Literal["):
         words = ast.literal_eval(f"({text[8:-1]},)")
         return lambda value: isinstance(value, str) and value in words, " or ".join(map(repr, words))
-    if text.startswith("Sequence["):
-        return KINDS["Sequence[Any]"]
+    for general in ("Sequence", "Iterable"):
+        if text.startswith(f"{general}["):
+            return KINDS[f"{general}[Any]"]
     found = function.__globals__.get(text)
     if get_origin(found) is Callable:
         return KINDS["Callable"]
@@ -120,6 +121,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "int": (_is_integer, "a whole number"),
     "float": (lambda value: _is_real(value) and jnp.shape(value) == (), "a number"),
     "Number": (_is_real, "a number or an array of numbers"),
+    "Array": (lambda value: hasattr(value, "dtype") and odd_leaf(value) is None, "an array of numbers"),
     "Arrays": (lambda value: odd_leaf(value) is None, "an array of numbers, or a pytree of such arrays"),
     "Key": (is_key, "a key, such as jax.random.key(0)"),
     "str": (_is_text, "a text"),
@@ -130,8 +132,12 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "tuple[int, ...]": (_is_tuple, "a tuple of whole numbers"),
     "tuple[int, int]": (_is_tuple, "a tuple of two whole numbers"),
     "Sequence[int]": (_is_row(_is_integer), "a sequence of whole numbers"),
-    "Sequence[float]": (_is_row(_is_real), "a sequence of numbers"),
+    "Sequence[float]": (_is_row(lambda value: _is_real(value) and jnp.shape(value) == ()), "a sequence of numbers"),
     "Sequence[str]": (_is_row(_is_text), "a sequence of texts"),
+    "Iterable[Any]": (
+        lambda value: hasattr(value, "__iter__") and not isinstance(value, str),
+        "a sequence or iterator",
+    ),
     "Sequence[Any]": (_is_row(lambda value: True), "a sequence"),
 }
 """Annotation to what it accepts, and to its words; what is not here is looked at by the function itself."""

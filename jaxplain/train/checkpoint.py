@@ -56,7 +56,7 @@ def save(path: str | os.PathLike[str], tree: Pytree, *, overwrite: bool = False)
     short = without_value(named)
     leaves = {short[parts]: _data(leaf, parts) for parts, leaf in named.items()}
     if not any(leaf.size for leaf in leaves.values()):
-        raise ValueError(f"save: the pytree holds no arrays with values (it is {tree!r}).")
+        raise ValueError(f"save: the pytree `tree` holds no arrays with values (it is {tree!r}).")
     if os.path.lexists(target) and not overwrite:
         raise FileExistsError(f"save: {target} is there already. Pass `overwrite=True` to replace it, or another path.")
     if os.path.lexists(target) and not _is_checkpoint(target):

@@ -89,7 +89,8 @@ class Program(Function):
     def judge(self, outputs: Pytree, targets: Pytree) -> tuple[Array, Array]:
         """Loss and accuracy of each example, both `[B]`."""
         accuracy = self.accuracy or functools.partial(default_accuracy, loss=getattr(self.loss, "value", self.loss))
-        return jax.vmap(self.loss)(outputs, targets), jax.vmap(accuracy)(outputs, targets)
+        losses, hits = jax.vmap(self.loss)(outputs, targets), jax.vmap(accuracy)(outputs, targets)
+        return check.answered(losses, "training", "loss"), check.answered(hits, "training", "accuracy")
 
     def objective(self, trained: Pytree, rest: Pytree, batch: Batch, key: Array) -> tuple[Array, tuple[Pytree, Array]]:
         """Forward and error: the mean of weight times loss, the params with changed state, the mean accuracy."""

@@ -147,7 +147,10 @@ def host_batches(data: Any, key: Array, batch_size: int, name: str) -> Iterator[
             rows = indices[mask]
             yield jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], data)
         return
-    for item in data(key) if callable(data) else data:
+    items = data(key) if callable(data) else data
+    if not isinstance(items, Iterable):
+        raise TypeError(f"{name}: the function `data` or `validation` returned {check.short(items)}, not batches.")
+    for item in items:
         batch = as_batch(item, name)
         if batch is None:
             raise TypeError(

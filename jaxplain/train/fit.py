@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxplain import check
@@ -47,7 +49,9 @@ def init(
         >>> int(state.step)
         0
     """
-    return _program(apply, params, cross_entropy, optimizer, None).start(params, key)
+    program = _program(apply, params, cross_entropy, optimizer, None)
+    check.finite(params, "init", "params")
+    return program.start(params, key)
 
 
 @public
@@ -132,7 +136,7 @@ def fit(
     weights: Any = None,
     patience: int | None = None,
     accuracy: Callable[[Any, Any], Any] | None = None,
-    checkpoint: Any = None,
+    checkpoint: str | os.PathLike[str] | None = None,
     resume: bool = False,
     progress: bool | None = None,
     on_device: bool | None = None,
@@ -234,6 +238,7 @@ def _examples(program: Program, params: Pytree, data: Any, name: str, weights: A
             raise ValueError("fit: `weights` go with arrays; batches from the host bring their own: (x, y, weights).")
         return source(data, name)
     if weights is not None:
+        check.arrays(weights, name, "weights")
         batch = as_batch((batch.inputs, batch.targets, weights), name)
         assert batch is not None
     check_values(program, params, batch, name)
@@ -248,5 +253,8 @@ def _program(apply: Any, params: Pytree, loss: Any, optimizer: Any, accuracy: An
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise TypeError(f"`optimizer` is {type(optimizer).__name__}, not an optax transformation like optax.sgd(0.1).")
     model = as_trainable(apply)
+    odd = [leaf for leaf in jax.tree.leaves(params) if not (hasattr(leaf, "dtype") or isinstance(leaf, int | float))]
+    if odd or getattr(params, "dtype", None) == np.dtype(object):
+        raise TypeError(f"`params` holds {check.short(odd[0] if odd else params)}; pass what `apply` takes, arrays.")
     trained_leaves(model, params)
     return Program(model, as_function(loss), None if accuracy is None else as_function(accuracy), Static(optimizer))

@@ -58,6 +58,8 @@ class Invariance(Metric):
 
     def _changed(self, x: Pytree) -> Pytree:
         if self.name == "input_invariance":
+            for leaf in filter(check.is_floating, jax.tree.leaves(x)):
+                check.broadcasts(self.change, jnp.shape(leaf), self.name, "shift")
             return map_floating(lambda leaf: jnp.asarray(leaf) + jnp.asarray(self.change, jnp.result_type(leaf)), x)
         if self.name == "symmetry":
             other = self.change(x)
@@ -87,8 +89,9 @@ def _pair(name: str, method: Any, f: Any, g: Any, change: Any, norm: str, tolera
     for score, argument in ((f, "f"), (g, "g")):
         check.function(score, name, argument, "f(x, *args) -> scalar")
     check.choice(norm, NORMS, name, "norm")
+    check.positive(tolerance, name, "tolerance", zero=True)
     one, two = as_function(f), as_function(g)
-    first, second = as_function(method(one)), as_function(method(two))
+    first, second = (as_function(check.made(method(score), name, "method")) for score in (one, two))
     return Invariance(first, second, (one, two), change, tolerance, norm, name)
 
 

@@ -63,7 +63,7 @@ class Agreement(Metric):
                 )
             labels = jax.vmap(self._signs)(rows)
         else:
-            labels = jax.vmap(self.label)(rows)
+            labels = check.answered(jax.vmap(self.label)(rows), self.name, "label")
         labels = labels.reshape(rows.shape[0], -1)
         # Row by row, so that memory grows with the number of pairs and not with that times the features.
         return jax.lax.map(lambda row: jnp.all(labels == row[None], axis=1), labels)

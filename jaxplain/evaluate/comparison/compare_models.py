@@ -116,6 +116,9 @@ def compare_models(
         ([[1.0, 1.0], [1.0, 1.0]], [1.0, 1.0, 1.0, 1.0])
     """
     check.function(method, NAME, "method", "f -> e, such as jaxplain.gradient")
+    for index, model in enumerate(models):
+        if not (isinstance(model, tuple | list) and len(model) == 2 and callable(model[0])):
+            raise TypeError(f"{NAME}: `models[{index}]` has to be (apply, params), not {check.short(model)}.")
     if len(models) < 2:
         raise ValueError(f"{NAME}: pass at least two models (apply, params), not {len(models)}.")
     recipes = tuple([0] * len(models) if recipes is None else [int(r) for r in recipes])
@@ -156,8 +159,8 @@ def _similarity(measure: Any, a: Pytree, b: Pytree) -> Array:
 def _attributions(
     method: Any, score: Any, model: tuple[Any, Any], x: Pytree, args: tuple[Any, ...], key: Any, size: int
 ) -> Pytree:
-    f = score(*model)
-    e = as_function(method(f))
+    f = check.made(score(*model), NAME, "score")
+    e = as_function(check.made(method(f), NAME, "method"))
     if needs_key(e) and key is None:
         raise ValueError(f"{NAME}: the method is random and needs a key: compare_models(..., key=jax.random.key(0)).")
     keys = example_keys(key, jnp.arange(size)) if needs_key(e) else None

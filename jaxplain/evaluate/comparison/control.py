@@ -122,6 +122,8 @@ def paired_difference(
     Source: Efron and Tibshirani 1993, "An introduction to the bootstrap", section 13.3.
     """
     name = "paired_difference"
+    for value, argument in ((scores, "scores"), (control, "control")):
+        check.numbers(value, "paired_difference", argument)
     left, right = np.asarray(scores, np.float64), np.asarray(control, np.float64)
     if left.shape != right.shape or left.ndim != 1 or left.size == 0:
         raise ValueError(

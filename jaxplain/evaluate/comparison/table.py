@@ -135,7 +135,10 @@ def score_table(
         raise ValueError(
             f"{name}: {'pass at least one metric' if not metrics else f'{CONTROL!r} is the name of the control'}."
         )
-    rows = {label: batched(value, size, name, f"the attribution of {label!r}") for label, value in attributions.items()}
+    rows = {
+        label: batched(value, size, name, f"the attribution `attributions[{label!r}]`")
+        for label, value in attributions.items()
+    }
     folded = example_keys(jax.random.fold_in(key, 0), jnp.arange(size))
     rows[CONTROL] = jax.vmap(random_attribution())(folded, x)
     drawn = jax.random.fold_in(key, 1)

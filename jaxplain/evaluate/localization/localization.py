@@ -234,7 +234,10 @@ def mosaic(images: Arrays, target: Arrays) -> tuple[Array, Array]:
     """
     images, target = jnp.asarray(images), jnp.asarray(target, bool)
     if images.ndim != 4 or images.shape[0] != 4 or target.shape != (4,):
-        raise ValueError(f"mosaic: pass four images [4, H, W, C] and [4] booleans, not {images.shape}, {target.shape}.")
+        raise ValueError(
+            f"mosaic: pass four `images` [4, H, W, C] and a `target` of [4] booleans, not {images.shape} and "
+            f"{target.shape}."
+        )
     _, height, width, channels = images.shape
     rows = images.reshape(2, 2, height, width, channels).transpose(0, 2, 1, 3, 4)
     mask = jnp.broadcast_to(target.reshape(2, 1, 2, 1), (2, height, 2, width))

@@ -88,7 +88,7 @@ class ParameterRandomization(Metric):
         return Curve(jnp.arange(found.size + 1) / found.size, jnp.concatenate([jnp.ones(1, found.dtype), found]))
 
     def _explain(self, params: Pytree, key: Array, x: Pytree, args: tuple[Any, ...]) -> Pytree:
-        e = self.make(params)
+        e = check.made(self.make(params), self.name, "make")
         if self.sigma is None:
             return e(key, x, *args) if needs_key(e) else e(x, *args)
 
@@ -140,8 +140,12 @@ def _randomization(
 ) -> ParameterRandomization:
     check.function(make, name, "make", "params -> e, such as lambda p: gradient(logit(apply, p))")
     check.choice(start, DIRECTIONS, name, "start")
-    if isinstance(layers, str) or not (layers is None or isinstance(layers, Sequence)):
-        raise TypeError(f"{name}: `layers` has to be a sequence of paths such as 'params/conv_0', not {layers!r}.")
+    if jax.tree.leaves(params):  # an empty tree has its own words
+        check.arrays(params, name, "params")
+    if isinstance(layers, str) or not (layers is None or (isinstance(layers, Sequence) and layers)):
+        raise TypeError(
+            f"{name}: `layers` has to be a sequence of at least one path such as 'params/conv_0', not {layers!r}."
+        )
     return ParameterRandomization(
         as_function(make),
         params,

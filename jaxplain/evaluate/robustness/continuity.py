@@ -112,6 +112,7 @@ def continuity(
         raise TypeError(f"continuity: `e` has to be an explanation e(x, *args), not {type(e).__name__}.")
     if jnp.shape(fill) != ():
         raise ValueError(f"continuity: `fill` has shape {jnp.shape(fill)}; pass one number.")
+    check.finite(fill, "continuity", "fill")
     return Continuity(
         as_function(e),
         fill,

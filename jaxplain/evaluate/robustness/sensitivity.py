@@ -74,7 +74,8 @@ class Sensitivity(Around):
 def explained(e: Any, key: Any, x: Pytree, args: tuple[Any, ...], name: str) -> list[Array]:
     """The leaves of an explanation, in float32 or wider; a random one gets this key at every point."""
     a = e(key, x, *args) if needs_key(e) else e(x, *args)
-    check.real_leaves(check.explanation(a, x, name), name, "e(x)")
+    a = check.explanation(check.answered(a, "an explanation", "e"), x, name)
+    check.real_leaves(a, name, "e(x)")
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(a)]
     return [leaf.astype(wide_dtype(leaf.dtype)) for leaf in leaves]
 

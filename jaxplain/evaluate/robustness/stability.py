@@ -55,15 +55,17 @@ class RelativeStability(Around):
         return jnp.where(value == 0, self.floor, value)
 
     def _class(self, x: Pytree, args: tuple[Any, ...]) -> Array | None:
-        return None if self.outputs is None else jnp.argmax(_wide(self.outputs(x, *args))[0])
+        return None if self.outputs is None else jnp.argmax(_wide(self.outputs(x, *args), "outputs")[0])
 
     def _reference(self, x: Pytree, args: tuple[Any, ...]) -> list[Array]:
         if self.kind == "input":
-            return _wide([jnp.asarray(leaf) for leaf in jax.tree.leaves(x) if check.is_floating(leaf)])
-        return _wide((self.outputs if self.kind == "output" else self.representation)(x, *args))
+            return _wide([jnp.asarray(leaf) for leaf in jax.tree.leaves(x) if check.is_floating(leaf)], "x")
+        argument = "outputs" if self.kind == "output" else "representation"
+        return _wide(getattr(self, argument)(x, *args), argument)
 
 
-def _wide(tree: Pytree) -> list[Array]:
+def _wide(tree: Pytree, argument: str) -> list[Array]:
+    tree = check.answered(tree, "a relative stability", argument)
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
     return [leaf.astype(wide_dtype(leaf.dtype)) for leaf in leaves]
 

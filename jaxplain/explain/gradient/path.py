@@ -89,7 +89,7 @@ class IntegratedGradients(Function):
         """Explain one example from a baseline of its structure."""
         if not (self.adaptive or self.with_gap):
             return like(self.integral(x, start, *args, steps=self.steps), x)
-        change = self.score(x, *args) - self.score(start, *args)
+        change = check.scalar(self.score(x, *args), self.name) - check.scalar(self.score(start, *args), self.name)
         result = self._measured(x, start, args, change, self.steps)
         for steps in self._ladder():
             result = self._climb(result, x, start, args, change, steps)

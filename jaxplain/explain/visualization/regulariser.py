@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import blur as blurred
 from jaxplain.program import Function, public, setting
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 __all__ = ["blur", "l1", "l2", "lp", "normalize_gradient", "opacity", "total_variation", "value_range"]
 
@@ -25,6 +25,9 @@ class Penalty(Function):
 
     def __call__(self, x: Array) -> Array:
         """The weighted penalty."""
+        if self.kind == "value_range":
+            for value, argument in zip(self.settings, ("low", "high"), strict=True):
+                check.broadcasts(value, jnp.shape(x), self.kind, argument)
         return self.weight * _MEASURES[self.kind](x, *self.settings)
 
     @property
@@ -126,7 +129,7 @@ def total_variation(weight: float) -> Penalty:
 
 
 @public
-def value_range(weight: float, low: Any = 0.0, high: Any = 1.0) -> Penalty:
+def value_range(weight: float, low: Number = 0.0, high: Number = 1.0) -> Penalty:
     """The penalty weight * mean square of how far values lie outside of [low, high].
 
     Args:

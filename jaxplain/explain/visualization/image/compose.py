@@ -163,6 +163,7 @@ def start(image: Any, x: Arrays, *, margin: float = 0.02) -> Start:
     check.finite(x, "start")
     if not hasattr(image, "encode") or type(image).encode is Parameterisation.encode:
         raise TypeError(f"start: {type(image).__name__} cannot begin at a given input; use pixels, fourier or vector.")
+    check.inside(margin, "start", "margin")
     return Start(image, jnp.asarray(x), margin)
 
 

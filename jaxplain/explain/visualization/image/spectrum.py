@@ -182,7 +182,7 @@ def maco(
     values = squash(shape, low, high, colour, "maco")
     if low is not None and check.is_concrete(low) and ((array < np.asarray(low)) | (array > np.asarray(high))).any():
         raise ValueError(f"maco: `data` runs from {array.min()} to {array.max()}, outside of [{low}, {high}].")
-    check.positive(margin, "maco", "margin")
+    check.inside(margin, "maco", "margin")
     total, mean, axes = 0.0, 0.0, tuple(range(1, len(shape)))
     for first in range(0, len(array), 1024):
         part = np.asarray(values.inverse(jnp.asarray(array[first : first + 1024], jnp.float32), margin))

@@ -162,6 +162,7 @@ def interpolation(one: Callable[..., Any], other: Callable[..., Any], alpha: flo
 
     Source: Olah, Mordvintsev and Schubert 2017, "Feature Visualization", "Interaction between neurons".
     """
+    check.finite(alpha, "interpolation", "alpha")
     return as_objective(one) * (1.0 - alpha) + as_objective(other) * alpha
 
 

@@ -13,7 +13,7 @@ from jaxplain.internals import cut
 from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
-from jaxplain.types import Array, Arrays, Pytree
+from jaxplain.types import Array, Arrays, Number, Pytree
 
 
 class Reading(Function):
@@ -231,11 +231,12 @@ class Position(OnLayer):
             )
         for index in self.place:
             h = picked(h, 0, index, self)
+        check.broadcasts(self.vector, h.shape, "position", "vector")
         return jnp.mean(h) if self.vector is None else jnp.sum(h * jnp.asarray(self.vector, h.dtype))
 
 
 @public
-def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Arrays | None = None) -> Position:
+def position(f: Callable[..., Any], path: str, place: Sequence[Any], vector: Number | None = None) -> Position:
     """All channels of a layer at one position: their mean, or their product with a direction.
 
     Args:
@@ -320,6 +321,10 @@ def picked(h: Array, axis: int, index: Any, objective: OnLayer) -> Array:
 
 def _checked_index(index: Any, name: str) -> Any:
     for part in index if isinstance(index, tuple | list) else (index,):
-        if part is not None and not jnp.issubdtype(jnp.result_type(part), jnp.integer):
-            raise TypeError(f"{name}: the unit has to be an integer (or a tuple of them), not {index!r}.")
+        odd = part is not None and check.odd_leaf(part) is not None
+        if odd or (part is not None and not jnp.issubdtype(jnp.result_type(part), jnp.integer)):
+            raise TypeError(
+                f"{name}: the unit (`index`, `place`) has to be an integer or a tuple of them, not "
+                f"{check.short(index)}."
+            )
     return index

@@ -137,6 +137,8 @@ class Composite(Random):
         if x.ndim < 1 or x.shape[-1] < 2:
             raise ValueError(f"composite: x has shape {x.shape}; its last channel has to be the opacity of the others.")
         colours, opacity = x[..., :-1], x[..., -1:]
+        check.broadcasts(self.low, colours.shape, "composite", "low")
+        check.broadcasts(self.high, colours.shape, "composite", "high")
         level, grain = (jax.random.fold_in(key, index) for index in range(2))
         one = jnp.broadcast_to(jax.random.uniform(level, colours.shape[-1:]), colours.shape)
         mixed = 0.5 * one + 0.5 * jax.random.uniform(grain, colours.shape)

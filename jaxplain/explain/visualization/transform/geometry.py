@@ -11,7 +11,7 @@ from jax.scipy.ndimage import map_coordinates
 
 from jaxplain import check
 from jaxplain.program import Function, public, setting
-from jaxplain.types import Array, Number
+from jaxplain.types import Array
 
 
 class Random(Function):
@@ -78,7 +78,7 @@ class Scale(Random):
 
 
 @public
-def scale(low: Any = 0.9, high: Any = 1.1, *, fill: Number = 0.0) -> Scale:
+def scale(low: float = 0.9, high: float = 1.1, *, fill: float = 0.0) -> Scale:
     """A transform that magnifies what is in an image by a random factor around the centre; the size stays.
 
     Args:
@@ -97,6 +97,7 @@ def scale(low: Any = 0.9, high: Any = 1.1, *, fill: Number = 0.0) -> Scale:
         >>> scale(0.5, 0.5)(jax.random.key(0), jnp.ones((4, 4, 1)))[..., 0].round(2)[0].tolist()
         [0.0, 0.0, 0.0, 0.0]
     """
+    check.finite(fill, "scale", "fill")
     check.positive(low, "scale", "low")
     check.positive(jnp.asarray(high) - jnp.asarray(low), "scale", "high - low", zero=True)
     return Scale(low, high, fill)
@@ -124,7 +125,7 @@ class Rotate(Random):
 
 
 @public
-def rotate(degrees: float, *, fill: Number = 0.0) -> Rotate:
+def rotate(degrees: float, *, fill: float = 0.0) -> Rotate:
     """A transform that turns an image by a random angle of up to `degrees` either way; the size stays.
 
     Args:
@@ -142,6 +143,7 @@ def rotate(degrees: float, *, fill: Number = 0.0) -> Rotate:
         >>> rotate(0.0)(jax.random.key(0), jnp.eye(3)[..., None])[..., 0].tolist()[1]
         [0.0, 1.0, 0.0]
     """
+    check.finite(fill, "rotate", "fill")
     return Rotate(check.positive(degrees, "rotate", "degrees", zero=True), fill)
 
 
@@ -158,7 +160,7 @@ class Pad(Random):
 
 
 @public
-def pad(width: int, *, fill: Number = 0.0) -> Pad:
+def pad(width: int, *, fill: float = 0.0) -> Pad:
     """A transform that adds a border on every side; follow it by `crop` where the model needs one size.
 
     Args:
@@ -176,6 +178,7 @@ def pad(width: int, *, fill: Number = 0.0) -> Pad:
         >>> pad(2)(jax.random.key(0), jnp.ones((4, 5, 1))).shape
         (8, 9, 1)
     """
+    check.finite(fill, "pad", "fill")
     return Pad(fill, check.count(width, "pad", "width", least=0))
 
 
@@ -274,7 +277,7 @@ class RandomCrop(Random):
 
 
 @public
-def random_crop(low: Any = 0.25, high: Any = 1.0, *, sigma: float = 0.02) -> RandomCrop:
+def random_crop(low: float = 0.25, high: float = 1.0, *, sigma: float = 0.02) -> RandomCrop:
     """A transform that magnifies a random part of the input to its whole size and adds noise.
 
     With `samples=16` of `activation_maximization` every step sees 16 parts, as in the source. Gaussian and uniform
