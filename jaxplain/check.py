@@ -14,10 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.types import is_concrete as is_concrete
-from jaxplain.types import is_key as is_key
-from jaxplain.types import odd_leaf as odd_leaf
-from jaxplain.types import short as short
+from jaxplain.types import is_concrete, is_key, odd_leaf, path_text, short
 
 
 def is_floating(leaf: Any) -> bool:
@@ -28,11 +25,6 @@ def is_floating(leaf: Any) -> bool:
 def describe(leaf: Any) -> str:
     """Shape and dtype of a leaf as an error message says them."""
     return f"shape {jnp.shape(leaf)} and dtype {jnp.result_type(leaf)}"
-
-
-def path_text(path: Any, argument: str = "x") -> str:
-    """A leaf's place in a pytree as an error message says it: `x['image']`, or `x` for a bare array."""
-    return argument + jax.tree_util.keystr(path)
 
 
 def arrays(x: Any, name: str, argument: str = "x") -> None:

@@ -104,3 +104,8 @@ def _above(x: Any, path: Any) -> Any:
     for key in path[:-1]:
         x = getattr(x, key.name) if hasattr(key, "name") else x[getattr(key, "key", getattr(key, "idx", None))]
     return x
+
+
+def path_text(path: Any, argument: str = "x") -> str:
+    """A leaf's place in a pytree as an error message says it: `x['image']`, or `x` for a bare array."""
+    return argument + jax.tree_util.keystr(path)
