@@ -136,6 +136,8 @@ def real_leaves(tree: Any, name: str, argument: str) -> None:
 def explanation(result: Any, x: Any, name: str) -> Any:
     """Require that what a wrapper was given explains (a map, something of x's or a layer's shape) and is no score."""
     found = jax.tree.leaves(result)
+    if not found:
+        raise TypeError(f"{name}: the explanation `e` returned {short(result)}, which holds no arrays.")
     if [jnp.shape(leaf) for leaf in found] == [()] and [jnp.shape(leaf) for leaf in jax.tree.leaves(x)] != [()]:
         raise TypeError(
             f"{name}: `e` returned one number for an `x` with more, as a score does. Pass an explanation, such as "

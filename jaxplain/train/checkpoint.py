@@ -246,7 +246,7 @@ def _is_key(leaf: Any) -> bool:
 def _data(leaf: Any, parts: Parts) -> np.ndarray:
     value = np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
     if value.dtype.kind not in "biufcV" or value.dtype.hasobject:
-        raise TypeError(f"save: the leaf {'/'.join(parts)!r} is {type(leaf).__name__} ({value.dtype}); pass numbers.")
+        raise TypeError(f"save: `tree` at {'/'.join(parts)!r} is {type(leaf).__name__} ({value.dtype}); pass numbers.")
     return value
 
 
