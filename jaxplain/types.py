@@ -15,6 +15,9 @@ Pytree = Any
 """Any pytree of arrays."""
 
 
+ArrayLike = Any
+"""An array of numbers, a number, or a list (of lists) of numbers that makes an array."""
+
 Arrays = Any
 """An array of numbers, or a pytree of such arrays, that is looked at before anything is computed."""
 

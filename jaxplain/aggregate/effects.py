@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline import Features, Groups, as_groups, features, representable
 from jaxplain.program import Function, as_function, fold_range, map_range, public, setting, wide_dtype
-from jaxplain.types import Array, Number, Pytree
+from jaxplain.types import Array, ArrayLike, Pytree
 
 
 class Effect(NamedTuple):
@@ -266,7 +266,7 @@ def partial_dependence(
     f: Callable[..., Any],
     feature: int,
     *,
-    grid: Number | None = None,
+    grid: ArrayLike | None = None,
     points: int = 32,
     groups: Any = None,
     batch_size: int = 256,
@@ -312,7 +312,7 @@ def individual_conditional_expectation(
     f: Callable[..., Any],
     feature: int,
     *,
-    grid: Number | None = None,
+    grid: ArrayLike | None = None,
     points: int = 32,
     centered: bool = False,
     groups: Any = None,
@@ -352,7 +352,7 @@ def accumulated_local_effects(
     f: Callable[..., Any],
     feature: int,
     *,
-    grid: Number | None = None,
+    grid: ArrayLike | None = None,
     points: int = 33,
     groups: Any = None,
     batch_size: int = 256,

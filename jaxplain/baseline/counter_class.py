@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import Function, as_function, is_array, public, wide_dtype
-from jaxplain.types import Array, Arrays, Pytree
+from jaxplain.types import Array, ArrayLike, Arrays, Pytree
 
 _CANDIDATES = 8
 """How many rows are compared exactly, of those that a fast and less exact distance says are nearest."""
@@ -61,7 +61,7 @@ def _rough(rows: Array, leaf: Array) -> Array:
 
 
 @public
-def nearest_counter_class(data: Arrays, labels: Arrays, label: Any) -> NearestCounterClass:
+def nearest_counter_class(data: Arrays, labels: ArrayLike, label: Any) -> NearestCounterClass:
     """The row of a data set nearest to x that is of another class than x: the contrast that an attribution is read by.
 
     b = argmin over rows d_n with labels_n != label of sum_i (x_i - d_n,i)^2, over all floating-point leaves.
@@ -91,6 +91,7 @@ def nearest_counter_class(data: Arrays, labels: Arrays, label: Any) -> NearestCo
     name = "nearest_counter_class"
     rows = check.batch_length(data, name, "data")
     check.finite(data, name, "data")
+    labels = labels if is_array(labels) else np.asarray(labels)
     if not jnp.issubdtype(jnp.result_type(labels), jnp.integer):
         raise TypeError(f"{name}: `labels` has dtype {jnp.result_type(labels)}; it has to hold integers.")
     if jnp.shape(labels) != (rows,):

@@ -11,11 +11,11 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.program import as_function, public, wide_dtype
-from jaxplain.types import Array, Arrays, Number, Pytree
+from jaxplain.types import Array, ArrayLike, Number, Pytree
 
 
 @public
-def pearson(a: Arrays, b: Arrays, *, where: Any = None) -> Array:
+def pearson(a: ArrayLike, b: ArrayLike, *, where: Any = None) -> Array:
     """Pearson's correlation: r = sum_i u_i v_i / sqrt(sum_i u_i^2 sum_i v_i^2), u = a - mean a, v = b - mean b.
 
     Unchanged by shifts and by positive factors, however large or small.
@@ -43,7 +43,7 @@ def pearson(a: Arrays, b: Arrays, *, where: Any = None) -> Array:
 
 
 @public
-def spearman(a: Arrays, b: Arrays, *, where: Any = None) -> Array:
+def spearman(a: ArrayLike, b: ArrayLike, *, where: Any = None) -> Array:
     """Spearman's rank correlation: Pearson's of the ranks, where equal values share the mean of their ranks.
 
     Args:
@@ -80,8 +80,8 @@ def ranks(values: Array, where: Array | None = None) -> Array:
 
 @public
 def structural_similarity(
-    a: Arrays,
-    b: Arrays,
+    a: ArrayLike,
+    b: ArrayLike,
     *,
     data_range: Number | None = None,
     window: int = 7,
@@ -121,7 +121,7 @@ def structural_similarity(
     Source: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity", equation 13.
     """
     name = "structural_similarity"
-    a, b = jnp.asarray(check.real(a, name, "a")), jnp.asarray(check.real(b, name, "b"))
+    a, b = check.real(jnp.asarray(a), name, "a"), check.real(jnp.asarray(b), name, "b")
     if a.shape != b.shape or a.ndim not in (1, 2, 3):
         raise ValueError(
             f"{name}: `a` and `b` have the shapes {a.shape} and {b.shape}; pass two of one shape [H, W(, C)]."
@@ -172,7 +172,7 @@ def _filtered(values: Array, weights: Array, axis: int) -> Array:
 def _flat(a: Any, b: Any, where: Any, name: str) -> tuple[Array, Array, Array]:
     if where is not None:
         check.arrays(where, name, "where")
-    a, b = jnp.asarray(check.real(a, name, "a")), jnp.asarray(check.real(b, name, "b"))
+    a, b = check.real(jnp.asarray(a), name, "a"), check.real(jnp.asarray(b), name, "b")
     if a.shape != b.shape or a.size == 0 or (where is not None and jnp.shape(where) != a.shape):
         shapes = f"{a.shape} and {b.shape}" + ("" if where is None else f", `where` {jnp.shape(where)}")
         raise ValueError(

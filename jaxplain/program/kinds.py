@@ -106,6 +106,16 @@ def _is_row(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return row
 
 
+def _is_array_like(value: Any) -> bool:
+    """Whether a value is an array of numbers, or a list of rows of one length that makes one."""
+    if not isinstance(value, list | tuple):
+        return odd_leaf(value) is None and not isinstance(value, dict)
+    if not all(odd_leaf(leaf) is None for leaf in jax.tree.leaves(value)):
+        return False
+    shapes = {jnp.shape(part) if not isinstance(part, list | tuple) else len(part) for part in value}
+    return len(shapes) <= 1 and all(_is_array_like(part) for part in value)
+
+
 def _is_tuple(value: Any) -> bool:
     """Whether a value is a tuple (or list) of whole numbers."""
     return isinstance(value, tuple | list) and all(map(_is_integer, value))
@@ -122,6 +132,7 @@ KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "float": (lambda value: _is_real(value) and jnp.shape(value) == (), "a number"),
     "Number": (_is_real, "a number or an array of numbers"),
     "Array": (lambda value: hasattr(value, "dtype") and odd_leaf(value) is None, "an array of numbers"),
+    "ArrayLike": (_is_array_like, "an array of numbers, or a list that makes one"),
     "Arrays": (lambda value: odd_leaf(value) is None, "an array of numbers, or a pytree of such arrays"),
     "Key": (is_key, "a key, such as jax.random.key(0)"),
     "str": (_is_text, "a text"),

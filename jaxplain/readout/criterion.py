@@ -10,11 +10,11 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import public
-from jaxplain.types import Array, Arrays
+from jaxplain.types import Array, ArrayLike
 
 
 @public
-def cross_entropy(outputs: Array, target: Arrays) -> Array:
+def cross_entropy(outputs: Array, target: ArrayLike) -> Array:
     """Softmax cross-entropy of one example: -log softmax(z)[target], averaged over leading axes.
 
     Args:
@@ -51,7 +51,7 @@ def cross_entropy(outputs: Array, target: Arrays) -> Array:
 
 
 @public
-def binary_cross_entropy(outputs: Array, target: Arrays) -> Array:
+def binary_cross_entropy(outputs: Array, target: ArrayLike) -> Array:
     """Sigmoid cross-entropy of one example, averaged over its outputs (independent labels).
 
     Args:
@@ -74,7 +74,7 @@ def binary_cross_entropy(outputs: Array, target: Arrays) -> Array:
 
 
 @public
-def squared_error(outputs: Array, target: Arrays) -> Array:
+def squared_error(outputs: Array, target: ArrayLike) -> Array:
     """Squared error of one example, averaged over its outputs: mean (y - t)^2.
 
     Args:

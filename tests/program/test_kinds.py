@@ -45,6 +45,11 @@ def test_every_public_function_holds_its_arguments():
             [np.ones(2), {"a": jnp.ones(2), "b": 1}, (1.0, 2.0)],
             ["a", None, [1.0], np.array([None]), object()],
         ),
+        (
+            "ArrayLike",
+            [np.ones(2), 1.5, [1, 2], [[1.0], [2.0]], [np.ones(2), np.ones(2)]],
+            ["a", None, ["a"], [[1], [2, 3]]],
+        ),
         ("Key", [KEY, jax.random.PRNGKey(0)], [None, 0, "a", np.ones(2), jax.random.split(KEY)]),
     ],
 )
@@ -109,3 +114,37 @@ def test_leaves_that_are_no_arrays_are_found():
 
 def test_every_word_of_the_table_is_text():
     assert all(isinstance(words, str) and callable(accepts) for accepts, words in KINDS.values())
+
+
+LISTS = {
+    "paired_difference": lambda made: jaxplain.evaluate.paired_difference(made([1, 3, 2]), made([0, 1, 1]), key=KEY),
+    "pearson": lambda made: jaxplain.evaluate.pearson(made([1.0, 2.0, 3.0]), made([1.0, 2.0, 4.0])),
+    "spearman": lambda made: jaxplain.evaluate.spearman(made([1.0, 2.0, 3.0]), made([1.0, 2.0, 4.0])),
+    "structural_similarity": lambda made: jaxplain.evaluate.structural_similarity(
+        made(np.eye(8).tolist()), made(np.eye(8).tolist()), window=3
+    ),
+    "mosaic": lambda made: jaxplain.evaluate.mosaic(
+        made(np.ones((4, 2, 2, 1)).tolist()), made([True, False, False, True])
+    ),
+    "frechet_distance": lambda made: jaxplain.evaluate.frechet_distance(
+        made([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]), made([[1.0, 0.0], [0.0, 1.0], [1.0, 2.0]])
+    ),
+    "partial_dependence": lambda made: jaxplain.aggregate.partial_dependence(
+        lambda x: x.sum(), 0, grid=made([0.0, 1.0])
+    )(np.ones((3, 2), np.float32)),
+    "cross_entropy": lambda made: jaxplain.train.cross_entropy(jnp.zeros((2, 3)), made([0, 1])),
+    "binary_cross_entropy": lambda made: jaxplain.train.binary_cross_entropy(jnp.zeros(2), made([0, 1])),
+    "squared_error": lambda made: jaxplain.train.squared_error(jnp.zeros(2), made([0.0, 1.0])),
+    "colour_matrix": lambda made: jaxplain.image.colour_matrix(
+        made([[2.0, 0.0], [-2.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    ),
+    "nearest_counter_class": lambda made: jaxplain.baseline.nearest_counter_class(
+        np.array([[0.0], [1.0]], np.float32), made([0, 1]), 0
+    )(np.float32([0.2])),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_list_that_makes_an_array_is_taken_as_one(name):
+    for one, other in zip(*(jax.tree.leaves(LISTS[name](made)) for made in (list, np.asarray)), strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -12,7 +12,7 @@ from jaxplain import check
 from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.robustness import NORMS, explained, size
 from jaxplain.program import Function, as_function, map_floating, needs_key, public, setting, wide_dtype
-from jaxplain.types import Array, Number, Pytree
+from jaxplain.types import Array, ArrayLike, Pytree
 
 
 class Invariance(Metric):
@@ -97,7 +97,7 @@ def _pair(name: str, method: Any, f: Any, g: Any, change: Any, norm: str, tolera
 
 @public
 def input_invariance(
-    method: Callable[..., Any], f: Callable[..., Any], *, shift: Number, norm: str = "l2"
+    method: Callable[..., Any], f: Callable[..., Any], *, shift: ArrayLike, norm: str = "l2"
 ) -> Invariance:
     """How much an explanation changes if the input is shifted and the model shifts it back; lower is better.
 

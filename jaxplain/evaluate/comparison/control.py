@@ -12,7 +12,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.program import Function, public
-from jaxplain.types import Array, Arrays, Pytree
+from jaxplain.types import Array, ArrayLike, Pytree
 
 
 class RandomAttribution(Function):
@@ -94,7 +94,7 @@ class PairedDifference(NamedTuple):
 
 @public
 def paired_difference(
-    scores: Arrays, control: Arrays, *, key: Array, confidence: float = 0.95, samples: int = 10_000
+    scores: ArrayLike, control: ArrayLike, *, key: Array, confidence: float = 0.95, samples: int = 10_000
 ) -> PairedDifference:
     """Whether scores differ from the control's: the mean of scores - control over examples, with its interval.
 

@@ -10,11 +10,11 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.program import public
-from jaxplain.types import Array, Arrays
+from jaxplain.types import Array, ArrayLike
 
 
 @public
-def frechet_distance(one: Arrays, other: Arrays) -> Array:
+def frechet_distance(one: ArrayLike, other: ArrayLike) -> Array:
     """The squared Fréchet distance between Gaussians fitted to two sets of features.
 
     d = |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), with means m and covariances S (divided by N - 1). The estimate is
@@ -44,7 +44,9 @@ def frechet_distance(one: Arrays, other: Arrays) -> Array:
 
 
 @public
-def frechet_bootstrap(key: Array, one: Arrays, other: Arrays, *, samples: int = 200, batch_size: int = 8) -> Array:
+def frechet_bootstrap(
+    key: Array, one: ArrayLike, other: ArrayLike, *, samples: int = 200, batch_size: int = 8
+) -> Array:
     """Bootstrap draws of the Fréchet distance, centred at its value: percentiles of them are an interval.
 
     Rows of both sets are drawn with replacement. A resampled set has fewer different rows, which raises the distance,

@@ -10,7 +10,7 @@ from jaxplain import check
 from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.similarity import ranks
 from jaxplain.program import public, setting, wide_dtype
-from jaxplain.types import Array, Arrays
+from jaxplain.types import Array, ArrayLike
 
 
 class Localization(Metric):
@@ -36,7 +36,7 @@ class Localization(Metric):
 
 def _fitted(attribution: Any, mask: Any, name: str) -> tuple[Array, Array]:
     """An attribution and a mask of one shape: channels are summed where one of them has none."""
-    a, inside = jnp.asarray(check.real(attribution, name, "attribution")), jnp.asarray(mask)
+    a, inside = check.real(jnp.asarray(attribution), name, "attribution"), jnp.asarray(mask)
     if not (inside.dtype == jnp.bool_ or jnp.issubdtype(inside.dtype, jnp.integer)):
         raise TypeError(f"{name}: `mask` has dtype {inside.dtype}; it has to be boolean, for example `mask > 0`.")
     a, inside = a.astype(wide_dtype(jnp.result_type(a, jnp.bfloat16))), inside != 0
@@ -213,7 +213,7 @@ def focus() -> Localization:
 
 
 @public
-def mosaic(images: Arrays, target: Arrays) -> tuple[Array, Array]:
+def mosaic(images: ArrayLike, target: ArrayLike) -> tuple[Array, Array]:
     """Lay four images out as a mosaic of two by two, with the mask of the target's tiles.
 
     Args:

@@ -6,11 +6,11 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import public
-from jaxplain.types import Arrays
+from jaxplain.types import ArrayLike
 
 
 @public
-def colour_matrix(data: Arrays) -> np.ndarray:
+def colour_matrix(data: ArrayLike) -> np.ndarray:
     """How decorrelated channels mix into those of a dataset: M M^T = covariance of the channels, up to a factor.
 
     With the eigenvectors V and eigenvalues l of the covariance over all pixels, M = V sqrt(l), divided by the length of

@@ -13,7 +13,7 @@ from jaxplain.internals import cut
 from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
-from jaxplain.types import Array, Arrays, Number, Pytree
+from jaxplain.types import Array, ArrayLike, Number, Pytree
 
 
 class Reading(Function):
@@ -181,7 +181,7 @@ def along(h: Array, vector: Array, power: Any, cosine: bool) -> Array:
 
 @public
 def direction(
-    f: Callable[..., Any], path: str, vector: Arrays, *, power: float = 0.0, cosine: bool = False
+    f: Callable[..., Any], path: str, vector: ArrayLike, *, power: float = 0.0, cosine: bool = False
 ) -> Direction:
     """How far a layer points in a direction v: the mean over positions of <h, v> max(cos(h, v), 0.1)^power.
 
