@@ -104,10 +104,25 @@ def public(function: F) -> F:
             given = bind(*args, **settings).arguments
         except TypeError:  # Python says itself what is missing or too much
             return function(*args, **settings)
-        hold(function, given)
+        try:
+            hold(function, given)
+        except (TypeError, ValueError) as told:
+            own = None if {"e", "x", "data"} & signature.parameters.keys() else _own_words(function, args, settings)
+            raise (own or told) from None
         return function(*args, **settings)
 
     return checked  # type: ignore[return-value]
+
+
+def _own_words(function: Callable[..., Any], args: Any, settings: Any) -> Exception | None:
+    """What a function says itself of a wrong argument, which is more exact where it says anything of one."""
+    try:
+        function(*args, **settings)
+    except (TypeError, ValueError) as error:
+        return error if "`" in str(error) else None
+    except Exception:  # the annotation has the word
+        return None
+    return None
 
 
 def unknown_setting(function: str, given: str, known: list[str]) -> str:

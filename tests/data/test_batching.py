@@ -102,12 +102,12 @@ def test_a_memory_map_is_read_row_by_row(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ((np.zeros((0, 3)), np.zeros(0)), ValueError, r"the dataset is empty .*'inputs': 0"),
+        ((np.zeros((0, 3)), np.zeros(0)), ValueError, r"is empty .*'inputs': 0"),
         (({}, None), ValueError, r"empty \(no arrays\)"),
         ((np.zeros((4, 3)), np.zeros(5)), ValueError, r"lengths are \{'inputs': 4, 'targets': 5\}"),
         (({"a": np.zeros(4), "b": np.zeros(3)}, None), ValueError, r"inputs\['b'\]"),
         ((np.zeros(3), [1, 2, 3]), TypeError, r"`targets\[0\]` is int"),
-        ((np.zeros(3), np.array([1, "a", None], dtype=object)), TypeError, "array of Python objects"),
+        ((np.zeros(3), np.array([1, "a", None], dtype=object)), TypeError, "dtype object"),
         ((np.array(3.0), None), TypeError, "`inputs` is a single number"),
         (np.zeros((4, 3)), TypeError, r"`data` is ndarray; pass \(inputs, targets\)"),
         ((np.zeros(4), np.zeros(4), np.zeros(4)), TypeError, "a tuple of 3"),

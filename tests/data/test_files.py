@@ -293,7 +293,7 @@ def test_npz_files_come_back_as_written(tmp_path):
         ({"inputs": np.array([{}, []], dtype=object), "targets": np.zeros(2)}, "'inputs' of .* Python objects"),
         ({"inputs": np.array(["a", "b"]), "targets": np.zeros(2)}, "'inputs' of .* has dtype <U1"),
         ({"inputs": np.zeros((3, 2)), "targets": np.zeros(2)}, r"lengths are \{'inputs': 3, 'targets': 2\}"),
-        ({"inputs": np.zeros((0, 2)), "targets": np.zeros(0)}, "the dataset is empty"),
+        ({"inputs": np.zeros((0, 2)), "targets": np.zeros(0)}, "is empty"),
         ({"inputs": np.float32(3), "targets": np.zeros(2)}, "'inputs' of .* is a single number"),
     ],
 )

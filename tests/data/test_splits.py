@@ -97,7 +97,7 @@ def test_sizes_that_do_not_fit_are_refused(sizes, error, message):
 
 
 def test_empty_and_uneven_sets_are_refused():
-    with pytest.raises(ValueError, match=r"split: the dataset is empty"):
+    with pytest.raises(ValueError, match=r"split: .*is empty"):
         Dataset(np.zeros((0, 3)), np.zeros(0, np.int32)).split(KEY)
     with pytest.raises(ValueError, match=r"lengths are \{'inputs': 4, 'targets': 3\}"):
         Dataset(np.zeros((4, 3)), np.zeros(3, np.int32)).split(KEY)

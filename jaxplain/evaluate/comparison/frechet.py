@@ -112,7 +112,7 @@ def _moments(x: Array, weight: Array, scale: float) -> tuple[Array, Array]:
 
 def _features(one: Any, other: Any) -> tuple[Array, Array]:
     for argument, value in (("one", one), ("other", other)):
-        if jnp.ndim(value) != 2 or jnp.shape(value)[0] < 2:
+        if np.ndim(value) != 2 or jnp.shape(value)[0] < 2:
             raise ValueError(
                 f"frechet_distance: `{argument}` has shape {jnp.shape(value)}; pass features [N, D] of two or more."
             )
