@@ -38,9 +38,10 @@ def arrays(x: Any, name: str, argument: str = "x") -> None:
             f"{name}: `{path_text(odd[0], argument)}` is {odd[1]}. Pass arrays of numbers (lists by jnp.asarray; "
             "strings and objects have to be encoded first)."
         )
-    if all(jnp.size(leaf) == 0 for _, leaf in leaves):
-        shapes = ", ".join(str(jnp.shape(leaf)) for _, leaf in leaves)
-        raise ValueError(f"{name}: `{argument}` is empty: it has the shape {shapes}. Pass at least one value.")
+    shapes = [leaf.shape if hasattr(leaf, "shape") else () for _, leaf in leaves]
+    if all(0 in shape for shape in shapes):
+        listed = ", ".join(map(str, shapes))
+        raise ValueError(f"{name}: `{argument}` is empty: it has the shape {listed}. Pass at least one value.")
 
 
 def differentiable(x: Any, name: str, argument: str = "x") -> None:
@@ -384,10 +385,8 @@ def bounds(low: Any, high: Any, name: str) -> None:
 
 def broadcasts(value: Any, shape: tuple[int, ...], name: str, argument: str) -> None:
     """Require that a number or an array fits values of a shape, where it is not None."""
-    own = jnp.shape(value)
-    if value is not None and (
-        len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False))
-    ):
+    own = () if value is None else jnp.shape(value)
+    if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
         raise ValueError(f"{name}: `{argument}` has shape {own}, which does not broadcast to the shape {shape} of `x`.")
 
 

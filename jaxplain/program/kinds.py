@@ -72,7 +72,7 @@ def _class_kind(function: Any, text: str) -> tuple[Callable[[Any], bool], str] |
         return KINDS["Callable"]
     if not isinstance(found, type) or found in (Any, jax.Array) or getattr(found, "_is_protocol", False):
         return None
-    return lambda value: isinstance(value, found), f"a {found.__name__}"
+    return lambda value: isinstance(value, found), f"{'an' if found.__name__[0] in 'AEIO' else 'a'} {found.__name__}"
 
 
 @functools.cache

@@ -250,7 +250,7 @@ def test_refusals():
         explain_dataset(e, (X, Y), out=np.zeros((43, 4)))
     with pytest.raises(TypeError, match="cannot be written into"):
         explain_dataset(e, (X, Y), out=jnp.zeros((43, 4, 3)))
-    with pytest.raises(TypeError, match="`aggregate` is str"):
+    with pytest.raises(TypeError, match="`aggregate` has to be an Aggregator"):
         explain_dataset(e, (X, Y), aggregate="mean")
     with pytest.raises(TypeError, match="`reduce`"):
         in_memory(e, (X, Y), reduce="channels")

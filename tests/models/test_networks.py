@@ -233,5 +233,5 @@ def test_nnx_partition_and_reseed():
 
 
 def test_nnx_refuses_other_models():
-    with pytest.raises(TypeError, match=r"got MLP, not a flax\.nnx\.Module"):
+    with pytest.raises(TypeError, match=r"`model` is MLP, not a flax\.nnx\.Module"):
         models.from_nnx(models.mlp(2))

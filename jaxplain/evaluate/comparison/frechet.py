@@ -111,12 +111,13 @@ def _moments(x: Array, weight: Array, scale: float) -> tuple[Array, Array]:
 
 
 def _features(one: Any, other: Any) -> tuple[Array, Array]:
+    one, other = jnp.asarray(one, jnp.float32), jnp.asarray(other, jnp.float32)
     for argument, value in (("one", one), ("other", other)):
-        if np.ndim(value) != 2 or jnp.shape(value)[0] < 2:
+        if value.ndim != 2 or len(value) < 2:
             raise ValueError(
-                f"frechet_distance: `{argument}` has shape {jnp.shape(value)}; pass features [N, D] of two or more."
+                f"frechet_distance: `{argument}` has shape {value.shape}; pass features [N, D] of two or more."
             )
         check.finite(value, "frechet_distance", argument)
-    if jnp.shape(one)[1] != jnp.shape(other)[1]:
-        raise ValueError(f"frechet_distance: {jnp.shape(one)[1]} features against {jnp.shape(other)[1]}.")
-    return jnp.asarray(one, jnp.float32), jnp.asarray(other, jnp.float32)
+    if one.shape[1] != other.shape[1]:
+        raise ValueError(f"frechet_distance: {one.shape[1]} features against {other.shape[1]}.")
+    return one, other

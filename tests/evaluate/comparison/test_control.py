@@ -194,7 +194,7 @@ def test_a_shared_argument_and_a_metric_without_direction():
         ),
         (lambda f, x, y, a: score_table({"a": a}, {"d": "deletion"}, x, y, key=KEY), TypeError, "not a function"),
         (lambda f, x, y, a: score_table({"a": a}, {"d": deletion(f)}, x * jnp.nan, y, key=KEY), ValueError, "NaN"),
-        (lambda f, x, y, a: score_table({"a": a}, {"d": deletion(f)}, x, y, key=3), TypeError, "PRNG key"),
+        (lambda f, x, y, a: score_table({"a": a}, {"d": deletion(f)}, x, y, key=3), TypeError, "`key` has to be a key"),
         (lambda f, x, y, a: score_table({"a": a}, {"d": deletion(f)}, x[:0], y[:0], key=KEY), ValueError, "empty"),
     ],
 )

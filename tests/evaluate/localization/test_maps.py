@@ -98,7 +98,7 @@ def test_focus_on_a_mosaic():
     np.testing.assert_array_equal(picture[..., 0], np.kron([[0, 1], [2, 3]], np.ones((2, 2))))
     np.testing.assert_array_equal(tiles, np.kron([[1, 0], [0, 1]], np.ones((2, 2))).astype(bool))
     np.testing.assert_allclose(jaxplain.evaluate.focus()(picture, tiles), 3 / 6)
-    with pytest.raises(ValueError, match="four images"):
+    with pytest.raises(ValueError, match="four `images`"):
         jaxplain.evaluate.mosaic(images[:3], jnp.ones(4, bool))
 
 

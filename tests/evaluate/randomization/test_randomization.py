@@ -178,7 +178,7 @@ def test_implementation_invariance_and_symmetry():
         (
             lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), layers="a"),
             TypeError,
-            "sequence of paths",
+            "sequence of at least one path",
         ),
         (
             lambda: jaxplain.evaluate.parameter_randomization(make, parameters(), layers=("d",))(KEY, X, 0),
