@@ -317,7 +317,7 @@ def nan_at(index):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"data": (X[:0], Y[:0])}, "the data are empty"),
+        ({"data": (X[:0], Y[:0])}, "are empty"),
         ({"data": (X, Y[:-1])}, "one row for each example, but their lengths are .*'targets': 21"),
         ({"data": (nan_at(3), Y)}, "`inputs.*has 4 NaN or infinite values"),
         ({"data": (X, np.where(Y == 1, 3, 0))}, "target 3 is outside the model's 3 outputs"),
@@ -328,7 +328,7 @@ def nan_at(index):
         ({"data": 3}, "`data` is int"),
         ({"data": batches(KEY)}, "is an iterator, which is spent"),
         ({"data": []}, "gave no batch"),
-        ({"data": [3]}, "a batch is int"),
+        ({"data": [3]}, "a batch of `data` or `validation` is int"),
         ({"data": [(X, Y)], "weights": np.ones(22)}, "`weights` go with arrays"),
         ({"epochs": 0}, "`epochs` has to be at least 1"),
         ({"batch_size": 0}, "`batch_size` has to be at least 1"),

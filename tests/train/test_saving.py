@@ -74,7 +74,7 @@ def test_a_part_of_a_tree_with_awkward_names(tmp_path):
 
 def test_leaves_that_are_no_numbers_are_refused(tmp_path):
     for leaf in ("text", np.array(["a"]), object(), np.datetime64("2020-01-01")):
-        with pytest.raises(TypeError, match="the leaf 'a/b' is"):
+        with pytest.raises(TypeError, match="`tree` at 'a/b' is"):
             train.save(tmp_path / "a", {"a": {"b": leaf}, "c": np.ones(1)})
     assert not list(tmp_path.iterdir())
 
