@@ -132,10 +132,8 @@ def structural_similarity(
     side = check.count(window, name, "window") if sigma is None else 2 * int(3.5 * float(sigma) + 0.5) + 1
     axes = tuple(range(min(a.ndim, 2)))
     if side % 2 == 0 or any(a.shape[axis] < side for axis in axes):
-        raise ValueError(
-            f"{name}: the `window` (with `sigma`, seven of it and one) of {side} has to be odd and fit into maps of "
-            f"shape {a.shape}."
-        )
+        made = "" if sigma is None else " that `sigma` makes, seven times as wide,"
+        raise ValueError(f"{name}: the `window` of {side}{made} has to be odd and fit into maps of shape {a.shape}.")
     dtype = wide_dtype(jnp.result_type(a, b))
     a, b = a.astype(dtype), b.astype(dtype)
     if data_range is None:

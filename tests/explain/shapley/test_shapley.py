@@ -96,7 +96,7 @@ def test_regression_equals_numpy_on_the_same_coalitions():
 def test_enumerated_sizes_hold_every_coalition_once():
     from jaxplain.explain.shapley.kernel import design
 
-    plan = design(KEY, 8, 8, 240)
+    plan = design(KEY, 8, 8, 240, jnp.float32)
     masks, _ = jax.vmap(plan.pair)(jnp.arange(120))
     starts = np.asarray(plan.starts)
     assert starts.tolist() == [0, 8, 36, 92]
