@@ -179,7 +179,7 @@ def test_structural_similarity_equals_its_definition():
     )
     assert float(jaxplain.evaluate.structural_similarity(u, u)) == pytest.approx(1.0)
     assert float(jaxplain.evaluate.structural_similarity(jnp.ones((7, 7)), jnp.ones((7, 7)))) == 1.0
-    with pytest.raises(ValueError, match="window of 7"):
+    with pytest.raises(ValueError, match="`window` of 7"):
         jaxplain.evaluate.structural_similarity(jnp.ones((6, 6)), jnp.ones((6, 6)))
     with pytest.raises(ValueError, match="odd"):
         jaxplain.evaluate.structural_similarity(u, v, window=4)
