@@ -188,7 +188,9 @@ def pull_with_flow(opened: Opened, rules: Rules, seed: Any) -> tuple[list[Array]
 
     What the nodes received and did not pass on adds up to what the score had and the input has not.
     """
-    taps = {node: jnp.zeros(4) for node in opened.graph.walk() if not node.inner}
+    kinds = [value.dtype for value in opened.arguments if jnp.issubdtype(value.dtype, jnp.floating)]
+    zeros = jnp.zeros(4, jnp.result_type(jnp.float32, *kinds))
+    taps = {node: zeros for node in opened.graph.walk() if not node.inner}
     return _pull(opened, {node: rules.get(node) or OwnDerivative() for node in taps} | dict(rules), seed, (), taps)
 
 
@@ -286,7 +288,7 @@ def _ruled(
         rule, active, fixed, outputs, tap = kept
         calls = [Call(*parts) for parts in zip(active, fixed, outputs, strict=True)]
         passed = [_checked(node, run, calls[0].inputs) for run in rule.backward(node, calls, cotangents)]
-        sums = None if tap is None else _sums(cotangents[0], passed[0])
+        sums = None if tap is None else _sums(tap.dtype, cotangents[0], passed[0])
         return None, passed, None, sums
 
     call.defvjp(forward, backward)
@@ -304,11 +306,11 @@ def _checked(node: Node, passed: Sequence[Any] | None, inputs: Sequence[Any]) ->
     return [jnp.asarray(p).astype(jnp.result_type(i)) for p, i in zip(passed, inputs, strict=True)]
 
 
-def _sums(*flows: Sequence[Any]) -> Any:
-    """The sum of each flow, and then of its absolute values."""
+def _sums(dtype: Any, *flows: Sequence[Any]) -> Any:
+    """The sum of each flow, and then of its absolute values, in a dtype."""
     sizes = [[value for value in values if value.dtype != jax.dtypes.float0] for values in flows]
     sizes += [[jnp.abs(value) for value in values] for values in sizes]
-    return jnp.stack([sum((jnp.sum(v, dtype=jnp.float32) for v in values), jnp.zeros(())) for values in sizes])
+    return jnp.stack([sum((jnp.sum(v, dtype=dtype) for v in values), jnp.zeros((), dtype)) for values in sizes])
 
 
 def blocked(value: Any) -> Any:
