@@ -40,7 +40,7 @@ def load_image_folder(
     path: str | os.PathLike[str],
     *,
     size: tuple[int, int] | None = None,
-    color: bool = True,
+    colour: bool = True,
     scale: bool = True,
     max_pixels: int = MAX_PIXELS,
 ) -> Dataset:
@@ -54,7 +54,7 @@ def load_image_folder(
         path: The folder, `path/class/image.png`. Divide the result with `.split`, or call this once for each part.
         size: (height, width) in pixels that every image is resized to (bilinear, antialiased; proportions are not
             kept). None requires images of one size.
-        color: Three channels (red, green, blue); False converts to one of grey.
+        colour: Three channels (red, green, blue); False converts to one of grey.
         scale: Images in float32 in [0, 1]; False gives uint8.
         max_pixels: The most pixels (height times width) of one file: a few kilobytes can hold a picture that fills the
             memory. Pillow's own limit, `PIL.Image.MAX_IMAGE_PIXELS`, holds beside it.
@@ -76,7 +76,7 @@ def load_image_folder(
         >>> for name in ("cat", "dog"):
         ...     (folder / name).mkdir()
         ...     Image.new("L", (6, 4), 255).save(folder / name / "1.png")
-        >>> data = load_image_folder(folder, color=False)
+        >>> data = load_image_folder(folder, colour=False)
         >>> data.inputs.shape, data.targets.tolist(), data.class_names
         ((2, 4, 6, 1), [0, 1], ('cat', 'dog'))
     """
@@ -85,7 +85,7 @@ def load_image_folder(
     check.count(max_pixels, "load_image_folder", "max_pixels")
     classes = _classes(Path(path))
     files = [(file, label) for label, members in enumerate(classes.values()) for file in members]
-    images = [_read(file, size, color, max_pixels) for file, _ in files]
+    images = [_read(file, size, colour, max_pixels) for file, _ in files]
     for (file, _), image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise ValueError(
@@ -115,13 +115,13 @@ def _images(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in FORMATS and not f.name.startswith("."))
 
 
-def _read(file: Path, size: tuple[int, int] | None, color: bool, max_pixels: int) -> np.ndarray:
+def _read(file: Path, size: tuple[int, int] | None, colour: bool, max_pixels: int) -> np.ndarray:
     """One image as uint8 `[H, W, C]`."""
-    image = _decoded(file, max_pixels).convert("RGB" if color else "L")
+    image = _decoded(file, max_pixels).convert("RGB" if colour else "L")
     if size is not None:
         image = image.resize((size[1], size[0]), resample=BILINEAR)
     pixels = np.asarray(image, np.uint8)
-    return pixels if color else pixels[..., None]
+    return pixels if colour else pixels[..., None]
 
 
 def _decoded(file: Path, max_pixels: int) -> Any:

@@ -29,7 +29,7 @@ from jaxplain.dataset.run import Plan, first_rows, run
 from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import OWN, Spec
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
-from jaxplain.explain import check_calls, require_key
+from jaxplain.explain import check_calls, check_own_baseline, require_key
 from jaxplain.program import as_folder, as_function, needs_key, public
 from jaxplain.types import Array, Pytree
 
@@ -157,6 +157,7 @@ def explain_dataset(
     with devices.context():
         if target is None:
             check_calls(plan.record, sample.x, known_arguments(source) or sample.args)
+        check_own_baseline(function, sample.x)
         shapes = plan.shapes()
     job = _Job(plan, source, batch_size, aggregate, progress, shapes)
     kept = _kept(out)

@@ -16,7 +16,15 @@ from jaxplain.explain.backward import (
     lrp,
     relevance_balance,
 )
-from jaxplain.explain.batch import check_calls, example_keys, explain_batch, explain_rows, lower_rows, require_key
+from jaxplain.explain.batch import (
+    check_calls,
+    check_own_baseline,
+    example_keys,
+    explain_batch,
+    explain_rows,
+    lower_rows,
+    require_key,
+)
 from jaxplain.explain.cam import (
     ablation_cam,
     class_activation_map,
@@ -85,6 +93,7 @@ __all__ = [
     "audit",
     "blur_integrated_gradients",
     "check_calls",
+    "check_own_baseline",
     "class_activation_map",
     "conductance",
     "counterfactual",

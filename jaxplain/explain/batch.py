@@ -59,8 +59,7 @@ def explain_batch(
     if values:
         check.finite(x, "explain_batch")
         check_calls(function, x, args)
-        if hasattr(function, "check_baseline"):  # of this method alone: inside a wrapper x may be a layer's, or noisy
-            function.check_baseline(x)
+        check_own_baseline(function, x)
     return explain_rows(function, example_keys(function, key, index, size, "explain_batch"), x, args)
 
 
@@ -142,6 +141,12 @@ def require_key(e: Any, key: Array | None, name: str) -> None:
 @jax.jit
 def _fold(key: Array, index: Array) -> Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+
+
+def check_own_baseline(e: Any, x: Pytree) -> None:
+    """Let a method look at a concrete batch beside its baseline; inside a wrapper x may be a layer's, or noisy."""
+    if hasattr(e, "check_baseline"):
+        e.check_baseline(x)
 
 
 def check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:

@@ -212,7 +212,7 @@ def test_a_folder_of_images_by_class(folder):
     assert read.inputs.dtype == np.float32
     assert (read.targets.tolist(), read.targets.dtype, read.class_names) == ([0, 0, 1], np.int32, ("cat", "dog"))
     np.testing.assert_array_equal(data.load_image_folder(path, scale=False).inputs, pixels)
-    grey = data.load_image_folder(path, color=False, scale=False).inputs
+    grey = data.load_image_folder(path, colour=False, scale=False).inputs
     assert grey.shape == (3, 4, 6, 1)
     np.testing.assert_allclose(grey[..., 0], pixels @ np.array([0.299, 0.587, 0.114]), atol=1)
 

@@ -43,6 +43,7 @@ def test_equal_to_explain_batch_whatever_the_batch_size(name, expected):
         np.testing.assert_allclose(found["attribution"], expected[name], atol=2e-3 if name == "adaptive" else 1e-5)
 
 
+@pytest.mark.optimized
 def test_draws_are_the_same_to_the_bit_whatever_the_batch_size():
     class Draw(jaxplain.Function):
         @property
@@ -375,3 +376,13 @@ def test_a_bar_on_a_terminal_and_silence_elsewhere(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", terminal)
     in_memory(lambda x: x, X, progress=True)
     assert "43/43" in terminal.getvalue()
+
+
+def test_a_baseline_that_moves_what_has_no_derivative_is_refused():
+    x = {"num": np.ones((3, 2), np.float32), "cat": np.array([2, 1, 2])}
+    table = jnp.array([0.0, 10.0, 20.0])
+    e = jaxplain.integrated_gradients(
+        lambda x: 2 * x["num"].sum() + table[x["cat"]], baseline={"num": jnp.zeros(2), "cat": jnp.array(0)}
+    )
+    with pytest.raises(ValueError, match=r"differs from `x\['cat'\]`"):
+        explain_dataset(e, x, out="memory")

@@ -237,7 +237,7 @@ class Network:
         return f"seed {self.seed} ({self.x.dtype}): {' > '.join(self.names)}"
 
 
-def random_network(seed: int, dtype: Any, depth: int = 4) -> Network:
+def random_network(seed: int, dtype: Any, depth: int = 3) -> Network:
     """A score of one example: `depth` operations, then a sum with random weights."""
     draw = np.random.default_rng(seed)
     shape: tuple[int, ...] = (4, 4, 2) if seed % 2 else (4, 3)
