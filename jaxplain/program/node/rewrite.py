@@ -355,8 +355,8 @@ def _cond(node: Node, runs: Sequence[dict[Value, Any]], rules: Rules, taps: Flow
     operands = [[_read(values, v) for v in step.operands] for values in runs]
     if len(runs) > 1 and node.branch_varies:
         raise ValueError(
-            f"the branch taken at {node.describe()} depends on what is explained, so x and its reference may take "
-            "different ones; no rule compares two branches. Use `jnp.where` in the model."
+            f"deep_lift: the branch taken at {node.describe()} depends on what is explained, so x and its reference "
+            "may take different ones; no rule compares two branches. Use `jnp.where` in the model."
         )
     branches = [lambda values, graph=graph: run(graph, values, rules, taps) for graph in node.inner]
     return lax.switch(operands[0][0], branches, [values[1:] for values in operands])
