@@ -61,13 +61,29 @@ def differentiable(x: Any, name: str, argument: str = "x") -> None:
 
 def finite(x: Any, name: str, argument: str = "x") -> None:
     """Require that concrete floating-point leaves hold neither NaN nor infinities."""
-    for path, leaf in jax.tree_util.tree_leaves_with_path(x):
-        if is_concrete(leaf) and is_floating(leaf) and not bool(_all_finite(leaf)):
+    finite_later(x, name, argument)()
+
+
+def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
+    """Start to look for NaN and infinities on the device that holds x; the call of what is returned waits and raises.
+
+    What is dispatched after this call runs while the caller waits for these flags alone.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(x)
+    looked = [(path, leaf) for path, leaf in leaves if is_concrete(leaf) and is_floating(leaf)]
+    flags = [_all_finite(leaf) if isinstance(leaf, jax.Array) else None for _, leaf in looked]
+
+    def read() -> None:
+        for (path, leaf), flag in zip(looked, flags, strict=True):
+            if bool(_all_finite(leaf) if flag is None else flag):
+                continue
             bad = np.argwhere(~np.isfinite(np.asarray(leaf, dtype=np.float32)))
             raise ValueError(
                 f"{name}: `{argument}{jax.tree_util.keystr(path)}` has {len(bad)} NaN or infinite values (the first at "
-                f"index {tuple(int(i) for i in bad[0])}). Clean or mask the input first; nothing was computed."
+                f"index {tuple(int(i) for i in bad[0])}). Clean or mask the input first."
             )
+
+    return read
 
 
 def _all_finite(leaf: Any) -> Any:

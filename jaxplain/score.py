@@ -6,7 +6,6 @@ axis, and picks one number. They are pytrees: the parameters are leaves, the cod
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import Function, as_function, is_array, public, setting
-from jaxplain.program.trace import add_batch_axis, batch_axis_length
+from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
 from jaxplain.readout import Pick, Select, cross_entropy, selector, wide
 from jaxplain.types import Array, Pytree
 
@@ -68,19 +67,18 @@ class ModelScore(Function):
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
         if not isinstance(self.reduce, Pick) or target is None or not _indices_only(target):
             return
-        leaves, structure = jax.tree.flatten((self, x, inputs))
-        own = len(jax.tree.leaves(self))
-        kinds = tuple((jnp.shape(leaf)[int(i >= own) :], jnp.result_type(leaf)) for i, leaf in enumerate(leaves))
-        for values, size in zip(jax.tree.leaves(target), _index_sizes(structure, kinds), strict=False):
+        for values, size in zip(jax.tree.leaves(target), _index_sizes(self, x, inputs), strict=False):
             if check.is_concrete(values):
                 check.label_range(np.asarray(values), size, self.name)
 
 
-@functools.lru_cache(maxsize=256)
-def _index_sizes(structure: Any, kinds: tuple[tuple[Any, Any], ...]) -> tuple[int, ...]:
+@ByShape
+def _index_sizes(score: ModelScore, x: Pytree, inputs: Pytree) -> tuple[int, ...]:
     """The number of choices of each index of a target; kept, since a trace a call costs as much as a small batch."""
-    given = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*kind) for kind in kinds])
-    return jax.eval_shape(lambda score, x, inputs: score.reduce.transformed(score.outputs(x, *inputs)), *given).shape
+    x, inputs = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype), (x, inputs))
+    return jax.eval_shape(
+        lambda score, x, inputs: score.reduce.transformed(score.outputs(x, *inputs)), score, x, inputs
+    ).shape
 
 
 def _indices_only(target: Any) -> bool:

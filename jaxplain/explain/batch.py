@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any
 
 import jax
@@ -35,8 +36,9 @@ def explain_batch(
         key: A typed threefry key; needed where `e` is random, unused where it is not. Example i draws from
             `fold_in(key, index[i])`, so its draws depend neither on the batch it is in nor on the batch's size.
         index: Global indices of the examples, integers `[B]` from 0 to 2^32 - 1; None counts from 0.
-        values: Whether to read the inputs first (NaN and infinities, targets outside the outputs), which waits for
-            them to be computed; False leaves such values to show up as NaN in the result.
+        values: Whether to read the inputs (NaN and infinities, targets outside the outputs) while the program runs
+            (before it is compiled, the first time). The call waits for the inputs then and never for its result;
+            False leaves such values to show up as NaN in the result.
 
     Returns:
         What `e` returns, with a leading axis B. Cost: B explanations.
@@ -56,11 +58,40 @@ def explain_batch(
     function = as_function(e)
     size = check.batch_length(x, "explain_batch")
     args = tuple(_shared_or_batched(value, size, position) for position, value in enumerate(args))
-    if values:
-        check.finite(x, "explain_batch")
-        check_calls(function, x, args)
-        check_own_baseline(function, x)
-    return explain_rows(function, example_keys(function, key, index, size, "explain_batch"), x, args)
+    keys = example_keys(function, key, index, size, "explain_batch")
+    look = _Look(function, x, args) if values else None
+    if look is None:
+        return explain_rows(function, keys, x, args)
+    if _refines(function):  # which waits for its values
+        look()
+    kept = _LOOK.set(look)
+    try:
+        found = explain_rows(function, keys, x, args)
+    finally:
+        _LOOK.reset(kept)
+    look()
+    return found
+
+
+class _Look:
+    """A look at the values of a batch: started before the program is dispatched, read once while that runs."""
+
+    def __init__(self, function: Any, x: Pytree, args: tuple[Any, ...]) -> None:
+        self.waiting: list[Callable[[], None]] = [
+            check.finite_later(x, "explain_batch"),
+            lambda: check_calls(function, x, args),
+            lambda: check_own_baseline(function, x),
+        ]
+
+    def __call__(self) -> None:
+        """Wait for the inputs, and raise for values that no explanation can be made of."""
+        waiting, self.waiting = self.waiting, []
+        with jax.ensure_compile_time_eval():
+            for look in waiting:
+                look()
+
+
+_LOOK: ContextVar[_Look | None] = ContextVar("_LOOK", default=None)
 
 
 def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
@@ -75,9 +106,13 @@ def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -
     Returns:
         What `e` returns, `[B, ...]`. Dispatched without waiting, but for integrated gradients to a tolerance.
     """
-    if isinstance(e, IntegratedGradients) and e.adaptive:
+    if _refines(e):
         return refine(e, x, args, keys)
     return _explain(e, keys, x, args)
+
+
+def _refines(e: Any) -> bool:
+    return isinstance(e, IntegratedGradients) and e.adaptive
 
 
 def lower_rows(e: Any, keys: Any, x: Pytree, args: tuple[Any, ...]) -> Any:
@@ -87,6 +122,9 @@ def lower_rows(e: Any, keys: Any, x: Pytree, args: tuple[Any, ...]) -> Any:
 
 def _mapped(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
     """The batched explanation, in the layout that the backend is fast at."""
+    look = _LOOK.get()
+    if look is not None:  # this runs while the program is traced: nobody waits for a compiler to hear of a NaN
+        look()
     return fast_layout(lambda *inputs: jax.vmap(_call(e))(*inputs))(keys, x, args)
 
 

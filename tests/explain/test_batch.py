@@ -167,3 +167,40 @@ def test_values_are_not_read_where_that_is_not_wanted():
     e = jaxplain.gradient(jaxplain.logit(apply, parameters(0)))
     result = jaxplain.explain_batch(e, X.at[1, 1].set(jnp.nan), TARGETS, values=False)
     assert np.isnan(result).any(axis=1).tolist() == [False, True, False, False, False]
+
+
+def test_the_result_comes_back_in_flight():
+    """The call waits for its inputs alone: a program of a hundred products is not over when it returns."""
+    e = lambda x: lax.fori_loop(0, 100, lambda _, h: jnp.tanh(h @ x), x)  # noqa: E731
+    x = jnp.ones((2, 300, 300)) / 300
+    jax.block_until_ready(jaxplain.explain_batch(e, x))
+    found = jaxplain.explain_batch(e, x)
+    assert not found.is_ready()
+    np.testing.assert_array_equal(found[0], found[1])
+
+
+@pytest.mark.parametrize("numbers", [jnp.asarray, np.asarray])
+def test_wrong_values_are_told_before_the_program_is_compiled_and_when_it_is_there(numbers, monkeypatch):
+    apply = lambda params, x: x @ params  # noqa: E731
+    e = jaxplain.gradient(jaxplain.logit(apply, jnp.ones((2, 3))))
+    x, broken = numbers(np.ones((2, 2), np.float32)), numbers(np.array([[1.0, 2.0], [np.nan, 1.0]], np.float32))
+    wrong = ((broken, numbers(np.array([0, 1])), "1 NaN"), (x, numbers(np.array([0, 3])), "target 3"))
+
+    def refused():
+        for rows, labels, words in wrong:
+            with pytest.raises(ValueError, match=words):
+                jaxplain.explain_batch(e, rows, labels)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(batch, "fast_layout", None)  # what is traced comes to this
+        refused()
+    jaxplain.explain_batch(e, x, numbers(np.array([0, 1])))
+    refused()
+
+
+def test_a_warning_of_values_is_given_once():
+    e = jaxplain.integrated_gradients(lambda x: (x**2).sum(), baseline=1.0, steps=2)
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="2 of 2 examples") as caught:
+            jaxplain.explain_batch(e, jnp.ones((2, 3)))
+        assert len(caught) == 1

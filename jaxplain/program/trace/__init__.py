@@ -51,6 +51,7 @@ from jaxplain.program.trace.marks import (
 )
 from jaxplain.program.trace.reading import first_reads
 from jaxplain.program.trace.rectifier import rectified, rectified_operand
+from jaxplain.program.trace.shapes import ByShape
 from jaxplain.program.trace.sites import LOOKUP, REWRITABLE, Route, Site
 from jaxplain.program.trace.tap import (
     Found,
@@ -74,6 +75,7 @@ __all__ = [
     "LOOKUP",
     "REMATERIALIZED",
     "REWRITABLE",
+    "ByShape",
     "Compiled",
     "Equation",
     "Found",

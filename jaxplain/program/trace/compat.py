@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.ad_checkpoint
+import jax.numpy as jnp
 import jaxlib.version
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
@@ -213,6 +214,11 @@ class Loop(NamedTuple):
     carry: list[Any]
     items: list[Any]
     settings: dict[str, Any]
+
+
+def kinds_of(leaves: Sequence[Any]) -> list[Any]:
+    """What describes each leaf's shape and dtype: of an array one object, the same at each call with that array."""
+    return [getattr(leaf, "aval", None) or (jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
 
 def loop_parts(equation: Equation, operands: Sequence[Any]) -> Loop:
