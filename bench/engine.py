@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from bench.harness import OTHER, OURS, PLAIN, Case, Program, script, timed
+from jaxplain.explain import explain_batch, gradient
 from jaxplain.internals.capture import capture, intervene, split
 from jaxplain.internals.layers import layers
 from jaxplain.models import resnet, transformer
@@ -78,7 +79,20 @@ def cases(quick: bool) -> list[Case]:
         ]
         prove = tracing if not found else None
         found.append(Case(f"ResNet at 32x32: {kind}", made, 1e-5, size, prove, {PLAIN: 1.05}))
-    return found
+    return [*found, call_of_many_leaves()]
+
+
+def call_of_many_leaves() -> Case:
+    """What a call costs beside its program: a score of no work with 300 parameters, checks of values included."""
+    params = {str(number): jnp.ones((2, 2)) for number in range(300)}
+    e = gradient(logit(lambda params, x: x @ params["0"], params))
+    x, labels = jax.random.normal(KEY, (4, 2)), jnp.arange(4) % 2
+    program = jax.jit(lambda e, x, labels: jax.vmap(e)(x, labels))
+    made = [
+        Program("explain_batch", partial(explain_batch, e, x, labels), OURS),
+        Program("its program under jit", partial(program, e, x, labels), PLAIN),
+    ]
+    return Case("a call with 300 parameter leaves", made, 1e-6, 4, None, {PLAIN: 3.0})
 
 
 if __name__ == "__main__":

@@ -376,39 +376,8 @@ def nothing_changes(name: str, where: str = "", argument: str = "baseline", *, d
     )
 
 
-def background(data: Any, x: Any, name: str) -> None:
-    """Say why `data` is no set of rows like `x`: its structure, or a leaf's shape."""
-    given, wanted = str(jax.tree.structure(data)), str(jax.tree.structure(x))
-    if given != wanted:
-        raise ValueError(f"{name}: `data` has the structure {given}, but `x` has {wanted}.")
-    for (path, rows), leaf in zip(jax.tree_util.tree_leaves_with_path(data), jax.tree.leaves(x), strict=True):
-        if jnp.shape(rows)[1:] != jnp.shape(leaf):
-            where = jax.tree_util.keystr(path)
-            raise ValueError(
-                f"{name}: `data{where}` has shape {jnp.shape(rows)}, but rows like `x{where}` need "
-                f"(N, {', '.join(map(str, jnp.shape(leaf)))})."
-            )
-
-
-def bounds(low: Any, high: Any, name: str) -> None:
-    """Require that bounds, where there are any, are finite and in order."""
-    for value, argument in ((low, "low"), (high, "high")):
-        if value is not None:
-            finite(value, name, argument)
-    if low is not None and high is not None and is_concrete(low) and is_concrete(high):
-        positive(jnp.asarray(high) - jnp.asarray(low), name, "high - low")
-
-
 def broadcasts(value: Any, shape: tuple[int, ...], name: str, argument: str) -> None:
     """Require that a number or an array fits values of a shape, where it is not None."""
     own = () if value is None else jnp.shape(value)
     if len(own) > len(shape) or any(a not in (1, b) for a, b in zip(own[::-1], shape[::-1], strict=False)):
         raise ValueError(f"{name}: `{argument}` has shape {own}, which does not broadcast to the shape {shape} of `x`.")
-
-
-def shares(value: Any, name: str, argument: str) -> None:
-    """Require that concrete values of a mask, a pytree, lie in [0, 1]."""
-    finite(value, name, argument)
-    for leaf in jax.tree.leaves(value):
-        if is_concrete(leaf) and not ((np.asarray(leaf) >= 0) & (np.asarray(leaf) <= 1)).all():
-            raise ValueError(f"{name}: `{argument}` holds values outside of [0, 1] (0: held, 1: may move).")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, is_array, public, setting
+from jaxplain.program import Function, as_function, is_array, kept, public, setting
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
 from jaxplain.readout import Pick, Select, cross_entropy, selector, wide
 from jaxplain.types import Array, Pytree
@@ -67,13 +67,17 @@ class ModelScore(Function):
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
         if not isinstance(self.reduce, Pick) or target is None or not _indices_only(target):
             return
-        for values, size in zip(jax.tree.leaves(target), _index_sizes(self, x, inputs), strict=False):
+        sizes = kept(self, "_sizes", ByShape)(lambda *_: _SIZES(_index_sizes, self, x, inputs), x, inputs)
+        for values, size in zip(jax.tree.leaves(target), sizes, strict=False):
             if check.is_concrete(values):
                 check.label_range(np.asarray(values), size, self.name)
 
 
-@ByShape
-def _index_sizes(score: ModelScore, x: Pytree, inputs: Pytree) -> tuple[int, ...]:
+_SIZES = ByShape[tuple[int, ...]]()
+"""Of scores of one structure, such as those of each step of training; of one score it is kept with it."""
+
+
+def _index_sizes(score: Any, x: Pytree, inputs: Pytree) -> tuple[int, ...]:
     """The number of choices of each index of a target; kept, since a trace a call costs as much as a small batch."""
     x, inputs = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype), (x, inputs))
     return jax.eval_shape(

@@ -5,7 +5,18 @@ back, `node` says what groups of its equations mean, `fast` writes them as a bac
 """
 
 from jaxplain.program.differentiate import common_dtype, like, map_floating, total, value_and_gradient
-from jaxplain.program.function import Function, Static, as_function, freeze, is_array, is_node, needs_key, setting, thaw
+from jaxplain.program.function import (
+    Function,
+    Static,
+    as_function,
+    freeze,
+    is_array,
+    is_node,
+    kept,
+    needs_key,
+    setting,
+    thaw,
+)
 from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
 from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
 from jaxplain.program.loop import (
@@ -44,6 +55,7 @@ __all__ = [
     "freeze",
     "is_array",
     "is_node",
+    "kept",
     "leaves_by_parts",
     "leaves_by_path",
     "like",

@@ -60,6 +60,15 @@ class Function:
         raise NotImplementedError(f"{type(self).__name__} defines no __call__.")
 
 
+def kept(owner: Any, name: str, make: Callable[[], Any]) -> Any:
+    """What `make` returns, made once for each `Function`: of what cannot change in one, since it is immutable."""
+    if not isinstance(owner, Function):
+        return make()
+    if name not in owner.__dict__:
+        object.__setattr__(owner, name, make())
+    return owner.__dict__[name]
+
+
 def is_array(value: Any) -> bool:
     """Whether `value` is a NumPy or JAX array (or a tracer), not a Python scalar."""
     return isinstance(value, jax.Array | np.ndarray | np.generic)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
+from jaxplain.explain.perturbation.box import check_box
 from jaxplain.program import Function, as_function, map_floating, public, setting, value_and_gradient, wide_dtype
 from jaxplain.types import Array, Arrays, Number, Pytree
 
@@ -189,8 +190,7 @@ def fgsm(
     Source: Goodfellow, Shlens and Szegedy 2015, "Explaining and harnessing adversarial examples", section 4.
     """
     name = "fgsm"
-    check.bounds(low, high, name)
-    check.shares(mask, name, "mask")
+    check_box(low, high, mask, name)
     check.one_number(epsilon, name, "epsilon", zero=True)
     score = as_function(check.callable_score(f, name))
     return Attack(score, None, epsilon, low, high, mask, targeted=targeted, name=name)
@@ -247,8 +247,7 @@ def pgd(
     Source: Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
     """
     name = "pgd"
-    check.bounds(low, high, name)
-    check.shares(mask, name, "mask")
+    check_box(low, high, mask, name)
     check.one_number(epsilon, name, "epsilon")
     check.one_number(step_size, name, "step_size")
     check.choice(norm, ("linf", "l2"), name, "norm")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
+from jaxplain.explain.perturbation.box import check_box
 from jaxplain.program import (
     Function,
     Static,
@@ -251,8 +252,7 @@ def counterfactual(
     for leaf in jax.tree.leaves(scale):
         check.positive(leaf, name, "scale")
     check.finite(threshold, name, "threshold")
-    check.bounds(low, high, name)
-    check.shares(mask, name, "mask")
+    check_box(low, high, mask, name)
     steps = check.count(steps, name, "steps")
     optimizer = _adam(steps) if optimizer is None else optimizer
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):

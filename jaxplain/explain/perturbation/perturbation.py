@@ -141,7 +141,7 @@ class FeaturePermutation(Function):
         key, x, args = check.divided(inputs, self.name, self.needs_key)
         check.arrays(x, self.name)
         if not is_background(self.data, x):
-            check.background(self.data, x, self.name)
+            _refuse_data(self.data, x, self.name)
         data = like_rows(self.data, x, self.name, "data")
         parts = features(x, Groups(self.groups, self.count), self.name, [True] * len(jax.tree.leaves(x)))
         check.finite(x, self.name)
@@ -221,3 +221,17 @@ def feature_permutation(
     size = check.count(batch_size, name, "batch_size")
     score = as_function(check.callable_score(f, name))
     return FeaturePermutation(score, data, given.numbers, given.total, most, samples, size, name)
+
+
+def _refuse_data(data: Any, x: Any, name: str) -> None:
+    """Say why `data` is no set of rows like `x`: its structure, or a leaf's shape."""
+    given, wanted = str(jax.tree.structure(data)), str(jax.tree.structure(x))
+    if given != wanted:
+        raise ValueError(f"{name}: `data` has the structure {given}, but `x` has {wanted}.")
+    for (path, rows), leaf in zip(jax.tree_util.tree_leaves_with_path(data), jax.tree.leaves(x), strict=True):
+        if jnp.shape(rows)[1:] != jnp.shape(leaf):
+            where = jax.tree_util.keystr(path)
+            raise ValueError(
+                f"{name}: `data{where}` has shape {jnp.shape(rows)}, but rows like `x{where}` need "
+                f"(N, {', '.join(map(str, jnp.shape(leaf)))})."
+            )

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxplain.program.function import Static, is_array
+from jaxplain.program.function import Static, is_array, kept
 from jaxplain.program.trace.compat import (
     INLINED_CALLS,
     REMATERIALIZED,
@@ -63,8 +63,17 @@ def holds_foreign_code(f: Any) -> bool:
         False only where every array that the code reaches was found to be a leaf; code of JAX, Flax, NumPy, optax and
         of this library holds none.
     """
-    nodes = jax.tree.leaves(f, is_leaf=_is_static)
-    return any(_holds_arrays(node.value) for node in nodes if _is_static(node))
+    return any(_holds_arrays(code) for code in _codes(f))
+
+
+def _codes(f: Any) -> list[Any]:
+    """What is `Static` in a callable pytree, found once for each `Function`."""
+
+    def found() -> list[Any]:
+        nodes = jax.tree.leaves(f, is_leaf=_is_static)
+        return [node.value for node in nodes if _is_static(node)]
+
+    return kept(f, "_codes", found)
 
 
 def _is_static(node: Any) -> bool:
@@ -198,8 +207,7 @@ def hoisted(f: Callable[..., Any], e: Any, *inputs: Any) -> Any:
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((e, inputs))):
         return f(e, *inputs)
-    codes = [node.value for node in jax.tree.leaves(e, is_leaf=_is_static) if _is_static(node)]
-    key = f, jax.tree.structure(jax.tree.map(_named, e, is_leaf=_is_static))
+    codes, key = _codes(e), (f, jax.tree.structure(jax.tree.map(_named, e, is_leaf=_is_static)))
     if key not in _TRACED:
         _TRACED[key] = traced = _Traced(f)
         for code in codes:

@@ -23,25 +23,23 @@ SHAPES = 8
 
 
 class ByShape(Generic[T]):
-    """A function of pytrees that reads nothing of their leaves but shapes and dtypes, with its results kept.
+    """A table of what a function returned that reads nothing of pytrees but structure, shapes and dtypes."""
 
-    Args:
-        f: Called with the trees, each leaf a `jax.ShapeDtypeStruct`, where structure or shapes are new.
-    """
-
-    def __init__(self, f: Callable[..., T]) -> None:
-        self.f = f
+    def __init__(self) -> None:
         self.known: OrderedDict[Any, list[tuple[list[Any], T]]] = OrderedDict()
 
-    def __call__(self, *trees: Any) -> T:
-        """What `f` returns for trees of this structure and these shapes."""
+    def __call__(self, f: Callable[..., T], *trees: Any) -> T:
+        """What is known for trees of this structure and these shapes, or else `f` of them.
+
+        `f` gets the trees with a `jax.ShapeDtypeStruct` for each leaf; a table is asked with one function only.
+        """
         leaves, structure = jax.tree.flatten(trees)
         kinds = kinds_of(leaves)
         for known, result in self.known.get(structure, ()):
             if known == kinds:
                 return result
         shapes = [jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
-        result = self.f(*jax.tree.unflatten(structure, shapes))
+        result = f(*jax.tree.unflatten(structure, shapes))
         self.known[structure] = [(kinds, result), *self.known.get(structure, ())][:SHAPES]
         self.known.move_to_end(structure)
         while len(self.known) > KEPT:
