@@ -3,8 +3,9 @@
 The one folder that imports Flax for more than looking at a foreign model.
 """
 
-from jaxplain.models.networks import cnn, mlp, resnet
+from jaxplain.models.networks import cnn, mlp
 from jaxplain.models.nnx import from_nnx
+from jaxplain.models.residual import resnet
 from jaxplain.models.safetensors import load_safetensors
 from jaxplain.models.sequence import transformer
 
