@@ -1,6 +1,7 @@
 """Models: shapes, names, padding, modes; NNX models as pure functions."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import jaxplain
 from jaxplain import models
 
 IMAGES = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
@@ -235,3 +237,28 @@ def test_nnx_partition_and_reseed():
 def test_nnx_refuses_other_models():
     with pytest.raises(TypeError, match=r"`model` is MLP, not a flax\.nnx\.Module"):
         models.from_nnx(models.mlp(2))
+
+
+def test_the_fifty_layers_of_a_residual_network():
+    """Parameters and operations of ResNet-50 as published: 25.6 million, and 4.1 billion multiply-adds of an image."""
+    module = models.resnet(1000, widths=(64, 128, 256, 512), depth=(3, 4, 6, 3), bottleneck=True, stem="strided")
+    x = jax.ShapeDtypeStruct((224, 224, 3), jnp.float32)
+    params = jax.eval_shape(module.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *x.shape), x.dtype))
+    assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params["params"])) == 25_557_032
+    table = jaxplain.layers(jaxplain.logit(module.apply, params))(x, 0)
+    assert 8.1e9 < sum(layer.forward for layer in table) < 8.4e9
+    shapes = {layer.path: layer.shape for layer in table}
+    sizes = [shapes[f"ResNet/block_{last}"][-3:] for last in (2, 6, 12, 15)]
+    assert sizes == [(56, 56, 256), (28, 28, 512), (14, 14, 1024), (7, 7, 2048)]
+
+
+def test_a_strided_stem_and_bottlenecks_run():
+    module = models.resnet(3, widths=(2, 3), depth=(1, 2), bottleneck=True, stem="strided")
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 1))
+    params = seeded(module, x)
+    assert [name for name in params["params"] if name.startswith("block")] == ["block_0", "block_1", "block_2"]
+    assert run(module, params, x).shape == (2, 3)
+    with pytest.raises(ValueError, match="`depth` has 3 numbers, but there are 2 widths"):
+        models.resnet(3, widths=(2, 3), depth=(1, 2, 3))
+    with pytest.raises((TypeError, ValueError), match="`stem`"):
+        models.resnet(3, stem="wide")
