@@ -1,6 +1,9 @@
 """Run the benchmark: one table, `results.json` and a figure.
 
-    python -m bench [--quick] [--device cpu|gpu] [--only NAME ...] [--output FOLDER]
+    python -m bench [--quick] [--device cpu|gpu] [--only NAME ...] [--limit SECONDS] [--output FOLDER]
+
+A case whose proof fails, or that does not run, is told and the others go on; the exit code is 1 then. What was measured
+is written after every case.
 
 Peers (torch, captum, zennit, quantus, shap, keras: the extra `[bench]`) are timed where they are installed.
 """
@@ -24,8 +27,10 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="areas, or AREA/PART for cases with PART in their name")
     parser.add_argument("--rounds", type=int, help="timed runs of every program")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="where results are written")
+    parser.add_argument("--limit", type=float, help="seconds after which no case is begun (a GPU: 420)")
     options = parser.parse_args()
-    os.environ["JAX_PLATFORMS"] = "cuda" if options.device == "gpu" else "cpu"
+    # Callbacks of the host compute on its processor, which therefore has to be there beside the GPU.
+    os.environ["JAX_PLATFORMS"] = "cuda,cpu" if options.device == "gpu" else "cpu"
     _need_device(options.device)
     from bench import harness
 
@@ -38,11 +43,20 @@ def main() -> None:
         parts = [part for area, part in wanted if area == name] if wanted else [""]
         if make is not None and parts:
             areas[name] = [case for case in make(options.quick) if any(part in case.name for part in parts)]
-    results = harness.run(areas, options.rounds or (3 if options.quick else 15))
-    results["quick"] = options.quick
-    harness.save(results, options.output)
+    limit = options.limit or (420 if options.device == "gpu" else float("inf"))
+    results = harness.run(
+        areas,
+        options.rounds or (3 if options.quick else 15),
+        lambda results: harness.write({**results, "quick": options.quick}, options.output),
+        limit,
+    )
+    harness.save({**results, "quick": options.quick}, options.output)
     missed = [verdict for verdict in results["verdicts"] if verdict["met"] is False]
-    print(f"{len(results['rows'])} rows in {options.output / 'results.json'}; {len(missed)} targets missed")
+    print(
+        f"{len(results['rows'])} rows in {options.output / 'results.json'}; {len(missed)} targets missed, "
+        f"{len(results['failures'])} cases failed, {len(results['left_out'])} not begun"
+    )
+    raise SystemExit(bool(results["failures"]))
 
 
 def _modules() -> dict[str, ModuleType]:

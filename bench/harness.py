@@ -242,26 +242,53 @@ def show(rows: Sequence[Row], found: Sequence[dict[str, Any]]) -> None:
     print(flush=True)
 
 
-def run(areas: dict[str, Sequence[Case]], rounds: int) -> dict[str, Any]:
-    """Run all cases; what `results.json` holds."""
+def run(
+    areas: dict[str, Sequence[Case]],
+    rounds: int,
+    kept: Callable[[dict[str, Any]], None] = lambda results: None,
+    limit: float = float("inf"),
+) -> dict[str, Any]:
+    """Run all cases; what `results.json` holds.
+
+    Args:
+        areas: The cases of each area, the most important first.
+        rounds: Timed runs of every program.
+        kept: Called with the results so far after every case.
+        limit: Seconds after which no further case is begun.
+    """
     print(HEAD)
-    rows, found = [], []
-    for area, cases in areas.items():
-        for case in cases:
+    start = time.monotonic()
+    results: dict[str, Any] = {"machine": machine(), "rounds": rounds, "rows": [], "verdicts": [], "failures": []}
+    results["left_out"] = []
+    for area, case in [(area, case) for area, cases in areas.items() for case in cases]:
+        if time.monotonic() - start > limit:
+            results["left_out"].append(f"{area}: {case.name}")
+            continue
+        try:
             measured = measure(area, case, rounds)
+        except Exception as error:  # a proof that fails, or a program that does not run, costs its own case only
+            results["failures"].append({"area": area, "case": case.name, "error": f"{type(error).__name__}: {error}"})
+            print(f"{area}: {case.name}\n  FAILED: {type(error).__name__}: {error}\n", flush=True)
+        else:
             judged = verdicts(case, measured)
             show(measured, judged)
-            rows += [dataclasses.asdict(row) for row in measured]
-            found += [{"area": area, **verdict} for verdict in judged]
-    return {"machine": machine(), "rounds": rounds, "rows": rows, "verdicts": found}
+            results["rows"] += [dataclasses.asdict(row) for row in measured]
+            results["verdicts"] += [{"area": area, **verdict} for verdict in judged]
+        kept(results)
+    return results
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """Write `results.json`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def save(results: dict[str, Any], folder: Path) -> None:
     """Write `results.json` and `results.png`."""
     from jaxplain import plot
 
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    write(results, folder)
     times: dict[str, dict[str, tuple[float, float, float]]] = {}
     for row in results["rows"]:
         times.setdefault(f"{row['area']}: {row['case']}", {})[row["program"]] = (row["median"], row["low"], row["high"])
@@ -277,4 +304,4 @@ def script(area: str, cases: Callable[[bool], list[Case]], description: str) -> 
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and smaller work")
     quick = parser.parse_args().quick
-    run({area: cases(quick)}, 3 if quick else 15)
+    raise SystemExit(bool(run({area: cases(quick)}, 3 if quick else 15)["failures"]))

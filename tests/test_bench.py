@@ -1,14 +1,17 @@
 """The benchmark refuses programs that disagree, and judges by the fastest of a kind."""
 
+import dataclasses
 import pathlib
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from bench import harness
+from bench.gpu import gpu_cases
 from bench.harness import BOUND, OURS, PEER, Case, Program
 
 
@@ -59,3 +62,27 @@ def test_results_are_written(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"results.json", "results.png"}
     assert results["machine"]["cores"] >= 1
     assert "jax" in results["machine"]["versions"]
+
+
+def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path):
+    def broken():
+        raise MemoryError("too large")
+
+    bad = case(programs=[Program("ours", broken, OURS)])
+    bad = dataclasses.replace(bad, name="too much work")
+    kept = []
+    results = harness.run({"area": [bad, case()]}, 1, lambda found: kept.append(len(found["rows"])))
+    assert results["failures"] == [{"area": "area", "case": "too much work", "error": "MemoryError: too large"}]
+    assert kept == [0, 3]
+    assert [row["case"] for row in results["rows"]] == ["work"] * 3
+    results = harness.run({"area": [case(), case()]}, 1, limit=-1.0)
+    assert results["left_out"] == ["area: work"] * 2
+    assert not results["rows"]
+
+
+@pytest.mark.slow
+def test_every_case_of_a_gpu_runs():
+    """In small, on whatever is here."""
+    for made in gpu_cases(quick=True):
+        results = [jax.tree.leaves(program.run()) for program in made.programs]
+        assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaves in results for leaf in leaves), made.name
