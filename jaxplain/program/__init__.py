@@ -21,6 +21,7 @@ from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
 from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
 from jaxplain.program.loop import (
     Moments,
+    at_once,
     chunk_size,
     chunked,
     chunked_moments,
@@ -44,6 +45,7 @@ __all__ = [
     "as_folder",
     "as_function",
     "as_path",
+    "at_once",
     "call_name",
     "chunk_size",
     "chunked",

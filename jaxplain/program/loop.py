@@ -50,6 +50,17 @@ def chunked(fold: Callable[..., Any], init: Any, items: Pytree, batch_size: int)
     return lax.scan(lambda carry, step: (fold(carry, *step), None), init, (padded, mask))[0]
 
 
+def at_once(term: Callable[..., Pytree], *chunk: Any) -> Pytree:
+    """`term` of each item of a chunk, side by side, with a leading axis on the results.
+
+    A chunk of one item is evaluated without that axis: a compiler that has to simplify it away may fail to, as XLA's
+    for GPUs did on a difference of arrays with and without it under two `vmap`s.
+    """
+    if jax.tree.leaves(chunk)[0].shape[0] > 1:
+        return jax.vmap(term)(*chunk)
+    return jax.tree.map(lambda leaf: leaf[None], term(*jax.tree.map(lambda leaf: leaf[0], chunk)))
+
+
 def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -> Pytree:
     """The sum of `term(item)` over items, `batch_size` terms evaluated at once and summed in float32 or wider.
 
@@ -63,7 +74,7 @@ def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -
     """
 
     def fold(carry: Pytree, chunk: Any, mask: Array) -> Pytree:
-        terms = widen(jax.vmap(term)(chunk))
+        terms = widen(at_once(term, chunk))
         return jax.tree.map(lambda total, part: total + masked(part, mask).sum(axis=0), carry, terms)
 
     one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
@@ -86,7 +97,7 @@ def chunked_moments(term: Callable[[Any], Pytree], items: Pytree, batch_size: in
     """
 
     def fold(carry: Moments, chunk: Any, mask: Array) -> Moments:
-        return merge_moments(carry, jax.vmap(term)(chunk), mask)
+        return merge_moments(carry, at_once(term, chunk), mask)
 
     one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide_dtype(leaf.dtype)), one)
@@ -157,7 +168,7 @@ def map_range(function: Callable[[Array], Array], total: int, batch_size: int) -
 
     def step(start: Array, _: None) -> tuple[Array, Array]:
         index = jnp.minimum(start + jnp.arange(size, dtype=jnp.int32), total - 1)
-        return start + size, jax.vmap(function)(index)
+        return start + size, at_once(function, index)
 
     _, values = lax.scan(step, jnp.zeros((), jnp.int32), None, length=chunks)
     return values.reshape(chunks * size, *values.shape[2:])[:total]

@@ -281,3 +281,23 @@ def test_a_background_that_is_the_input_is_a_warning():
             with pytest.warns(UserWarning, match="`baseline` equals `x` in every value.*, so") as caught:
                 call(rows)
             assert len(caught) == 1
+
+
+def test_a_chunk_of_one_point_has_no_axis_of_its_own():
+    """XLA for GPUs failed on the difference of an array with such an axis and one without it."""
+
+    def net(params, x):
+        return jax.nn.relu(x @ params) @ jnp.ones((4, 2))
+
+    f = jaxplain.logit(net, jnp.ones((6, 4)))
+    e = jaxplain.integrated_gradients_with_gap(f, steps=8, tolerance=1e-3, max_steps=2048)
+    fixed = jaxplain.integrated_gradients(f, steps=8)
+    for method in (e, fixed, jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=4)):
+        keys = jax.random.split(jax.random.key(0), 30) if method.needs_key else None
+        program = jax.make_jaxpr(
+            lambda x, y, method=method, keys=keys: jax.vmap(
+                lambda key, x, y: method(x, y) if key is None else method(key, x, y)
+            )(keys, x, y)
+        )(jnp.ones((30, 6)), jnp.zeros(30, int))
+        assert "f32[30,1,6]" in str(program)  # the model's own batch of one
+        assert "f32[30,1,1,6]" not in str(program)
