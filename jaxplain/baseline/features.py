@@ -108,7 +108,8 @@ def features(x: Pytree, groups: Groups, name: str, moves: Sequence[bool] | None 
     ]
     slots = sum(math.prod(jnp.shape(leaf)) for _, leaf in leaves) if groups.total is None else groups.total
     total: Any = groups.total
-    if total is None:
+    if total is None:  # below zero is no feature's number, as one beyond them is none: their values are NaN
+        numbers = [None if number is None else jnp.where(number < 0, slots, number) for number in numbers]
         total = 1 + jnp.max(jnp.stack([jnp.max(number) for number in numbers if number is not None]))
     return Features(numbers, total, slots)
 

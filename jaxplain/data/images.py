@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ MAX_PIXELS = 80_000_000
 """Just below the number at which Pillow itself begins to warn."""
 
 BILINEAR = 2  # `PIL.Image.Resampling.BILINEAR`; Pillow is imported where a file is read
+
+_PILLOWS = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, struct.error)
+"""What Pillow raises of damaged headers, pixels and what is written beside them."""
 
 _EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 
@@ -117,15 +121,15 @@ def _images(folder: Path) -> list[Path]:
 
 def _read(file: Path, size: tuple[int, int] | None, colour: bool, max_pixels: int) -> np.ndarray:
     """One image as uint8 `[H, W, C]`."""
-    image = _decoded(file, max_pixels).convert("RGB" if colour else "L")
+    image = _decoded(file, max_pixels, "RGB" if colour else "L")
     if size is not None:
         image = image.resize((size[1], size[0]), resample=BILINEAR)
     pixels = np.asarray(image, np.uint8)
     return pixels if colour else pixels[..., None]
 
 
-def _decoded(file: Path, max_pixels: int) -> Any:
-    """The upright image in a file, as Pillow holds it."""
+def _decoded(file: Path, max_pixels: int, mode: str) -> Any:
+    """The upright image in a file, as Pillow holds it in a mode."""
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
@@ -133,30 +137,32 @@ def _decoded(file: Path, max_pixels: int) -> Any:
     if not file.is_file():  # a pipe would be waited for, and a device never ends
         raise ValueError(f"load_image_folder: {file} is no regular file; move it out of the folder.")
     kind = FORMATS[file.suffix.lower()]
-    large = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(file, formats=[kind]) as opened:
-            _check_pixels(file, opened, max_pixels)
-            return ImageOps.exif_transpose(opened)
-    except (OSError, SyntaxError, *large) as error:  # Pillow raises each of them
+            refused = _refused(file, opened, max_pixels)
+            if refused is None:
+                return ImageOps.exif_transpose(opened).convert(mode)
+    except (*_PILLOWS, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
             f"load_image_folder: {file} cannot be read as an image of the format {kind} ({error}).{_hint(file, kind)}"
         ) from error
+    raise ValueError(refused)
 
 
-def _check_pixels(file: Path, opened: Any, max_pixels: int) -> None:
-    """Look at what the header says, before anything is decoded."""
+def _refused(file: Path, opened: Any, max_pixels: int) -> str | None:
+    """Why an image is not decoded, by what its header says."""
     if opened.width * opened.height > max_pixels:
-        raise ValueError(
+        return (
             f"load_image_folder: {file} is {opened.height}x{opened.width} (height x width), "
             f"{opened.width * opened.height:,} pixels, more than max_pixels={max_pixels:,}. Make it smaller, or pass a "
             "larger `max_pixels` where you trust the file."
         )
     if opened.mode not in _EIGHT_BIT:
-        raise ValueError(
+        return (
             f"load_image_folder: {file} has pixels of the kind {opened.mode!r}, more than 8 bits a channel, which "
             "conversion would cut off. Convert it to 8 bits first."
         )
+    return None
 
 
 def _hint(file: Path, kind: str) -> str:
@@ -166,5 +172,5 @@ def _hint(file: Path, kind: str) -> str:
     try:
         with Image.open(file, formats=sorted(set(FORMATS.values()) - {kind})) as opened:
             return f" By its content it is {opened.format}: give it the ending of that format."
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning):
+    except (*_PILLOWS, Image.DecompressionBombError, Image.DecompressionBombWarning):
         return ""

@@ -189,9 +189,16 @@ def open_store(folder: Path, names: list[str], chunk: int, finished: Mapping[int
     """Open the arrays of a folder that `create` made; chunks that are read are compared with what is `finished`."""
     store = Store(folder, chunk, {name: _opened(folder / name, {}, create=False) for name in names})
     store.finished = finished or {}
+    rows = max((number * chunk + one.rows for number, one in store.finished.items()), default=0)
     for name, array in store.arrays.items():
-        if array.chunk_layout.read_chunk.shape[0] != chunk:
-            raise ValueError(f"{folder / name / 'zarr.json'} is damaged: its chunks are not of {chunk} examples.")
+        parts, file = tuple(array.chunk_layout.read_chunk.shape), folder / name / "zarr.json"
+        if parts[0] != chunk:
+            raise ValueError(f"{file} is damaged: its chunks are not of {chunk} examples.")
+        if parts[1:] != tuple(max(side, 1) for side in array.shape[1:]) or array.shape[0] < rows:
+            raise ValueError(
+                f"{file} is damaged: it says {list(array.shape)}, but its chunks are {list(parts)} and {rows} examples "
+                "are finished. Restore the file, or write into another folder."
+            )
     return store
 
 

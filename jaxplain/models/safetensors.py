@@ -65,10 +65,14 @@ def load_safetensors(
     """
     check.choice(layout, ("flax", "torch"), "load_safetensors", "layout")
     file = as_path(path, "load_safetensors", "path")
+    if file.is_dir():
+        raise ValueError(f"load_safetensors: {file} is a folder; pass one of its files.")
+    check.arrays(params, "load_safetensors", "params")
     header = read_header(file)
     leaves = leaves_by_path(params)
     for key, source in names.items():
-        if not isinstance(source, str | tuple):
+        named = isinstance(source, tuple) and len(source) == 2 and isinstance(source[0], str) and callable(source[1])
+        if not (isinstance(source, str) or named):
             raise TypeError(
                 f"load_safetensors: `names[{key!r}]` has to be a name in the file, or (name, function), not "
                 f"{check.short(source)}."
@@ -101,11 +105,19 @@ def _difference(key: str, name: str, value: np.ndarray, leaf: Any) -> list[str]:
         return [f"{key}: {name} gives {list(value.shape)}, params have {list(shape)}{hint}"]
     if any(jnp.issubdtype(value.dtype, k) != jnp.issubdtype(dtype, k) for k in (jnp.floating, jnp.complexfloating)):
         return [f"{key}: {name} gives {value.dtype}, params have {dtype}"]
-    if jnp.issubdtype(dtype, jnp.integer) and value.size and value.dtype != dtype:
+    if not value.size or value.dtype == dtype:
+        return []
+    if jnp.issubdtype(dtype, jnp.bool_):
+        wrong = not np.isin(value, (0, 1)).all()
+        return [f"{key}: {name} holds other numbers than 0 and 1, params have bool"] if wrong else []
+    if jnp.issubdtype(dtype, jnp.integer):
         limits = jnp.iinfo(dtype)
         if int(value.min()) < limits.min or int(value.max()) > limits.max:
             return [f"{key}: {name} holds integers from {value.min()} to {value.max()}, params have {dtype}"]
-    return []
+        return []
+    with np.errstate(over="ignore"):
+        lost = np.isfinite(value) & ~np.isfinite(value.astype(dtype))
+    return [f"{key}: {name} holds {value[lost][0]}, which is beyond the numbers of {dtype}"] if lost.any() else []
 
 
 def _turn(key: str, layout: str) -> Callable[[np.ndarray], np.ndarray]:

@@ -21,7 +21,6 @@ from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
 from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
 from jaxplain.program.loop import (
     Moments,
-    at_once,
     chunk_size,
     chunked,
     chunked_moments,
@@ -30,6 +29,7 @@ from jaxplain.program.loop import (
     map_range,
     masked,
     merge_moments,
+    side_by_side,
     wide_dtype,
     widen,
 )
@@ -45,7 +45,6 @@ __all__ = [
     "as_folder",
     "as_function",
     "as_path",
-    "at_once",
     "call_name",
     "chunk_size",
     "chunked",
@@ -72,6 +71,7 @@ __all__ = [
     "quadrature",
     "setting",
     "short",
+    "side_by_side",
     "thaw",
     "total",
     "unescaped",

@@ -50,7 +50,7 @@ def chunked(fold: Callable[..., Any], init: Any, items: Pytree, batch_size: int)
     return lax.scan(lambda carry, step: (fold(carry, *step), None), init, (padded, mask))[0]
 
 
-def at_once(term: Callable[..., Pytree], *chunk: Any) -> Pytree:
+def side_by_side(term: Callable[..., Pytree], *chunk: Any) -> Pytree:
     """`term` of each item of a chunk, side by side, with a leading axis on the results.
 
     A chunk of one item is evaluated without that axis: a compiler that has to simplify it away may fail to, as XLA's
@@ -74,7 +74,7 @@ def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -
     """
 
     def fold(carry: Pytree, chunk: Any, mask: Array) -> Pytree:
-        terms = widen(at_once(term, chunk))
+        terms = widen(side_by_side(term, chunk))
         return jax.tree.map(lambda total, part: total + masked(part, mask).sum(axis=0), carry, terms)
 
     one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
@@ -97,7 +97,7 @@ def chunked_moments(term: Callable[[Any], Pytree], items: Pytree, batch_size: in
     """
 
     def fold(carry: Moments, chunk: Any, mask: Array) -> Moments:
-        return merge_moments(carry, at_once(term, chunk), mask)
+        return merge_moments(carry, side_by_side(term, chunk), mask)
 
     one = jax.eval_shape(term, jax.tree.map(lambda leaf: leaf[0], items))
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, wide_dtype(leaf.dtype)), one)
@@ -168,7 +168,7 @@ def map_range(function: Callable[[Array], Array], total: int, batch_size: int) -
 
     def step(start: Array, _: None) -> tuple[Array, Array]:
         index = jnp.minimum(start + jnp.arange(size, dtype=jnp.int32), total - 1)
-        return start + size, at_once(function, index)
+        return start + size, side_by_side(function, index)
 
     _, values = lax.scan(step, jnp.zeros((), jnp.int32), None, length=chunks)
     return values.reshape(chunks * size, *values.shape[2:])[:total]

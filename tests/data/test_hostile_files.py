@@ -133,3 +133,29 @@ def test_an_npz_header_that_announces_the_impossible(tmp_path, shape):
         file.writestr("inputs.npy", content.getvalue() + bytes(8))
     with pytest.raises(ValueError, match=f"the array 'inputs' of {path} cannot be read"):
         data.load_npz(path, targets=None)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what Pillow says of parts that it skips
+def test_whatever_pillow_raises_names_the_file(folder, tmp_path):
+    """Headers of text that hold no numbers, and a JPEG of which what is written beside the pixels is cut."""
+    (folder / "cat" / "x.ppm").write_bytes(b"P6 4 x 255\n" + bytes(48))
+    with pytest.raises(ValueError, match=r"x\.ppm cannot be read as an image of the format PPM"):
+        data.load_image_folder(folder)
+    (folder / "cat" / "x.ppm").unlink()
+    seen, generator = set(), np.random.default_rng(0)
+    for suffix in (".jpg", ".png", ".gif", ".bmp", ".tif", ".ppm", ".webp"):
+        file = folder / "cat" / f"y{suffix}"
+        Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(file)
+        whole = file.read_bytes()
+        for _ in range(60):
+            broken = bytearray(whole)
+            for place in generator.integers(0, len(whole), 3):
+                broken[place] = generator.integers(256)
+            file.write_bytes(broken)
+            try:
+                data.load_image_folder(folder)
+            except ValueError as error:
+                assert file.name in str(error)  # noqa: PT017
+                seen.add(suffix)
+        file.unlink()
+    assert len(seen) > 4

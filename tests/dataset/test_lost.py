@@ -292,3 +292,13 @@ def killed_at_the_end(tmp_path, stride):
         with np.load(tmp_path / f"{step}.npz") as one, np.load(tmp_path / "whole.npz") as other:
             for name in other.files:
                 np.testing.assert_array_equal(one[name], other[name])
+
+
+@pytest.mark.parametrize(("axis", "side"), [(0, 0), (0, 2), (1, 0), (1, 2), (1, 100)])
+def test_a_shape_that_is_not_that_of_the_chunks_is_damage(copied, axis, side):
+    file = copied / "attribution" / "zarr.json"
+    known = json.loads(file.read_text())
+    known["shape"][axis] = side
+    file.write_text(json.dumps(known))
+    with pytest.raises(ValueError, match=r"attribution/zarr\.json is damaged"):
+        open_explanations(copied)

@@ -263,3 +263,13 @@ def test_a_baseline_that_moves_only_the_category_is_no_zero_explanation(recwarn)
     assert float(jaxplain.shapley_values(score, baseline=b)(X)["cat"]) == 20
     jaxplain.explain_batch(jaxplain.shapley_values(score, baseline=b), jax.tree.map(lambda leaf: leaf[None], X))
     assert not recwarn.list
+
+
+def test_a_traced_group_below_zero_is_nan_and_no_other_groups_value():
+    f = lambda x: jnp.tanh(x @ jnp.array([1.0, -2.0, 3.0])) + x[0] ** 2  # noqa: E731
+    x, groups = jnp.array([1.0, 2.0, -1.0]), jnp.array([0, -1, 2])
+    for method in (jaxplain.feature_ablation, jaxplain.shapley_values):
+        a = jax.jit(lambda g, method=method: method(f, groups=g, max_groups=3)(x))(groups)
+        assert jnp.isnan(a[1])
+        with pytest.raises(ValueError, match="none below 0"):
+            method(f, groups=groups)

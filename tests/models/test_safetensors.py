@@ -3,6 +3,7 @@
 import json
 import os
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors
@@ -149,6 +150,28 @@ ENTRIES = st.fixed_dictionaries(
 HONEST = st.lists(
     st.tuples(st.sampled_from(["F32", "U8", "BF16"]), st.lists(st.integers(0, 3), max_size=2)), max_size=3
 )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "wanted", "words"),
+    [
+        ("F32", np.array([1e30, -7e4], "<f4"), jnp.float16, "beyond the numbers of float16"),
+        ("F64", np.array([1e300, 1.0], "<f8"), jnp.float32, "beyond the numbers of float32"),
+        ("F32", np.array([1e5, 1.0], "<f4"), jnp.float8_e4m3fn, "beyond the numbers of float8_e4m3fn"),
+        ("I32", np.array([5, -1], "<i4"), jnp.bool_, "other numbers than 0 and 1"),
+    ],
+)
+def test_values_that_the_params_cannot_hold_are_refused(tmp_path, dtype, values, wanted, words):
+    path = write(tmp_path / "t.safetensors", {"w": entry(dtype, [2], 0, values.nbytes)}, values.tobytes())
+    with pytest.raises(ValueError, match=f"w: w holds .*{words}"):
+        models.load_safetensors(path, {"w": jnp.zeros(2, wanted)}, names={"w": "w"})
+    for names in ({"w": ("w", 1, 2)}, {"w": ("w", 1)}, {"w": (["w"], None)}):
+        with pytest.raises(TypeError, match=r"`names\['w'\]` has to be a name in the file"):
+            models.load_safetensors(path, {"w": jnp.zeros(2)}, names=names)
+    with pytest.raises(ValueError, match="is a folder"):
+        models.load_safetensors(tmp_path, {"w": jnp.zeros(2)}, names={"w": "w"})
+    with pytest.raises(TypeError, match="`params"):
+        models.load_safetensors(path, {"w": "text"}, names={"w": "w"})
 
 
 @st.composite

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.metric import Metric
-from jaxplain.program import as_function, at_once, chunked, map_floating, needs_key, public, setting, wide_dtype
+from jaxplain.program import as_function, chunked, map_floating, needs_key, public, setting, side_by_side, wide_dtype
 from jaxplain.types import Array, Pytree
 
 NORMS = ("l2", "l1", "linf")
@@ -62,7 +62,7 @@ class Sensitivity(Around):
             return value / size(moves(x, point), self.norm) if self.per_distance else value
 
         def fold(carry: Array, chunk: Array, mask: Array) -> Array:
-            changes = jnp.where(mask, at_once(change, chunk), 0.0)
+            changes = jnp.where(mask, side_by_side(change, chunk), 0.0)
             return carry + changes.sum() if self.mean else jnp.maximum(carry, changes.max())
 
         scale = size(centre, self.norm)

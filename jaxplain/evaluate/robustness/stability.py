@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.robustness.sensitivity import Around, around, explained, moves, perturb, size
-from jaxplain.program import as_function, at_once, chunked, public, setting, wide_dtype
+from jaxplain.program import as_function, chunked, public, setting, side_by_side, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -43,7 +43,7 @@ class RelativeStability(Around):
             return change / jnp.maximum(size(below, self.norm), self.floor), same
 
         def fold(carry: tuple[Array, Array], chunk: Array, mask: Array) -> tuple[Array, Array]:
-            values, same = at_once(ratio, chunk)
+            values, same = side_by_side(ratio, chunk)
             counted = mask & same
             return jnp.maximum(carry[0], jnp.where(counted, values, 0.0).max()), carry[1] | counted.any()
 

@@ -134,9 +134,14 @@ class RelevanceBalance(Function):
         seed = jnp.asarray(e.seed(opened))
         relevance, flow = pull_with_flow(opened, rules, seed)
         nodes = list(flow)
+        if not nodes:
+            raise ValueError(
+                "relevance_balance: no operation of `f` carries relevance from its input; what comparisons and "
+                "selections by index decide has no share (is `f` constant, or made of decisions only?)."
+            )
         sums = jnp.stack([flow[node] for node in nodes])
         end = total(relevance)
-        named = [(node.path, node.name, str(rules[node])) for node in nodes]
+        named = [(node.path, node.name, str(rules.get(node, "first value"))) for node in nodes]
         paths, operations, names = (tuple(column) for column in zip(*named, strict=True))
         received, passed, incoming, outgoing = sums.T
         return Balance(received, passed, incoming, outgoing, seed, end, paths, operations, names)

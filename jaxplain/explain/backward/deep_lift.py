@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -103,7 +103,16 @@ class DeepLift(Backward):
         start = resolve(self.baseline, x, key, name=self.name)
         check.unequal(x, start, self.name, derivative=True)
         rules = self.rules(opened)
-        return self.carried(rules, opened.restored(self.contributions(opened, rules, x, start), x))
+        attribution = self.carried(rules, opened.restored(self.contributions(opened, rules, x, start), x))
+        self.defined(attribution, (x, start), args)
+        return attribution
+
+    def defined(self, attribution: Pytree, ends: Sequence[Pytree], args: tuple[Any, ...]) -> None:
+        """Refuse a concrete attribution that is NaN since the score is, of x or of its reference."""
+        leaves = jax.tree.leaves(attribution)
+        if all(map(check.is_concrete, leaves)) and any(not jnp.isfinite(leaf).all() for leaf in leaves):
+            for end in ends:
+                check.finite_score(self.score, end, args, self.name)
 
     def carried(self, rules: dict[Node, Rule], attribution: Pytree) -> Pytree:
         """The attribution; refused where it is concrete and a decision had an effect that nothing carries."""

@@ -43,8 +43,10 @@ def quotient(y: Array, y0: Array, x: Array, x0: Array, slope: Array) -> Array:
     """(y - y0) / (x - x0), or the midpoint slope where the two differ by no more than y is rounded.
 
     The slope is right to third order in the difference, the quotient loses digits with it; at a kink between x and x0
-    they differ, and the quotient is right.
+    they differ, and the quotient is right. Where there is no slope (a root at zero) and no difference, any number is
+    complete, and nothing moves: it is zero.
     """
+    slope = jnp.where(jnp.isfinite(slope) | ~jnp.isfinite(y), slope, 0)
     change, difference = apart(y, y0), apart(x, x0)
     ratio = change / jnp.where(difference == 0, 1, difference)
     rounding = 2 * jnp.finfo(y.dtype).eps * jnp.maximum(jnp.abs(y), jnp.abs(y0))

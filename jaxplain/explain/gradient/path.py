@@ -118,7 +118,7 @@ class IntegratedGradients(Function):
             return jax.tree.map(lambda g: g.astype(jnp.promote_types(g.dtype, jnp.float32)) * item[1], gradients)
 
         mean = chunked_sum(term, (nodes, weights), self.batch_size)
-        return jax.tree.map(lambda g, a, b: g * (a - b) if check.is_floating(a) else g, mean, x, start)
+        return jax.tree.map(lambda g, a, b: _times(g, a, b) if check.is_floating(a) else g, mean, x, start)
 
     def _ladder(self) -> list[int]:
         """The numbers of steps tried after the first, each four times the one before, up to `max_steps`."""
@@ -350,8 +350,10 @@ class ExpectedGradients(Function):
 
 
 def _times(gradient: Array, x: Any, start: Any) -> Array:
+    """The gradient times the difference; what does not move has no share, whatever its slope (a root's at zero)."""
     wide = jnp.promote_types(gradient.dtype, jnp.float32)
-    return gradient.astype(wide) * (jnp.asarray(x, wide) - jnp.asarray(start, wide))
+    difference = jnp.asarray(x, wide) - jnp.asarray(start, wide)
+    return jnp.where((difference == 0) & ~jnp.isfinite(gradient), 0, gradient.astype(wide)) * difference
 
 
 @public

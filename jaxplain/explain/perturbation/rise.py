@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import MIXTURE, Groups, Perturbing, as_baseline, as_groups, features, merged, replaced
-from jaxplain.program import as_function, at_once, fold_range, public, setting
+from jaxplain.program import as_function, fold_range, public, setting, side_by_side
 from jaxplain.types import Array, Pytree
 
 
@@ -49,7 +49,7 @@ class Rise(Perturbing):
 
         def fold(carry: tuple[list[Any], Array], index: Array, real: Array) -> tuple[list[Any], Array]:
             sums, finite = carry
-            scores, masks = at_once(sample, index)
+            scores, masks = side_by_side(sample, index)
             finite = finite & jnp.isfinite(scores).all()
             weights = jnp.where(real, scores, 0)
             return [

@@ -22,7 +22,17 @@ from jaxplain.baseline import (
     replacement,
     warn_where_equal,
 )
-from jaxplain.program import Function, as_function, at_once, fold_range, like, map_range, needs_key, setting, wide_dtype
+from jaxplain.program import (
+    Function,
+    as_function,
+    fold_range,
+    like,
+    map_range,
+    needs_key,
+    setting,
+    side_by_side,
+    wide_dtype,
+)
 from jaxplain.types import Array, Pytree
 
 Keep = list[Any]
@@ -87,7 +97,7 @@ class Game:
             return self._score(_mixed(keep, self._x, jax.tree.map(lambda leaf: leaf[index], self._absent)))
 
         def fold(total: Array, index: Array, mask: Array) -> Array:
-            return total + jnp.where(mask, at_once(row, index), 0.0).sum()
+            return total + jnp.where(mask, side_by_side(row, index), 0.0).sum()
 
         dtype = jax.eval_shape(row, jnp.zeros((), jnp.int32)).dtype
         return fold_range(fold, jnp.zeros((), dtype), self._rows, self._e.batch_size) / self._rows

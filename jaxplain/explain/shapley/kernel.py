@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
 from jaxplain.explain.shapley.exact import all_values, exact
-from jaxplain.program import at_once, fold_range, public, setting
+from jaxplain.program import fold_range, public, setting, side_by_side
 from jaxplain.types import Array, Pytree
 
 BLOCK = 64
@@ -154,7 +154,7 @@ def _regression(game: Game, plan: Design, change: Array) -> Array:
         return weight * z * (both[0] - both[1] - (2 * kept.sum() / total - 1) * change) / 2
 
     def sums(vector: Array, index: Array, mask: Array) -> Array:
-        return vector + jnp.where(mask[:, None], at_once(term, index), 0.0).sum(axis=0)
+        return vector + jnp.where(mask[:, None], side_by_side(term, index), 0.0).sum(axis=0)
 
     matrix = fold_range(products, jnp.zeros((plan.n, plan.n), change.dtype), plan.pairs, BLOCK)
     vector = fold_range(sums, jnp.zeros(plan.n, change.dtype), plan.pairs, max(1, game.at_once // 2))

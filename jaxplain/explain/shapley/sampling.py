@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
-from jaxplain.program import Moments, fold_range, masked, merge_moments, public, setting
+from jaxplain.program import Moments, fold_range, masked, merge_moments, public, setting, side_by_side
 from jaxplain.types import Array, Pytree
 
 ROUNDING = 8
@@ -84,7 +84,7 @@ def pair_moments(game: Game, ranks: Callable[[Array], Array], key: Array, sample
     start = PairMoments(jnp.zeros(()), zeros, zeros, zeros, jnp.maximum(jnp.abs(ends[0]), jnp.abs(ends[1])))
 
     def fold(moments: PairMoments, index: Array, mask: Array) -> PairMoments:
-        draws, largest = at_once(lambda pair: _pair(game, ranks(jax.random.fold_in(key, pair)), ends), index)
+        draws, largest = side_by_side(lambda pair: _pair(game, ranks(jax.random.fold_in(key, pair)), ends), index)
         return _merged(moments, draws, mask)._replace(largest=jnp.maximum(moments.largest, largest.max()))
 
     at_once = max(1, game.at_once // max(1, 2 * (game.n - 1)))

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked
-from jaxplain.program import at_once, fold_range, public, setting
+from jaxplain.program import fold_range, public, setting, side_by_side
 from jaxplain.program.trace import apart
 from jaxplain.types import Array, Pytree
 
@@ -77,7 +77,7 @@ class Lime(Coalitional):
             return weight * jnp.append(kept - 0.5, 1.0) * (game.value(game.spread(kept)) - score)
 
         def sums(total: Array, index: Array, mask: Array) -> Array:
-            return total + jnp.where(mask[:, None], at_once(term, index), 0.0).sum(axis=0)
+            return total + jnp.where(mask[:, None], side_by_side(term, index), 0.0).sum(axis=0)
 
         matrix = fold_range(products, jnp.zeros((n + 1, n + 1), score.dtype), self.samples, BLOCK)
         vector = fold_range(sums, jnp.zeros(n + 1, score.dtype), self.samples, game.at_once)

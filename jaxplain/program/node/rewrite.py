@@ -32,6 +32,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.program.function import Function
 from jaxplain.program.node.flat import Value, flatten, widened
+from jaxplain.program.node.flow import blocked, sums, sunk, together
 from jaxplain.program.node.lookups import Lookup, cut_at_lookups
 from jaxplain.program.node.nodes import Graph, Node, build
 from jaxplain.program.trace import Equation, View, look, loop_parts
@@ -190,8 +191,9 @@ def pull_with_flow(opened: Opened, rules: Rules, seed: Any) -> tuple[list[Array]
     """
     kinds = [value.dtype for value in opened.arguments if jnp.issubdtype(value.dtype, jnp.floating)]
     zeros = jnp.zeros(4, jnp.result_type(jnp.float32, *kinds))
-    taps = {node: zeros for node in opened.graph.walk() if not node.inner}
-    return _pull(opened, {node: rules.get(node) or OwnDerivative() for node in taps} | dict(rules), seed, (), taps)
+    taps = {node: zeros for node in opened.graph.walk() if not node.inner or node.kind == "scan"}
+    own = {node: rules.get(node) or OwnDerivative() for node in taps if not node.inner}
+    return _pull(opened, own | dict(rules), seed, (), taps)
 
 
 def _pull(
@@ -288,8 +290,8 @@ def _ruled(
         rule, active, fixed, outputs, tap = kept
         calls = [Call(*parts) for parts in zip(active, fixed, outputs, strict=True)]
         passed = [_checked(node, run, calls[0].inputs) for run in rule.backward(node, calls, cotangents)]
-        sums = None if tap is None else _sums(tap.dtype, cotangents[0], passed[0])
-        return None, passed, None, sums
+        flow = None if tap is None else sums(tap.dtype, cotangents[0], passed[0])
+        return None, passed, None, flow
 
     call.defvjp(forward, backward)
     return call(rule, list(active), list(fixed), tap)
@@ -306,29 +308,12 @@ def _checked(node: Node, passed: Sequence[Any] | None, inputs: Sequence[Any]) ->
     return [jnp.asarray(p).astype(jnp.result_type(i)) for p, i in zip(passed, inputs, strict=True)]
 
 
-def _sums(dtype: Any, *flows: Sequence[Any]) -> Any:
-    """The sum of each flow, and then of its absolute values, in a dtype."""
-    sizes = [[value for value in values if value.dtype != jax.dtypes.float0] for values in flows]
-    sizes += [[jnp.abs(value) for value in values] for values in sizes]
-    return jnp.stack([sum((jnp.sum(v, dtype=dtype) for v in values), jnp.zeros((), dtype)) for values in sizes])
-
-
-def blocked(value: Any) -> Any:
-    """The value, held constant for the pullback inside and not for differentiation around it."""
-    return _blocked(value) if jnp.issubdtype(jnp.result_type(value), jnp.inexact) else value
-
-
-@jax.custom_vjp
-def _blocked(value: Any) -> Any:
-    return value
-
-
-_blocked.defvjp(lambda value: (value, None), lambda kept, cotangent: (jnp.zeros_like(cotangent),))
-
-
 def _scan(node: Node, runs: Sequence[dict[Value, Any]], rules: Rules, taps: Flow) -> list[list[Any]]:
     (step,), (graph,) = node.steps, node.inner
-    loops = [loop_parts(step.equation, [_read(values, v) for v in step.operands]) for values in runs]
+    operands = [[_read(values, v) for v in step.operands] for values in runs]
+    if node in taps:
+        operands[0] = sunk(node, operands[0], taps[node])
+    loops = [loop_parts(step.equation, values) for values in operands]
     count = len(loops[0].carry)
 
     def body(carry: list[list[Any]], items: list[list[Any]]) -> tuple[list[list[Any]], list[list[Any]]]:
@@ -337,17 +322,8 @@ def _scan(node: Node, runs: Sequence[dict[Value, Any]], rules: Rules, taps: Flow
         return [outputs[:count] for outputs in results], [outputs[count:] for outputs in results]
 
     first, rows = [loop.carry for loop in loops], [loop.items for loop in loops]
-    carry, stacked = _together(lax.scan(body, first, rows, **loops[0].settings))
+    carry, stacked = together(lax.scan(body, first, rows, **loops[0].settings))
     return [[*c, *s] for c, s in zip(carry, stacked, strict=True)]
-
-
-@jax.custom_vjp
-def _together(values: Any) -> Any:
-    """Values of which all have a cotangent where one has: JAX 0.10 transposes no scan with stacked outputs without."""
-    return values
-
-
-_together.defvjp(lambda values: (values, None), lambda kept, cotangents: (cotangents,))
 
 
 def _cond(node: Node, runs: Sequence[dict[Value, Any]], rules: Rules, taps: Flow) -> list[list[Any]]:

@@ -52,6 +52,8 @@ def _keeps_above_zero(node: Node, found: Collection[Value]) -> bool:
         indices = [value for step in node.steps for value in _indices(step)]
         fixed = [value for value in fixed if value not in indices]
     numbers = [value for step in node.steps for value in step.operands if value.number is not None]
+    if any(np.any(np.asarray(step.params.get("fill_value") or 0) < 0) for step in node.steps):
+        return False  # what a look-up outside of its operand gives
     if not all(value in found for value in (*node.active, *fixed)) or not all(map(_is_number_above_zero, numbers)):
         return False
     if node.kind in ("sum", "plain"):

@@ -57,3 +57,26 @@ def test_correct_networks_raise_no_alarm(name):
     balances = jax.jit(jax.vmap(lambda x: jaxplain.relevance_balance(f, relevance.epsilon())(x, 1)))(x)
     for place in range(4):
         assert jax.tree.map(lambda leaf, place=place: leaf[place], balances).amplified() == ()
+
+
+def test_what_a_loops_first_value_takes_is_lost_there():
+    f = lambda x: jax.lax.scan(lambda c, v: (c + v, None), 10.0, x)[0]  # noqa: E731
+    balance = jaxplain.relevance_balance(f, jaxplain.relevance.epsilon())(jnp.array([1.0, 2.0, 3.0]))
+    assert (float(balance.lost.sum()), float(balance.unexplained)) == (10.0, 0.0)
+    assert "first value" in balance.rules
+
+    weights, first = jax.random.normal(jax.random.key(0), (2, 2)), jnp.array([0.5, 0.3])
+    x = jax.random.uniform(jax.random.key(1), (2, 3, 2))
+
+    def recurrent(x):
+        return jax.lax.scan(lambda c, v: (jax.nn.relu(c @ weights + v), None), first, x)[0].sum()
+
+    e = jaxplain.relevance_balance(recurrent, jaxplain.relevance.epsilon())
+    for balance in (e(x[0]), jaxplain.explain_batch(e, x)):
+        np.testing.assert_allclose(balance.unexplained, 0, atol=1e-5)
+        assert (np.abs(balance.lost.sum(axis=-1)) > 0.1).all()
+
+
+def test_a_score_of_decisions_alone_has_no_balance():
+    with pytest.raises(ValueError, match="relevance_balance: no operation of `f` carries relevance"):
+        jaxplain.relevance_balance(lambda x: ((x > 0) * 2.0).sum(), jaxplain.relevance.epsilon())(jnp.ones(3))

@@ -149,3 +149,21 @@ def test_the_layer_behind_a_relu_takes_half_of_the_products(name, saved, monkeyp
 def test_the_rule_is_listed_as_before():
     rows = jaxplain.audit(jaxplain.lrp(jaxplain.logit(Net().apply, VARIABLES), relevance.z_plus()))(IMAGES[0], 1)
     assert [row.rule for row in rows if row.operation == "convolution"] == ["z_plus", "z_plus"]
+
+
+@pytest.mark.parametrize("rule", ["gamma", "alpha_beta"])
+def test_what_a_look_up_gives_outside_counts_with_its_sign(rule):
+    weights = jnp.array([[1.0, -1.0], [-1.0, 2.0], [1.0, 1.0], [2.0, -1.0]])
+    x, places = jnp.array([1.0, 2.0, 0.5, 0.3]), jnp.array([0, 1, 2, 7])
+    made = {"gamma": jaxplain.relevance.gamma(0.5), "alpha_beta": jaxplain.relevance.alpha_beta(2.0, 1.0)}[rule]
+
+    def filled(x):
+        return (jnp.take(jax.nn.relu(x), places, mode="fill", fill_value=-1.0) @ weights)[0]
+
+    def joined(x):
+        return (jnp.concatenate([jax.nn.relu(x[:3]), jnp.array([-1.0])]) @ weights)[0]
+
+    a = jaxplain.lrp(filled, made)(x)
+    np.testing.assert_allclose(a, jaxplain.lrp(joined, made)(x), rtol=1e-5)
+    if rule == "alpha_beta":  # over the contributions 1, -2, 1/2 and -2 of a score of -5/2
+        np.testing.assert_allclose(a, [-10 / 3, 5 / 4, -5 / 3, 0], rtol=1e-5)
