@@ -82,7 +82,7 @@ def test_without_a_second_import():
     subprocess.run([sys.executable, "-c", line], check=True, env=environment)
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_importing_files_replaces_no_public_function(seed):
     files = [file for file in sorted(ROOT.rglob("*.py")) if file.stem != "__main__"]
     modules = [

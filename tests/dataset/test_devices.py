@@ -78,6 +78,7 @@ def test_parameters_divided_over_processes(two):
     np.testing.assert_array_equal(found["id"], alone["id"])
 
 
+@pytest.mark.slow
 def test_adaptive_methods_in_two_processes(two):
     found = open_explanations(two / "adaptive")
     assert found["reached"][:].all()

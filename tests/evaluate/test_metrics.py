@@ -12,8 +12,9 @@ import pytest
 
 import jaxplain
 from shared.metrics import METRICS, OTHERS, Row, Scaled, network, parameters
+from shared.tables import alternate, every
 
-every = pytest.mark.parametrize("row", METRICS, ids=[f"{row.name}-{i}" for i, row in enumerate(METRICS)])
+all_rows, even, odd = every(METRICS), alternate(METRICS, 0), alternate(METRICS, 1)
 KEY = jax.random.key(3)
 X = np.asarray(jax.random.normal(jax.random.key(0), (5, 2, 2, 2)))
 A = np.asarray(jax.random.normal(jax.random.key(1), (5, 2, 2, 2)))
@@ -40,7 +41,7 @@ def test_every_public_metric_has_a_row():
     assert public == named
 
 
-@every
+@even
 def test_laws_of_a_batch(row: Row):
     m = metric(row)
     assert getattr(m, "better", "nothing") in ("higher", "lower", None)
@@ -66,7 +67,7 @@ def test_laws_of_a_batch(row: Row):
         assert any(not np.allclose(u, v) for u, v in zip(jax.tree.leaves(scaled), jax.tree.leaves(whole), strict=True))
 
 
-@every
+@odd
 def test_jitted_equals_eager_whatever_the_chunk(row: Row):
     m = metric(row)
     whole = run(m)
@@ -87,7 +88,7 @@ def test_jitted_equals_eager_whatever_the_chunk(row: Row):
     chex.assert_trees_all_close(eager, jax.tree.map(lambda v: v[2], whole), rtol=1e-4, atol=1e-5)
 
 
-@every
+@all_rows
 def test_not_a_number_is_never_papered_over(row: Row):
     if not getattr(metric(row), "needs_attribution", True):
         return
@@ -99,7 +100,7 @@ def test_not_a_number_is_never_papered_over(row: Row):
             assert np.isnan(value[0]).all()
 
 
-@every
+@all_rows
 def test_bad_input_is_an_error_that_names_the_metric(row: Row):
     m = metric(row)
     takes = getattr(m, "needs_attribution", True)

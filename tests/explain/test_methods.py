@@ -15,8 +15,9 @@ import jaxplain
 from jaxplain.explain.backward import relevance
 from jaxplain.program.function import as_function
 from shared.methods import METHODS, OTHERS, Row, compiled, network, rectified, smooth
+from shared.tables import alternate, every
 
-every = pytest.mark.parametrize("row", METHODS, ids=[f"{row.name}-{i}" for i, row in enumerate(METHODS)])
+all_rows, even, odd = every(METHODS), alternate(METHODS, 0), alternate(METHODS, 1)
 X = jnp.array([0.5, -1.0, 2.0, 0.25])
 
 
@@ -29,7 +30,7 @@ def test_every_public_method_has_a_row():
         assert inspect.getdoc(getattr(jaxplain, name)), name
 
 
-@every
+@even
 def test_dummy_features_get_zero(row: Row):
     a = row.explain(lambda x: jnp.sin(x[0]) * x[2], X)
     if row.dummy:
@@ -39,7 +40,7 @@ def test_dummy_features_get_zero(row: Row):
         assert np.isfinite(np.asarray(a)).all()
 
 
-@every
+@all_rows
 def test_completeness(row: Row):
     f = jaxplain.logit(smooth, network())
     gap = float(row.explain(f, X, 1).sum() - (f(X, 1) - f(jnp.zeros(4), 1)))
@@ -49,7 +50,7 @@ def test_completeness(row: Row):
         assert np.isfinite(gap)
 
 
-@every
+@all_rows
 def test_linearity_in_the_score(row: Row):
     f, g = jaxplain.logit(smooth, network(1)), jaxplain.logit(smooth, network(2))
     if not row.linear:
@@ -59,7 +60,7 @@ def test_linearity_in_the_score(row: Row):
     np.testing.assert_allclose(mixed, parts, atol=1e-4)
 
 
-@every
+@even
 def test_symmetric_features_get_the_same(row: Row):
     a = row.explain(lambda x: x[0] * x[1] + jnp.tanh(x[0] + x[1]) + x[2], jnp.array([0.7, 0.7, 1.0]))
     if row.symmetric:
@@ -68,7 +69,7 @@ def test_symmetric_features_get_the_same(row: Row):
         assert np.isfinite(np.asarray(a)).all()
 
 
-@every
+@even
 def test_implementation_invariance(row: Row):
     params = network()
 
@@ -80,13 +81,13 @@ def test_implementation_invariance(row: Row):
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-@every
+@odd
 def test_jit_equals_eager(row: Row):
     f = jaxplain.logit(rectified, network())
     np.testing.assert_allclose(row.eager(f, X, 1), row.explain(f, X, 1), atol=1e-5)
 
 
-@every
+@even
 def test_vmap_equals_a_loop_and_explain_batch(row: Row):
     e, key = as_function(row.build(jaxplain.logit(rectified, network()))), jax.random.key(7)
     x, labels = jax.random.normal(jax.random.key(1), (3, 4)), jnp.array([0, 1, 2])
@@ -98,7 +99,7 @@ def test_vmap_equals_a_loop_and_explain_batch(row: Row):
         np.testing.assert_allclose(jaxplain.explain_batch(e, x, labels, key=key), loop, atol=1e-5)
 
 
-@every
+@odd
 def test_all_classes_at_once(row: Row):
     e = as_function(row.build(jaxplain.logit(smooth, network())))
     inputs = row.inputs(X, key=3)
@@ -107,7 +108,7 @@ def test_all_classes_at_once(row: Row):
     np.testing.assert_allclose(together, single, atol=1e-5)
 
 
-@every
+@odd
 def test_one_chunk_equals_many(row: Row):
     e = row.build(jaxplain.logit(smooth, network()))
     if not hasattr(e, "batch_size"):
@@ -119,7 +120,7 @@ def test_one_chunk_equals_many(row: Row):
         chex.assert_trees_all_close(whole, other, atol=1e-5)
 
 
-@every
+@even
 def test_gradient_through_the_explanation(row: Row):
     x = jnp.array([0.3, -0.4, 0.5, 0.6])
 
@@ -137,7 +138,7 @@ def test_gradient_through_the_explanation(row: Row):
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=0.05, atol=1e-3)
 
 
-@every
+@odd
 def test_bfloat16(row: Row):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network())
     a = row.explain(jaxplain.logit(rectified, params), X.astype(jnp.bfloat16), 1)
@@ -147,7 +148,7 @@ def test_bfloat16(row: Row):
     assert float(jnp.abs(a - wide).max()) < 0.1 * float(jnp.abs(wide).max()) + 0.1
 
 
-@every
+@all_rows
 def test_pytree_inputs_with_integers_and_masks(row: Row):
     def f(x, k):
         real = jnp.where(x["mask"], x["values"], 0.0)
@@ -163,13 +164,13 @@ def test_pytree_inputs_with_integers_and_masks(row: Row):
     assert (a["values"][jnp.array([0, 2])] != 0).all()
 
 
-@every
+@all_rows
 def test_integers_alone_are_refused(row: Row):
     with pytest.raises(TypeError, match="split"):
         row.explain(lambda x: x.sum() * 1.0, jnp.arange(3))
 
 
-@every
+@all_rows
 def test_not_a_number_is_refused_and_never_papered_over(row: Row):
     bad = X.at[2].set(jnp.nan)
     f = jaxplain.logit(smooth, network())
@@ -178,7 +179,7 @@ def test_not_a_number_is_refused_and_never_papered_over(row: Row):
     assert bool(jnp.isnan(row.explain(f, bad, 0)).any())
 
 
-@every
+@odd
 def test_new_parameters_neither_retrace_nor_become_constants(row: Row):
     traces = []
 

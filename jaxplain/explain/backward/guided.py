@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.program import as_function, public
-from jaxplain.program.node import RECTIFIERS, Call, Node, Opened, Rule, build, flatten, open_score
+from jaxplain.program.node import RECTIFIERS, Call, Node, Opened, Rule, build, decisions, flatten, open_score
 from jaxplain.program.trace import Equation, subprograms
 from jaxplain.types import Array, Pytree
 
@@ -60,11 +60,28 @@ class RectifiedBackward(Backward):
                 f"{self.name}: the function has no ReLU that depends on `x` ({has}), so the result would be the plain "
                 "gradient. Use jaxplain.gradient, or lrp, which has rules for other activations."
             )
+        doubtful = [node.describe() for node in nodes if _is_maximum_with_array(node)]
+        doubtful += [found.node.describe() for found in decisions(opened.graph) if _is_choice(found.node)]
+        if doubtful:
+            raise ValueError(
+                f"{self.name}: {' and '.join(dict.fromkeys(doubtful))} may be a ReLU or not: what is compared is an "
+                "array, or the condition depends on `x`. Write ReLUs as jax.nn.relu(x) or jnp.maximum(x, 0.0), and a "
+                "choice that is none with jax.lax.stop_gradient around its condition."
+            )
         return chosen
 
 
 def _is_rectifier(node: Node) -> bool:
     return node.kind == "activation" and node.name in RECTIFIERS
+
+
+def _is_maximum_with_array(node: Node) -> bool:
+    """Whether something is compared with values that are no number, and may be zeros."""
+    return node.name in ("max", "min") and node.kind == "selection" and len(node.active) == 1
+
+
+def _is_choice(node: Node | None) -> bool:
+    return node is not None and node.name == "select_n" and node.kind == "structure"
 
 
 def _without_rectifier(equation: Equation) -> bool:

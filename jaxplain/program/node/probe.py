@@ -31,6 +31,7 @@ def _special(name: str) -> Callable[..., Any]:
 
 PROBES = np.array(
     [
+        -1e6,
         -1e3,
         -150.0,
         -40.0,
@@ -54,6 +55,7 @@ PROBES = np.array(
         40.0,
         150.0,
         1e3,
+        1e6,
     ]
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,3 +123,41 @@ def test_at_the_corners_the_slope_is_that_of_the_formula(name):
     assert jaxplain.guided_backprop(lambda v: (f(v) * jnp.arange(1.0, 6)).sum())(x).tolist() == (
         [factor * slope for factor, slope in zip(range(1, 6), open_, strict=True)]
     )
+
+
+SPELLINGS = {
+    "an array of zeros": lambda h: jnp.maximum(h, jnp.zeros(2)),
+    "select": lambda h: jnp.select([h > 0], [h], 0.0),
+    "where with an array": lambda h: jnp.where(h > jnp.zeros(2), h, jnp.zeros(2)),
+    "piecewise": lambda h: jnp.piecewise(h, [h > 0], [lambda v: v, lambda v: 0 * v]),
+    "a mapped branch": lambda h: jax.vmap(lambda v: jax.lax.cond(v > 0, lambda v: v, lambda v: 0 * v, v))(h),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_what_may_be_a_relu_is_one_or_is_refused(name):
+    mix, out, x = jnp.array([[1.0, -2.0], [1.0, 1.0]]), jnp.array([1.0, -1.0]), jnp.array([1.0, 3.0])
+
+    def net(activation):
+        return lambda x: (activation(jax.nn.relu(x) @ mix) * out).sum()
+
+    for method in (jaxplain.guided_backprop, jaxplain.deconvnet):
+        wanted = method(net(jax.nn.relu))(x)
+        with contextlib.suppress(ValueError):
+            np.testing.assert_allclose(method(net(SPELLINGS[name]))(x), wanted)
+            continue
+        with pytest.raises(ValueError, match=r"may be a ReLU or not.*Write ReLUs as"):
+            method(net(SPELLINGS[name]))(x)
+
+
+def test_a_choice_by_a_mask_or_by_the_models_own_will_is_no_relu():
+    mask, x = jnp.array([True, False]), jnp.array([1.0, 3.0])
+    f = lambda x: jnp.where(mask, jax.nn.relu(x), 0.0).sum()  # noqa: E731
+    np.testing.assert_array_equal(jaxplain.guided_backprop(f)(x), [1, 0])
+    g = lambda x: jnp.where(jax.lax.stop_gradient(x) > 2 * jnp.ones(2), jax.nn.relu(x), 0.0).sum()  # noqa: E731
+    np.testing.assert_array_equal(jaxplain.guided_backprop(g)(x), [0, 1])
+
+
+def test_a_clip_far_away_is_no_relu_there():
+    f = lambda x: (jnp.clip(x, 0, 1e4) + jax.nn.relu(x)).sum()  # noqa: E731
+    np.testing.assert_array_equal(jaxplain.guided_backprop(f)(jnp.array([2e4, 1.0, -1.0])), [1, 2, 0])
