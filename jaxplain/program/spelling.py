@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -119,7 +120,8 @@ def _own_words(function: Callable[..., Any], args: Any, settings: Any) -> Except
     try:
         function(*args, **settings)
     except (TypeError, ValueError) as error:
-        return error if "`" in str(error) else None
+        named = "|".join(map(re.escape, inspect.signature(function).parameters))
+        return error if re.search(rf"`({named})\b", str(error)) else None
     except Exception:  # the annotation has the word
         return None
     return None

@@ -353,6 +353,7 @@ def test_lanes_fill_few_places_up_and_are_never_few():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["cnn", "resnet", "transformer"])
+@pytest.mark.optimized
 def test_any_number_together_gives_the_bits_of_one_at_a_time(kind):
     optimizer = optax.chain(regulariser.normalize_gradient(), optax.sgd(0.1, momentum=0.9))
     data = np.random.default_rng(0).uniform(size=(20, *SHAPE))
