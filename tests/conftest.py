@@ -7,6 +7,7 @@ runs what applies there: what is a fact of the CPU backend is marked `cpu`.
 
 import functools
 import os
+import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
@@ -23,9 +24,15 @@ if jax.default_backend() != "cpu":
 # Scripts for environments with torch, and programs that tests start: the latter change how many devices JAX sees.
 collect_ignore_glob = ["peers/*", "dataset/eight_devices.py", "dataset/*_processes.py", "*/killed*.py"]
 
-_level = {"optimized": False}
 QUICK = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
 """The CPU compiler's former way to write fused loops takes two thirds of the time; jaxlib 0.11 has it no more."""
+
+
+MEMORY = 3 * 2**30
+"""Bytes of a process beyond which compiled programs are forgotten: thousands of tests keep theirs otherwise."""
+
+
+_level = {"optimized": False, "memory": MEMORY}
 
 
 def _compile_quickly(options):
@@ -51,6 +58,16 @@ def _compiler_level(request):
         jax.clear_caches()
         jax.config.update("jax_disable_most_optimizations", not wanted)
         _level["optimized"] = wanted
+    yield
+    if _resident() > _level["memory"]:
+        jax.clear_caches()
+        _level["memory"] = max(MEMORY, 3 * _resident() // 2)  # what stays is not the programs'
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not say."""
+    pages = pathlib.Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if pages.exists() else 0
 
 
 def pytest_collection_modifyitems(items):
