@@ -85,6 +85,10 @@ FUNCTIONS = {
 """A function here, and what it is called elsewhere, beside capitals and underscores."""
 
 
+_MAKERS = ("explain", "evaluate", "internals", "models", "score")
+"""Where a function makes something and does nothing else, so that it can be asked for its own words of an argument."""
+
+
 def public(function: F) -> F:
     """Hold the arguments of a public function before it runs: settings by name, values against their annotations.
 
@@ -94,7 +98,7 @@ def public(function: F) -> F:
     signature = inspect.signature(function)
     known = list(signature.parameters)
     loose = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    bind = signature.bind
+    bind, made_only = signature.bind, function.__module__.split(".")[1] in _MAKERS
 
     @functools.wraps(function)
     def checked(*args: Any, **settings: Any) -> Any:
@@ -108,8 +112,8 @@ def public(function: F) -> F:
         try:
             hold(function, given)
         except (TypeError, ValueError) as told:
-            own = None if {"e", "x", "data"} & signature.parameters.keys() else _own_words(function, args, settings)
-            raise (own or told) from None
+            asked = made_only and not {"e", "x", "data"} & signature.parameters.keys()
+            raise ((_own_words(function, args, settings) if asked else None) or told) from None
         return function(*args, **settings)
 
     return checked  # type: ignore[return-value]

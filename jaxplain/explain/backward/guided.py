@@ -60,11 +60,11 @@ class RectifiedBackward(Backward):
                 f"{self.name}: the function has no ReLU that depends on `x` ({has}), so the result would be the plain "
                 "gradient. Use jaxplain.gradient, or lrp, which has rules for other activations."
             )
-        doubtful = [node.describe() for node in nodes if _is_maximum_with_array(node)]
-        doubtful += [found.node.describe() for found in decisions(opened.graph) if _is_choice(found.node)]
+        doubtful = [node for node in nodes if _is_maximum_with_array(node)]
+        doubtful += [node for _, node, *_ in decisions(opened.graph) if node is not None and _is_choice(node)]
         if doubtful:
             raise ValueError(
-                f"{self.name}: {' and '.join(dict.fromkeys(doubtful))} may be a ReLU or not: what is compared is an "
+                f"{self.name}: {' and '.join(dict.fromkeys(node.describe() for node in doubtful))} may be a ReLU or not: what is compared is an "
                 "array, or the condition depends on `x`. Write ReLUs as jax.nn.relu(x) or jnp.maximum(x, 0.0), and a "
                 "choice that is none with jax.lax.stop_gradient around its condition."
             )
@@ -80,8 +80,8 @@ def _is_maximum_with_array(node: Node) -> bool:
     return node.name in ("max", "min") and node.kind == "selection" and len(node.active) == 1
 
 
-def _is_choice(node: Node | None) -> bool:
-    return node is not None and node.name == "select_n" and node.kind == "structure"
+def _is_choice(node: Node) -> bool:
+    return node.name == "select_n" and node.kind == "structure"
 
 
 def _without_rectifier(equation: Equation) -> bool:
