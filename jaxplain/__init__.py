@@ -185,6 +185,7 @@ if TYPE_CHECKING:
     from jaxplain import data as data
     from jaxplain import dataset as dataset
     from jaxplain import evaluate as evaluate
+    from jaxplain import influence as influence
     from jaxplain import models as models
     from jaxplain import plot as plot
     from jaxplain import report as report
@@ -199,6 +200,7 @@ NAMESPACES = (
     "data",
     "models",
     "train",
+    "influence",
     "dataset",
     "plot",
     "report",

@@ -23,7 +23,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("score", "internals", "baseline"),
     ("explain", "evaluate", "data", "models"),
     ("train",),
-    ("aggregate",),
+    ("influence", "aggregate"),
     ("dataset",),
     ("plot",),
     ("report",),

@@ -10,6 +10,7 @@ from jaxplain.train.diagnosis import Diagnosis, diagnose
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
+from jaxplain.train.run import TrainingRun, training_run
 from jaxplain.train.trainable import as_trainable
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "History",
     "Metrics",
     "TrainState",
+    "TrainingRun",
     "as_trainable",
     "assess",
     "binary_cross_entropy",
@@ -31,4 +33,5 @@ __all__ = [
     "save",
     "squared_error",
     "train_step",
+    "training_run",
 ]
