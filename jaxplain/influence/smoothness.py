@@ -1,4 +1,4 @@
-"""Whether a derivative through training can be believed: the run's metasmoothness, and predictions against retraining."""
+"""Whether a derivative through training can be believed: metasmoothness, and predictions against retraining."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def run_checks(
     actual, predicted = (actual / scale).reshape(-1), (predicted / scale).reshape(-1)
     linearity = jnp.corrcoef(actual, predicted)[0, 1]
     slope = jnp.sum(actual * predicted) / jnp.sum(predicted**2)
-    if smooth < SMOOTH:
+    if not smooth >= SMOOTH:
         warnings.warn(
             f"unrolled: the run's metasmoothness is {smooth:.2f}, below {SMOOTH}: its derivative is exact, but says "
             f"little of a retraining without some examples (the correlation on {masks} held-out masks is "

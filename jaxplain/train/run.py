@@ -13,8 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 
 from jaxplain import check
 from jaxplain.data import batch_indices
@@ -114,7 +112,7 @@ class TrainingRun(Function):
                 state.params if keep else None
             )
 
-        segment = jax.checkpoint(segment, prevent_cse=False)  # type: ignore[assignment]
+        segment = jax.checkpoint(segment, prevent_cse=False)
         state = self.program().start(self.params, self.key)
         split = full * length
         grouped = (rows[:split].reshape(full, length, -1), places[:split].reshape(full, length))

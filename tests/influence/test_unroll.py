@@ -52,9 +52,9 @@ def test_one_step_of_linear_regression_is_the_closed_form(double):
 
 SCHEDULE = optax.cosine_decay_schedule(0.2, 6)
 RUNS = {
-    "momentum, a short last batch": (dict(optimizer=optax.sgd(0.1, momentum=0.9), batch_size=3), {}),
-    "Adam, a schedule": (dict(optimizer=optax.adam(SCHEDULE), batch_size=4), {}),
-    "weight decay": (dict(optimizer=optax.adamw, settings={"learning_rate": 0.05, "weight_decay": 0.1}), {}),
+    "momentum, a short last batch": ({"optimizer": optax.sgd(0.1, momentum=0.9), "batch_size": 3}, {}),
+    "Adam, a schedule": ({"optimizer": optax.adam(SCHEDULE), "batch_size": 4}, {}),
+    "weight decay": ({"optimizer": optax.adamw, "settings": {"learning_rate": 0.05, "weight_decay": 0.1}}, {}),
 }
 
 
@@ -83,7 +83,7 @@ class Modern(nn.Module):
 
     @nn.compact
     def __call__(self, x, train: bool):
-        exact = dict(dtype=jnp.float64, param_dtype=jnp.float64, force_float32_reductions=False)
+        exact = {"dtype": jnp.float64, "param_dtype": jnp.float64, "force_float32_reductions": False}
         x = nn.BatchNorm(not train, momentum=0.9, **exact)(nn.Dense(4, param_dtype=jnp.float64)(x))
         x = nn.Dropout(0.3, deterministic=not train)(jnp.tanh(x))
         return nn.Dense(2, param_dtype=jnp.float64)(x)
@@ -135,7 +135,7 @@ def test_an_example_without_weight_might_be_any_other(double):
 @pytest.mark.optimized
 def test_the_run_is_that_of_fit_to_the_bit_and_spacing_changes_nothing():
     x, y = examples(10, dtype=jnp.float32)
-    settings = dict(key=KEY, epochs=3, batch_size=4, optimizer=optax.sgd(0.2, momentum=0.9))
+    settings = {"key": KEY, "epochs": 3, "batch_size": 4, "optimizer": optax.sgd(0.2, momentum=0.9)}
     made = train.training_run(network, params(jnp.float32), (x, y), **settings)
     wanted = train.fit(network, params(jnp.float32), (x, y), **settings).params
     assert (made.steps, made.segment) == (9, 3)
@@ -218,7 +218,7 @@ def test_a_smooth_run_says_so_and_a_rough_one_warns():
         key=KEY, optimizer=optax.sgd(3.0), epochs=6, batch_size=2,
     )  # fmt: skip
     with pytest.warns(UserWarning, match=r"metasmoothness is .* below 0.9"):
-        influence.unrolled(rough, lambda p: p["b"].reshape(-1)[:2], fraction=0.3)
+        influence.unrolled(rough, lambda p: p["b"].reshape(-1)[:2], key=KEY, fraction=0.3)
 
 
 @pytest.mark.slow
@@ -245,7 +245,9 @@ def test_what_cannot_be_is_refused():
     p = params(jnp.float32)
 
     def made(**changes):
-        return train.training_run(**{**dict(apply=network, params=p, data=(x, y), key=KEY, epochs=1), **changes})
+        return train.training_run(
+            **{**{"apply": network, "params": p, "data": (x, y), "key": KEY, "epochs": 1}, **changes}
+        )
 
     half = jax.tree.map(lambda a: a.astype(jnp.bfloat16), p)
     for call, words in {
