@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.influence.gradients import all_finite, name_bad_example
 from jaxplain.influence.result import (
     Influence,
     better_when_higher,
@@ -168,35 +169,11 @@ def _shaped(at: Pytree, values: list[Array]) -> Pytree:
     return found[0] if isinstance(found, tuple) and len(found) == 1 else found
 
 
-@jax.jit
-def _example_gradients_are_finite(run: TrainingRun) -> Array:
-    """Whether each training example's loss and gradient are finite at the params that the run starts from, `[N]`."""
-    state = run.program().start(run.params, run.key)
-    trained, rest = run.model.partition(state.params)
-
-    def one(inputs: Any, target: Any) -> Array:
-        batch = jax.tree.map(lambda a: a[None], (inputs, target))
-
-        def loss(trained: Pytree) -> Array:
-            return run.loss(run.model(run.model.combine(trained, rest), *batch[0])[0], target)
-
-        value, gradient = jax.value_and_grad(loss)(trained)
-        return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in [value, *jax.tree.leaves(gradient)]]))
-
-    return jax.lax.map(lambda row: one(*row), (run.data.inputs, run.data.targets), batch_size=64)
-
-
 def _require_finite(run: TrainingRun, scores: Array, values: list[Array]) -> None:
-    if not all(check.is_concrete(leaf) for leaf in [scores, *values]):
+    if all_finite([scores, values]):
         return
-    if all(bool(jnp.all(jnp.isfinite(leaf))) for leaf in [scores, *values]):
-        return
-    bad = np.flatnonzero(~np.asarray(_example_gradients_are_finite(run)))
-    if bad.size:
-        raise ValueError(
-            f"unrolled: the loss or gradient of training example {bad[0]} is not finite at the initial params "
-            f"({bad.size} such examples in all). Look at it, or give it another loss; nothing was set to zero."
-        )
+    params = run.program().start(run.params, run.key).params
+    name_bad_example(run.model, run.loss, params, run.data, "unrolled")
     raise ValueError(
         "unrolled: the derivative through training is not finite, though every training example's gradient is at its "
         "start: training diverges, or a step has no derivative. Lower the learning rate, or clip gradients."

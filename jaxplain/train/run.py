@@ -42,6 +42,25 @@ class TrainingRun(Function):
     batch_size: int = setting()
     spacing: int | None = setting(default=None)
 
+    @staticmethod
+    def checked(
+        apply: Callable[..., Any], params: Pytree, data: Any, loss: Loss, weights: Any, name: str
+    ) -> tuple[Any, Any, Batch]:
+        """Model, loss and weighted examples of what a function called `name` was given; all errors before compute."""
+        batch = as_batch(data, name)
+        if batch is None:
+            raise TypeError(
+                f"{name}: `data` is {type(data).__name__}; pass arrays (inputs, targets), [N, ...]. "
+                "Of batches from the host stack the examples first: jnp.concatenate of all inputs and of all targets."
+            )
+        batch = batch._replace(weights=_weights(weights if weights is not None else batch.weights, batch, name))
+        model, criterion = as_trainable(apply), as_function(loss)
+        trained_leaves(model, params)
+        refuse_half(model.partition(params)[0], name, "params")
+        check_values(Program(model, criterion, None), params, batch, name)
+        check.finite(params, name, "params")
+        return model, criterion, jax.tree.map(jnp.asarray, batch)
+
     @property
     def count(self) -> int:
         """The number of training examples, N."""
@@ -208,23 +227,13 @@ def training_run(
             "training_run: a run with early stopping (`patience`) has no fixed number of steps and cannot be traced. "
             "Find the number with fit(..., patience=...) and pass epochs=int(result.history.epochs)."
         )
-    batch = as_batch(data, "training_run")
-    if batch is None:
-        raise TypeError(
-            f"training_run: `data` is {type(data).__name__}; a traced run needs arrays (inputs, targets), [N, ...]. Of "
-            "batches from the host stack the examples first: jnp.concatenate of all inputs and of all targets."
-        )
-    batch = batch._replace(weights=_weights(weights if weights is not None else batch.weights, batch))
+    model, criterion, batch = TrainingRun.checked(apply, params, data, loss, weights, "training_run")
     numbers = _settings(settings, optimizer)
-    model = as_trainable(apply)
-    trained_leaves(model, params)
-    refuse_half(model.partition(params)[0], "training_run", "params")
     run = TrainingRun(
-        *(model, as_function(loss), Static(optimizer), numbers, params, jax.tree.map(jnp.asarray, batch), key),
+        *(model, criterion, Static(optimizer), numbers, params, batch, key),
         *(epochs, min(batch_size, batch.size), spacing),
     )
-    check_values(run.program(), params, batch, "training_run")
-    check.finite(params, "training_run", "params")
+    run.program()  # the optimizer is made once, so that settings it does not take are told here
     return run
 
 
@@ -239,17 +248,17 @@ def refuse_half(tree: Pytree, name: str, argument: str) -> None:
             )
 
 
-def _weights(weights: Any, batch: Batch) -> Array:
+def _weights(weights: Any, batch: Batch, name: str) -> Array:
     if weights is None:
-        targets = [leaf for leaf in jax.tree.leaves(batch.inputs) if check.is_floating(leaf)]
-        return jnp.ones(batch.size, jnp.result_type(jnp.float32, *targets))
-    check.arrays(weights, "training_run", "weights")
+        inputs = [leaf for leaf in jax.tree.leaves(batch.inputs) if check.is_floating(leaf)]
+        return jnp.ones(batch.size, jnp.result_type(jnp.float32, *inputs))
+    check.arrays(weights, name, "weights")
     if jnp.shape(weights) != (batch.size,):
         raise ValueError(
-            f"training_run: `weights` has shape {jnp.shape(weights)}, but there are {batch.size} training examples; "
-            f"pass one number for each, shape ({batch.size},)."
+            f"{name}: `weights` has shape {jnp.shape(weights)}, but there are {batch.size} training examples; pass one "
+            f"number for each, shape ({batch.size},)."
         )
-    check.finite(weights, "training_run", "weights")
+    check.finite(weights, name, "weights")
     return jnp.asarray(weights, jnp.result_type(jnp.float32, weights))
 
 
