@@ -17,6 +17,7 @@ The stages, each a namespace that is there after `import jaxplain`:
     jaxplain.baseline, relevance          what absent means; the rules of relevance propagation
     jaxplain.image, objective, transform, regulariser    what activation maximization is composed of
     jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
+    jaxplain.influence                    which training examples did it: derivatives through training, retraining
     jaxplain.aggregate                    the whole model: means, top-k, effects, importances, units
     jaxplain.dataset                      whole datasets: written, resumed, read back
     jaxplain.plot, report                 figures from arrays; one page

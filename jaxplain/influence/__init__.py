@@ -6,27 +6,55 @@ in units of the score for one whole example. Positive raises the score; removing
 """
 
 from jaxplain.influence.curvature import influence_function
+from jaxplain.influence.judge import (
+    Curve,
+    DatamodelingScore,
+    compare_influence,
+    counterfactual_curve,
+    leave_out_curve,
+    linear_datamodeling_score,
+    mislabel_curve,
+)
 from jaxplain.influence.neighbours import knn_shapley
 from jaxplain.influence.representer import representer_points
 from jaxplain.influence.result import Influence, Queries, Top, log_odds, query_scores, top_examples
+from jaxplain.influence.retrain import leave_one_out, random_masks, retrain, retraining
 from jaxplain.influence.similarity import gradient_similarity, self_influence, tracin
 from jaxplain.influence.smoothness import metasmoothness
+from jaxplain.influence.stream import top_over_blocks
 from jaxplain.influence.trak import trak
 from jaxplain.influence.unroll import unrolled
+from jaxplain.influence.valuation import banzhaf, beta_shapley, data_out_of_bag, data_shapley
 
 __all__ = [
+    "Curve",
+    "DatamodelingScore",
     "Influence",
     "Queries",
     "Top",
+    "banzhaf",
+    "beta_shapley",
+    "compare_influence",
+    "counterfactual_curve",
+    "data_out_of_bag",
+    "data_shapley",
     "gradient_similarity",
     "influence_function",
     "knn_shapley",
+    "leave_one_out",
+    "leave_out_curve",
+    "linear_datamodeling_score",
     "log_odds",
     "metasmoothness",
+    "mislabel_curve",
     "query_scores",
+    "random_masks",
     "representer_points",
+    "retrain",
+    "retraining",
     "self_influence",
     "top_examples",
+    "top_over_blocks",
     "tracin",
     "trak",
     "unrolled",

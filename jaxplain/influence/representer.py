@@ -31,9 +31,10 @@ def representer_points(
     steps: int = 50,
     batch_size: int = 64,
 ) -> Influence:
-    """Divide each query's logit among the training examples: z_k(q) = sum_i a_ik <f_i, f_q>, a_i = -w_i dloss_i/dz / damping.
+    """Divide each query's logit among the training examples: z_k(q) = sum_i a_ik <f_i, f_q>.
 
-    f are the inputs of the model's last dense layer, with a 1 for its bias. The sum is exact where that layer is a
+    a_i = -w_i (dloss_i / dz) / damping, and f are the inputs of the model's last dense layer, with a 1 for its bias.
+    The sum is exact where that layer is a
     minimum of sum_i w_i loss_i + damping |W|^2 / 2 (the bias in it, too), so it is trained on to that minimum first, by
     Newton's method; the layers below stay as they are.
 
@@ -96,9 +97,7 @@ def _features(examples: Examples) -> tuple[Array, Array]:
     plan = plan_of(examples)
     found = [group for group in plan.groups if max(group[1]) == max(max(g[1]) for g in plan.groups)]
     if not found or found[0][4] != 1:
-        raise ValueError(
-            "representer_points: the model has no last dense layer that is read (a matrix times a vector)."
-        )
+        raise ValueError("representer_points: the model has no dense layer that is read (a matrix times a vector).")
     weight, _, bias, axes, _ = found[0]
     leaves = jax.tree.leaves(examples.model.partition(examples.params)[0])
     layer = jnp.transpose(leaves[weight], axes).reshape(leaves[weight].shape[axes[0]], -1)
@@ -112,7 +111,7 @@ def _features(examples: Examples) -> tuple[Array, Array]:
     size = jnp.max(jnp.abs(outputs)) + 1
     if not bool(jnp.max(jnp.abs(inputs[:, 0] @ layer - outputs)) < 1e-3 * size):
         raise ValueError(
-            "representer_points: the model's output is not that of its last dense layer: cut what follows."
+            "representer_points: the output is not that of the model's last dense layer; cut what follows."
         )
     return inputs[:, 0], outputs
 

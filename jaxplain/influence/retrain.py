@@ -95,8 +95,8 @@ def masks_of(weights: Any, count: int, name: str, argument: str) -> Array:
     weights = jnp.asarray(weights)
     if weights.ndim != 2 or weights.shape[1] != count or not len(weights):
         raise ValueError(
-            f"{name}: `{argument}` has shape {weights.shape}, but there are {count} training examples; pass one row for "
-            f"each training, shape (M, {count})."
+            f"{name}: `{argument}` has shape {weights.shape}, but there are {count} training examples; pass one row "
+            f"for each training, shape (M, {count})."
         )
     check.finite(weights, name, argument)
     if check.is_concrete(weights):

@@ -1,4 +1,4 @@
-"""Products of gradients: of queries with training examples, at one checkpoint or along training; and with themselves."""
+"""Products of gradients: of queries with training examples, at the end or along training; and with themselves."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def gradient_similarity(
 ) -> Influence:
     """Compare the gradients of queries and training examples: -<grad q, grad loss_i>, or the cosine of it.
 
-    The sign is that of a step of gradient descent on example i: positive raises the query's score (Captum's and dattri's
-    products have the other sign).
+    The sign is that of a step of gradient descent on example i: positive raises the query's score (the
+    products of Captum and dattri have the other sign).
 
     Args:
         apply: As in `influence_function`.
@@ -93,8 +93,8 @@ def gradient_similarity(
 
     Returns:
         `Influence` with values `[Q, N]`, units None. Cost: one forward and one backward pass for each example and each
-        query, and for each pair in + out operations a layer with one position (the gradients, `[N, P]`, are never built;
-        of a layer with several, the cheaper way); with queries that are a plain function, Q forward derivatives over
+        query, and for each pair in + out operations a layer with one position (of a layer with several, the cheaper
+        way; the gradients `[N, P]` are never built); with queries that are a plain function, Q forward derivatives over
         the examples.
 
     Raises:
@@ -239,8 +239,8 @@ def at_checkpoint(apply: Any, params: Pytree, data: Any, loss: Any, batch_size: 
             raise
         kinds = {jax.tree_util.keystr(p): jnp.shape(v) for p, v in jax.tree_util.tree_leaves_with_path(params)}
         raise ValueError(
-            f"{name}: `apply` does not run on the `checkpoints`, whose leaves have the shapes {kinds}: they are another "
-            f"model's, or are not stacked along a first axis ({type(error).__name__}: {error})."
+            f"{name}: `apply` does not run on the `checkpoints`, whose leaves have the shapes {kinds}: those of "
+            f"another model, or are not stacked along a first axis ({type(error).__name__}: {error})."
         ) from error
 
 

@@ -141,7 +141,7 @@ def banzhaf(
         assert key is not None
         masks = np.asarray(jax.random.bernoulli(key, 0.5, (samples, count)), float)
         for example in np.flatnonzero((masks.sum(0) == 0) | (masks.sum(0) == samples)):
-            raise ValueError(f"banzhaf: of {samples} `samples` none is with or none without example {example}; draw more.")
+            raise ValueError(f"banzhaf: all or none of {samples} `samples` hold example {example}; draw more.")
     utilities = _utilities(run, queries, masks, batch_size)
     inside, outside = masks.sum(0), (1 - masks).sum(0)
     means = utilities.T @ masks / inside[None], utilities.T @ (1 - masks) / outside[None]
