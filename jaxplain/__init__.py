@@ -37,16 +37,22 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           accumulated_local_effects, assess, individual_conditional_expectation, partial_dependence,
           permutation_importance, predict; 128: activation_atlas, top_activations, unit_activity; 16: ablation_cam,
           deep_shap; None: activation_maximization, activation_patching; 8: deep_dream, frechet_bootstrap; 32: fit,
-          receptive_field; 64: explain_dataset; 4: score_cam
+          receptive_field, training_run; 64: explain_dataset, gradient_similarity, influence_function,
+          representer_points, self_influence, tracin, trak, unrolled; 4: score_cam
     bias | whether biases take part in a rule | - | rules | True
     channel_axis | a layer's axis of channels | axis | maps | -1
     colour | correlation of colour channels, from `colour_matrix` | - | images | None
     confidence | of an interval | share | intervals | 0.95
+    counts | how many examples are left out | examples | influence | (1,4,16)
+    curvature | of which second derivative | - | influence | 'gauss_newton'
+    damping | L2 penalty of the summed loss, added to its curvature | loss | influence | None; 'fit':
+          influence_function; -: representer_points
+    epochs | passes over the data | count | training | 10
     epsilon | largest change of an attack, in `norm` | units of x | attacks | -
     fill | what stands where nothing is | units of x | all | 0.0
     floor | least denominator of a relative quantity | as what it divides | all | 0.001; 1e-06:
           relative_input_stability, relative_output_stability, relative_representation_stability
-    fraction | of the features | share | all | 0.25; 0.2: mu_fidelity
+    fraction | of the features | share | all | 0.25; 0.2: mu_fidelity; 0.01: metasmoothness, unrolled; 0.5: random_masks
     fractions | of the pixels, each a step | shares | all | (0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9)
     gamma | weight of positive contributions | - | rules | None; 0.25: epsilon_gamma_box
     grid | how tokens lie in the image, (rows, columns) | tokens | maps | None; 8: activation_atlas
@@ -56,8 +62,9 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           activation_maximization
     independent | new parameters for one layer, the others kept | - | randomization | False
     initialize | how a layer is drawn anew | - | randomization | None
-    key | randomness; each example folds its index in | PRNG key | all | -; None: compare_models, evaluate_batch,
-          explain_batch, explain_dataset
+    key | randomness; each example folds its index in | PRNG key | all | -; None: banzhaf, beta_shapley, compare_models,
+          counterfactual_curve, data_shapley, evaluate_batch, explain_batch, explain_dataset, influence_function,
+          leave_out_curve, linear_datamodeling_score, unrolled
     layers | which layers, and in which order | - | randomization | None
     least | fewest members of a group | count | all | 20; 3: activation_atlas
     loss | (outputs, target) -> loss of one example | - | training | cross_entropy
@@ -68,9 +75,10 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     max_steps | most gradients that a tolerance may take | count | paths | 1024
     norm | how a difference is measured | - | all | 'l2'; 'l1': counterfactual; 'linf': pgd
     normalize | divide a map by its largest absolute value | - | maps | False
-    optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, train_step
+    optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, train_step, training_run
     order | most ('morf') or least ('lerf') relevant first | - | removal | 'morf'
-    points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects
+    patience | epochs without a better validation loss | epochs | training | None
+    points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 20: mislabel_curve
     power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
     radius | how far inputs are moved | units of x | robustness | -
     relative | divide by the size of what is compared | - | all | True; False: completeness
@@ -80,28 +88,31 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     rule | of quadrature, or of the backward pass | - | all | 'gauss_legendre'; 'rescale': deep_lift, deep_shap;
           'deconvnet': deconv_view
     rules | rules for further nodes | - | DeepLIFT | None
-    samples | random draws | count | all | 10; 100: faithfulness_correlation, infidelity, sensitivity_n,
-          sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: expected_gradients, shapley_sampling;
-          None: feature_permutation, owen_values; 1024: kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000:
-          paired_difference, score_table; 1: activation_maximization; 1000: rise; 256: shapley_sampling_with_error;
-          2000: compare; 8: permutation_importance
+    samples | random draws | count | all | 10; 100: data_out_of_bag, faithfulness_correlation, infidelity,
+          sensitivity_n, sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: expected_gradients,
+          shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation, owen_values; 1024:
+          kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000: paired_difference, score_table; 1:
+          activation_maximization, metasmoothness; 1000: linear_datamodeling_score, rise; 256:
+          shapley_sampling_with_error; 2000: compare; 8: permutation_importance
     scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
     select | which part of the model's output | - | scores | None
     sigma | standard deviation of noise, or width of a blur | units of x, pixels | all | -; 0.1: ball, fourier, pixels,
           pyramid, vector; 0.01: imputed_baseline, noisy_linear_imputation, road, road_curve; 0.2: infidelity; None:
           structural_similarity; 0.02: random_crop
-    similarity | how two attributions are compared | - | all | 'spearman'
+    similarity | how two attributions are compared | - | all | 'spearman'; 'dot': gradient_similarity
     sizes | of the subsets | features | all | None
     stabiliser | what keeps a denominator away from zero | relevance | rules | 1e-06
     start | 'top' (outputs first) or 'bottom' | - | randomization | 'top'
-    step_size | of one step | units of x | all | 0.01; -: pgd
+    step_size | of one step | units of x | all | 0.01; -: pgd; 0.5: metasmoothness
     steps | gradients on a path, steps of a search or a curve | count | all | None; 32: conductance,
-          integrated_hessians, internal_influence, xrai; 50: blur_integrated_gradients, guided_integrated_gradients; 10:
-          deep_dream, pgd; 256: activation_maximization; 500: counterfactual; 200: extremal_perturbation; 8: continuity
+          integrated_hessians, internal_influence, xrai; 50: blur_integrated_gradients, guided_integrated_gradients,
+          representer_points; 10: deep_dream, pgd; 256: activation_maximization; 500: counterfactual; 200:
+          extremal_perturbation; 8: continuity
     targeted | move towards the target | - | attacks | False
     threshold | from which on something counts | as what is compared | all | 0.0; 1e-05: non_sensitivity; -: sufficiency
     tolerance | error that is let pass | as what is compared | all | None; 0.0001: implementation_invariance, symmetry;
           1e-05: effective_complexity; 0.0: monotonicity; 0: pointing_game
+    weights | a weight for each example's loss | - | training | None
     where | which values count | - | all | None
     window | side of a patch | pixels | all | None; -: occlusion; 7: structural_similarity
 """

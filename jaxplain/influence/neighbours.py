@@ -41,8 +41,8 @@ def knn_shapley(
     Example:
         >>> import numpy as np
         >>> found = knn_shapley(np.array([[0.0], [1.0], [3.0]]), [0, 1, 0], np.array([[0.1]]), [0], neighbours=1)
-        >>> found.values.round(4).tolist(), found.scores.tolist()
-        ([[0.8332999944686890, -0.16669999063014984, 0.33329999446868896]], [1.0])
+        >>> [round(value, 4) for value in found.values[0].tolist()], found.scores.tolist()
+        ([0.8333, -0.1667, 0.3333], [1.0])
 
     Source: Jia et al. 2019, "Efficient task-specific data valuation for nearest neighbor algorithms", theorem 1.
     """

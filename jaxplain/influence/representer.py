@@ -34,9 +34,8 @@ def representer_points(
     """Divide each query's logit among the training examples: z_k(q) = sum_i a_ik <f_i, f_q>.
 
     a_i = -w_i (dloss_i / dz) / damping, and f are the inputs of the model's last dense layer, with a 1 for its bias.
-    The sum is exact where that layer is a
-    minimum of sum_i w_i loss_i + damping |W|^2 / 2 (the bias in it, too), so it is trained on to that minimum first, by
-    Newton's method; the layers below stay as they are.
+    The sum is exact where that layer is a minimum of sum_i w_i loss_i + damping |W|^2 / 2 (the bias in it, too), so it
+    is trained on to that minimum first, by Newton's method; the layers below stay as they are.
 
     Args:
         apply: As in `influence_function`; its output is that of its last dense layer.
@@ -142,7 +141,8 @@ def _train_on(examples: Examples, features: Array, decay: Array, steps: int, sta
         here, fall = objective(layer), jnp.sum(gradient * move)
         lengths = 0.5 ** jnp.arange(20, dtype=layer.dtype)
         values = jax.lax.map(lambda length: objective(layer - length * move), lengths)
-        good = values <= here - 1e-4 * lengths * fall
+        slack = 10 * jnp.finfo(layer.dtype).eps * jnp.abs(here)  # near the minimum the objective cannot tell
+        good = values <= here - 1e-4 * lengths * fall + slack
         return layer - jnp.where(jnp.any(good), lengths[jnp.argmax(good)], 0.0) * move
 
     return jax.lax.fori_loop(0, steps, step, start)

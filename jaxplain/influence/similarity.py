@@ -102,6 +102,7 @@ def gradient_similarity(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from jaxplain.influence import query_scores
         >>> from jaxplain.train import squared_error
         >>> data = (jnp.array([[1.0], [2.0]]), jnp.array([1.0, 1.0]))
         >>> apply = lambda w, x: x @ w

@@ -177,6 +177,7 @@ def data_out_of_bag(
 
     Example:
         >>> import jax, jax.numpy as jnp
+        >>> from jaxplain.influence import query_scores
         >>> from jaxplain.train import training_run, squared_error
         >>> data, apply = (jnp.array([[1.0], [2.0]]), jnp.array([1.0, 0.5])), lambda w, x: x @ w
         >>> run = training_run(apply, jnp.zeros(1), data, key=jax.random.key(0), loss=squared_error)

@@ -40,7 +40,7 @@ class TrainingRun(Function):
     key: Array
     epochs: int = setting()
     batch_size: int = setting()
-    spacing: int | None = setting(default=None)
+    every: int | None = setting(default=None)
 
     @staticmethod
     def checked(
@@ -73,9 +73,9 @@ class TrainingRun(Function):
 
     @property
     def segment(self) -> int:
-        """Steps between two states that are kept: `spacing`, or a divisor of the number of steps near its root."""
-        if self.spacing is not None:
-            return min(self.spacing, self.steps)
+        """Steps between two states that are kept: `every`, or a divisor of the number of steps near its root."""
+        if self.every is not None:
+            return min(self.every, self.steps)
         root = math.isqrt(self.steps - 1) + 1
         return next((k for k in range(root, 2 * root) if self.steps % k == 0), root)
 
@@ -174,7 +174,7 @@ def training_run(
     batch_size: int = 32,
     weights: Any = None,
     settings: dict[str, Number] | None = None,
-    spacing: int | None = None,
+    every: int | None = None,
     patience: int | None = None,
 ) -> TrainingRun:
     """Describe the run that `fit` would do, as a function of its examples' weights: `run(weights) -> params`.
@@ -195,7 +195,7 @@ def training_run(
         weights: `[N]`, a weight for each example's loss; None is 1 for each.
         settings: Numbers that make the optimizer, `optimizer(**settings)`, and may be differentiated:
             `{"learning_rate": 0.1}`.
-        spacing: Steps between two states that are kept for the way back; by default about the root of their number.
+        every: Steps between two states that are kept for the way back; by default about the root of their number.
         patience: Has to be None: the number of steps of a traced run is fixed. For a run that stopped early, pass
             `epochs=` the number it took, `int(fit(...).history.epochs)`.
 
@@ -220,8 +220,8 @@ def training_run(
     """
     check.count(epochs, "training_run", "epochs")
     check.count(batch_size, "training_run", "batch_size")
-    if spacing is not None:
-        check.count(spacing, "training_run", "spacing")
+    if every is not None:
+        check.count(every, "training_run", "every")
     if patience is not None:
         raise ValueError(
             "training_run: a run with early stopping (`patience`) has no fixed number of steps and cannot be traced. "
@@ -231,7 +231,7 @@ def training_run(
     numbers = _settings(settings, optimizer)
     run = TrainingRun(
         *(model, criterion, Static(optimizer), numbers, params, batch, key),
-        *(epochs, min(batch_size, batch.size), spacing),
+        *(epochs, min(batch_size, batch.size), every),
     )
     run.program()  # the optimizer is made once, so that settings it does not take are told here
     return run

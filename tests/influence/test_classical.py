@@ -85,7 +85,7 @@ def test_tracin_with_every_step_is_the_derivative_to_first_order(double):
     queries = influence.query_scores(network, (x[:2] + 1, y[:2]))
     rate = 1e-6
     run = train.training_run(
-        network, params, (x, y), key=KEY, epochs=1, batch_size=6, optimizer=optax.sgd(rate), spacing=1
+        network, params, (x, y), key=KEY, epochs=1, batch_size=6, optimizer=optax.sgd(rate), every=1
     )
     checkpoints = jax.jit(lambda run: run.trajectory()[1])(run)
     assert jax.tree.leaves(checkpoints)[0].shape[0] == run.steps == 1

@@ -140,8 +140,8 @@ def test_the_run_is_that_of_fit_to_the_bit_and_spacing_changes_nothing():
     wanted = train.fit(network, params(jnp.float32), (x, y), **settings).params
     assert (made.steps, made.segment) == (9, 3)
     queries = influence.query_scores(network, (x[:3], y[:3]))
-    found = [influence.unrolled(made.replace("spacing", k), queries, masks=0).values for k in (3, 4)]
-    ends = [jax.jit(lambda run: run())(made.replace("spacing", k)) for k in (3, 4)]
+    found = [influence.unrolled(made.replace("every", k), queries, masks=0).values for k in (3, 4)]
+    ends = [jax.jit(lambda run: run())(made.replace("every", k)) for k in (3, 4)]
     for end in ends:
         assert all((a == b).all() for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(wanted), strict=True))
     np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-7)

@@ -91,8 +91,8 @@ def influence_function(
         >>> half = lambda output, target: (output - target) ** 2 / 2
         >>> w, apply = jnp.array([0.6]), lambda w, x: x @ w
         >>> found = influence_function(apply, w, (x, y), lambda w: w, loss=half, damping=0.0)
-        >>> found.values.round(3).tolist()  # x_i r_i / sum x^2
-        [[0.07999999821186066, -0.07999999821186066]]
+        >>> [round(value, 4) for value in found.values[0].tolist()]  # x_i r_i / sum x^2
+        [0.08, -0.08]
 
     Source: Koh and Liang 2017, "Understanding black-box predictions via influence functions", equation 2; EK-FAC:
     George et al. 2018, equation 9, and Grosse et al. 2023, section 3; Arnoldi: Schioppa et al. 2022, algorithm 1;
