@@ -14,6 +14,7 @@ from jaxplain.plot.curve import curves
 from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
+from jaxplain.plot.influential import influential_examples
 from jaxplain.plot.layer import layer_table
 from jaxplain.plot.learning import learning_curves
 from jaxplain.plot.parameter import parameter_histograms
@@ -39,6 +40,7 @@ __all__ = [
     "filters",
     "heatmaps",
     "importance",
+    "influential_examples",
     "layer_table",
     "learning_curves",
     "parameter_histograms",

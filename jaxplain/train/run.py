@@ -82,7 +82,7 @@ class TrainingRun(Function):
     def __call__(self, weights: Any = None) -> Pytree:
         """Train with these weights `[N]` (None: the run's own) and return the params after the last step."""
         run = self if weights is None else self.replace("weights", weights)
-        return run.train().params
+        return _trained(run)
 
     def read(self, name: str) -> Pytree:
         """What a run rests on: "weights", "params", "inputs", "targets", "settings", or a setting by its name."""
@@ -159,6 +159,11 @@ class TrainingRun(Function):
             )
 
         return jax.checkpoint(any_step, prevent_cse=False)(state, *turn), None
+
+
+@jax.jit  # one program for all weights of a run, where it is called outside of another
+def _trained(run: TrainingRun) -> Pytree:
+    return run.train().params
 
 
 @public

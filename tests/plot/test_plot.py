@@ -147,6 +147,7 @@ ELSEWHERE = {
     "comparison": "evaluate/comparison/test_compare.py",
     "effects": "aggregate/test_effects.py",
     "importance": "aggregate/test_effects.py",
+    "influential_examples": "plot/test_influential.py",
     "traces": "aggregate/test_effects.py",
     "unit_gallery": "aggregate/test_unit.py",
 }

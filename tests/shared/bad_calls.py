@@ -409,6 +409,11 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     },
     "plot.filters": {"kernel": lambda w: np.ones((3, 3, 1, 4))},
     "plot.importance": {"values": lambda w: OUTPUTS, "error": lambda w: np.abs(OUTPUTS)},
+    "plot.influential_examples": {
+        "influence": lambda w: jaxplain.influence.Influence(np.eye(3)[:2], None, "score", True, "by hand", {}),
+        "queries": lambda w: IMAGES[:2],
+        "k": lambda w: 1,
+    },
     "plot.layer_table": {"layers": lambda w: jaxplain.layers(VECTORS.f)(VECTOR, 1)},
     "plot.learning_curves": {"history": lambda w: HISTORY},
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
