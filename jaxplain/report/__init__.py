@@ -4,11 +4,13 @@ Sections are figures, tables and texts that the caller made; nothing is computed
 """
 
 from jaxplain.report.explanations import explanations_page
+from jaxplain.report.influence import influence_section
 from jaxplain.report.page import Section, Table, report
 
 __all__ = [
     "Section",
     "Table",
     "explanations_page",
+    "influence_section",
     "report",
 ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-from jaxplain import plot
+from jaxplain import plot, report
 from jaxplain.influence import Influence
 
 VALUES = np.array([[0.5, -2.0, 1.0, 0.0], [0.1, 0.2, 0.3, 0.4]])
@@ -45,3 +45,13 @@ def test_what_does_not_fit_is_refused():
             call()
     more = plot.influential_examples(LOSS, inputs, queries, k=1, limit=1)
     assert "first 1 of 2 queries" in more.get_suptitle()
+
+
+def test_a_section_of_a_report_says_what_the_method_says_of_itself(tmp_path):
+    inputs, queries = KINDS["image"]
+    found = LOSS._replace(checks={"metasmoothness": 0.97, "tried": {1.0: 0.5}})
+    section = report.influence_section(found, inputs, queries, k=1)
+    page = report.report(tmp_path / "page.html", [section]).read_text(encoding="utf-8")
+    assert "metasmoothness" in page
+    assert "0.97" in page
+    assert "of the score, for one whole example" in page

@@ -439,6 +439,12 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     },
     "plot.unit_gallery": {"values": lambda w: OUTPUTS},
     "plot.waterfall": {"attributions": lambda w: OUTPUTS, "baseline_score": lambda w: 1.0, "score": lambda w: 2.5},
+    "report.influence_section": {
+        "influence": lambda w: jaxplain.influence.Influence(np.eye(3)[:2], None, "score", True, "by hand", {}),
+        "queries": lambda w: IMAGES[:2],
+        "k": lambda w: 1,
+        "inputs": lambda w: IMAGES,
+    },
     "report.report": {"path": lambda w: fresh("page.html"), "sections": lambda w: [("A", "text")]},
     "report.explanations_page": {
         "path": lambda w: fresh("page.html"),
