@@ -34,6 +34,7 @@ def gradients(apply, params, x, y, criterion):
     return np.asarray(jax.vmap(one)(x, y))
 
 
+@pytest.mark.slow
 def test_products_of_gradients_are_those_of_the_whole_matrix(double):
     params, (x, y) = problem()
     queries = influence.query_scores(network, (x[:4] + 1, y[:4]), influence.log_odds, higher_is_better=True)
@@ -80,6 +81,7 @@ def test_shared_weights_are_summed_over_positions(double):
     np.testing.assert_allclose(damped, -np.einsum("np,pq,nq->n", learnt, inverse, learnt), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_tracin_with_every_step_is_the_derivative_to_first_order(double):
     params, (x, y) = problem(6)
     queries = influence.query_scores(network, (x[:2] + 1, y[:2]))
@@ -98,6 +100,7 @@ def test_tracin_with_every_step_is_the_derivative_to_first_order(double):
         influence.tracin(network, checkpoints, (x, y), queries, learning_rates=jnp.ones(3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damping", [0.3, None])
 def test_trak_is_its_formula_where_nothing_is_projected(double, damping):
     params, (x, y) = problem()
@@ -119,12 +122,11 @@ def test_trak_is_its_formula_where_nothing_is_projected(double, damping):
 def test_projected_products_are_unbiased_and_rest_on_no_cut():
     u, v = jax.random.normal(KEY, (2, 50))
     both = jnp.stack([u, v])
-    draws = jax.jit(jax.vmap(lambda key: jnp.prod(project(both, key, 4), axis=0).sum()))(jax.random.split(KEY, 1000))
-    error = draws.std() / jnp.sqrt(1000)
+    draws = jax.jit(jax.vmap(lambda key: jnp.prod(project(both, key, 4), axis=0).sum()))(jax.random.split(KEY, 300))
+    error = draws.std() / jnp.sqrt(300)
     assert abs(draws.mean() - u @ v) < 4 * error
-    cuts = [project(both, KEY, 8, chunk) for chunk in (50, 7, 16)]
+    cuts = [project(both, KEY, 8, chunk) for chunk in (50, 7)]
     np.testing.assert_allclose(cuts[0], cuts[1], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(cuts[0], cuts[2], rtol=1e-5, atol=1e-5)
 
 
 def test_log_odds_stay_finite_where_the_probability_is_one():
@@ -140,6 +142,7 @@ def with_bias(params, x):
     return jnp.tanh(x @ params["a"]) @ params["b"] + params["c"][None]
 
 
+@pytest.mark.slow
 def test_representer_contributions_sum_to_the_logit(double):
     params, (x, y) = problem()
     params = {"a": params["a"], "b": params["b"], "c": jnp.zeros(3)}

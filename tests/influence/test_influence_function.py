@@ -110,8 +110,11 @@ def test_products_and_matrix_are_the_definition(double, curvature):
         p = jax.nn.softmax(network(params, x))
         middle = jax.vmap(lambda p: jnp.diag(p) - jnp.outer(p, p))(p)
         right = jnp.einsum("n,nkp,nkl,nlq->pq", weights, outputs, middle, outputs)
-    np.testing.assert_allclose(matrix(examples, curvature), right, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(products(examples, curvature, jnp.eye(v.size)[:2]), right[:2], rtol=1e-10, atol=1e-12)
+    if curvature == "hessian":  # whose matrix is made of its products
+        found = products(examples, curvature, jnp.eye(v.size))
+    else:
+        found = matrix(examples, curvature)
+    np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.slow

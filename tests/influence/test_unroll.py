@@ -53,8 +53,7 @@ def test_one_step_of_linear_regression_is_the_closed_form(double):
 SCHEDULE = optax.cosine_decay_schedule(0.2, 6)
 RUNS = {
     "momentum, a short last batch": ({"optimizer": optax.sgd(0.1, momentum=0.9), "batch_size": 3}, {}),
-    "Adam, a schedule": ({"optimizer": optax.adam(SCHEDULE), "batch_size": 4}, {}),
-    "weight decay": ({"optimizer": optax.adamw, "settings": {"learning_rate": 0.05, "weight_decay": 0.1}}, {}),
+    "Adam, a schedule, weight decay": ({"optimizer": optax.adamw(SCHEDULE, weight_decay=0.1), "batch_size": 4}, {}),
 }
 
 
@@ -112,6 +111,7 @@ def test_finite_differences_through_batch_statistics_and_dropout(double):
     assert max(jax.tree.leaves(moved)) > 1e-3
 
 
+@pytest.mark.slow
 def test_an_example_without_weight_might_be_any_other(double):
     x, y = examples()
     run = train.training_run(network, params(), (x, y), key=KEY, epochs=2, batch_size=8, optimizer=optax.adam(0.1))
@@ -140,15 +140,15 @@ def test_the_run_is_that_of_fit_to_the_bit_and_spacing_changes_nothing():
     wanted = train.fit(network, params(jnp.float32), (x, y), **settings).params
     assert (made.steps, made.segment) == (9, 3)
     queries = influence.query_scores(network, (x[:3], y[:3]))
-    found = [influence.unrolled(made.replace("every", k), queries, masks=0).values for k in (3, 4)]
-    ends = [jax.jit(lambda run: run())(made.replace("every", k)) for k in (3, 4)]
-    for end in ends:
-        assert all((a == b).all() for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(wanted), strict=True))
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-7)
+    found = [influence.unrolled(made.replace("every", k), queries, masks=0) for k in (3, 4)]
+    assert (found[0].scores == found[1].scores).all()
+    end = made()
+    assert all((a == b).all() for a, b in zip(jax.tree.leaves(end), jax.tree.leaves(wanted), strict=True))
+    np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-5, atol=1e-7)
 
 
 def test_checkpointing_does_not_change_the_derivative(double):
-    x, y = examples()
+    x, y = examples(5)
     momentum = optax.sgd(0.3, momentum=0.9)
     run = train.training_run(network, params(), (x, y), key=KEY, epochs=2, batch_size=3, optimizer=momentum)
     queries = influence.query_scores(network, (x[:3], y[:3]))
@@ -157,12 +157,12 @@ def test_checkpointing_does_not_change_the_derivative(double):
     def plain(weights):  # a Python loop over the same steps, of which everything is kept
         now = state
         for step, rows in enumerate(run.order()):
-            rows = rows if step % 3 < 2 else rows[:2]  # 8 examples in batches of 3
+            rows = rows if step % 2 == 0 else rows[:2]  # 5 examples in batches of 3
             batch = train.epoch.Batch((x[rows],), y[rows], weights[rows])
             now = program.step(now, batch)[0]
         return queries(now.params)
 
-    right = jax.jit(jax.jacrev(plain))(jnp.ones(8))
+    right = jax.jit(jax.jacrev(plain))(jnp.ones(5))
     found = influence.unrolled(run, queries, masks=0, batch_size=2).values  # in blocks, the last one short
     np.testing.assert_allclose(found, right, rtol=1e-12, atol=1e-15)
 
@@ -203,16 +203,7 @@ def test_other_directions_are_derivatives_too(double):
 
 
 @pytest.mark.slow
-def test_a_smooth_run_says_so_and_a_rough_one_warns():
-    x = jax.random.normal(KEY, (16, 2))
-    run = train.training_run(
-        linear, jnp.zeros(2), (x, x[:, 0]), key=KEY, loss=train.squared_error, optimizer=optax.sgd(0.05), epochs=2
-    )
-    queries = influence.query_scores(linear, (x[:3] + 1, x[:3, 1]), train.squared_error)
-    checks = influence.unrolled(run, queries, fraction=0.1).checks
-    assert checks["metasmoothness"] > 0.95
-    assert checks["linearity"] > 0.95
-    assert checks["slope"] == pytest.approx(1, abs=0.3)
+def test_a_rough_run_warns():
     rough = train.training_run(
         lambda p, x: jax.nn.relu(x @ p["a"] + p["c"][None]) @ p["b"], params(jnp.float32), examples(dtype=jnp.float32),
         key=KEY, optimizer=optax.sgd(3.0), epochs=6, batch_size=2,
