@@ -32,9 +32,9 @@ def apply(params: Any, x: Any) -> Any:
     return jnp.tanh(x @ params["a"] + params["c"][None]) @ params["b"] + params["d"][None]
 
 
-def start() -> Any:
-    a, b = (jax.random.normal(jax.random.key(n), (n, m)) / n**0.5 for n, m in ((64, 32), (32, 10)))
-    return {"a": a, "b": b, "c": jnp.zeros(32), "d": jnp.zeros(10)}
+def start(inputs: int = 64, width: int = 32) -> Any:
+    a, b = (jax.random.normal(jax.random.key(n), (n, m)) / n**0.5 for n, m in ((inputs, width), (width, 10)))
+    return {"a": a, "b": b, "c": jnp.zeros(width), "d": jnp.zeros(10)}
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -138,8 +138,9 @@ def derivatives(run: Any, queries: Any, count: int, limit: float) -> Case:
     )
 
 
-def products(run: Any, queries: Any, asked: Any) -> Case:
-    params, data = run(), (run.data.inputs[0], run.data.targets)
+def products(params: Any, data: Any, asked: Any) -> Case:
+    """Of the small network the host's tracing is most of our time; of a wide one the matrix of gradients is large."""
+    queries, width = influence.query_scores(apply, asked), params["a"].shape[1]
 
     @jax.jit
     def whole(params: Any) -> Any:
@@ -156,10 +157,10 @@ def products(run: Any, queries: Any, asked: Any) -> Case:
         ),
         Program("the matrix of all gradients", lambda: whole(params), PLAIN),
     ]
-    if installed("captum") and installed("torch"):
+    if installed("captum") and installed("torch") and width == 32:
         programs.append(Program("Captum's TracInCP", captum_products(params, data, asked), PEER, lambda out: -out))
-    name = f"products of gradients of 50 queries and {EXAMPLES} examples"
-    return Case(name, programs, 1e-4, EXAMPLES, None, {PLAIN: 1.0, PEER: 1.0})
+    name = f"products of gradients of 50 queries and {len(data[0])} examples, {width} hidden units"
+    return Case(name, programs, 1e-4, len(data[0]), None, {PLAIN: 1.0, PEER: 1.0})
 
 
 def captum_products(params: Any, data: Any, asked: Any) -> Any:
@@ -189,11 +190,15 @@ def captum_products(params: Any, data: Any, asked: Any) -> Any:
 
 def cases(quick: bool) -> list[Case]:
     run, queries, asked = make_run()
+    wide = np.random.default_rng(0).random((562, 784), np.float32), np.arange(562, dtype=np.int32) % 10
     return [
         retrainings(run, queries, asked, quick),
         derivatives(run, queries, 1, 8.0),
         derivatives(run, queries, 50, 2.0),
-        products(run, queries, asked),
+        products(run(), (run.data.inputs[0], run.data.targets), asked),
+        products(
+            start(784, 256), *(tuple(jnp.asarray(a[rows]) for a in wide) for rows in (slice(512), slice(512, None)))
+        ),
     ]
 
 

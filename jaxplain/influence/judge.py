@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -84,7 +84,7 @@ def linear_datamodeling_score(
     Source: Park et al. 2023, "TRAK: attributing model behavior at scale", definition 2.3.
     """
     check.count(samples, "linear_datamodeling_score", "samples")
-    if not 0 < confidence < 1:
+    if not 0 < check.one_number(confidence, "linear_datamodeling_score", "confidence") < 1:
         raise ValueError(f"linear_datamodeling_score: `confidence` lies between 0 and 1; it is {confidence}.")
     values = values_of(influence, "linear_datamodeling_score")
     masks = np.asarray(masks_of(masks, values.shape[1], "linear_datamodeling_score", "masks"))
@@ -96,9 +96,7 @@ def linear_datamodeling_score(
             f"queries it has to be ({len(masks)}, {len(values)})."
         )
     if len(masks) < 3:
-        raise ValueError(
-            f"linear_datamodeling_score: {len(masks)} `masks` make no rank correlation; pass more."
-        )
+        raise ValueError(f"linear_datamodeling_score: {len(masks)} `masks` make no rank correlation; pass more.")
     predicted = masks @ values.T
     own = rank_correlation(predicted, actual)
     draw = np.random.default_rng(np.asarray(jax.random.key_data(jax.random.key(0) if key is None else key)).tolist())
@@ -137,10 +135,12 @@ def compare_influence(
         >>> compare_influence({"right": jnp.array([[1.0, 3.0]])}, masks, scores)[0]["method"]
         'right'
     """
-    if not methods:
-        raise ValueError("compare_influence: `methods` is empty; pass name to `Influence`.")
-    shape = values_of(next(iter(methods.values())), "compare_influence").shape
-    drawn = np.random.default_rng(0).normal(size=shape)
+    if not isinstance(methods, Mapping) or not methods:
+        raise ValueError(f"compare_influence: `methods` is {check.short(methods)}; pass name to `Influence`.")
+    if seconds is not None and not isinstance(seconds, Mapping):
+        raise TypeError(f"compare_influence: `seconds` is {check.short(seconds)}; pass name to seconds.")
+    shapes = [values_of(found, "compare_influence", f"methods[{name!r}]").shape for name, found in methods.items()]
+    drawn = np.random.default_rng(0).normal(size=shapes[0])
     rows = []
     for name, found in {**methods, "random": drawn}.items():
         score = linear_datamodeling_score(found, masks, scores)
@@ -180,14 +180,17 @@ def mislabel_curve(
     Source: Koh and Liang 2017, section 5.4; Pruthi et al. 2020, section 4.1.
     """
     check.count(points, "mislabel_curve", "points")
+    others = {} if others is None else others
+    if not isinstance(others, Mapping):
+        raise TypeError(f"mislabel_curve: `others` is {check.short(others)}; pass name to values [N].")
     planted = np.asarray(planted)
     if planted.ndim != 1 or not 0 < np.count_nonzero(planted) < planted.size:
         raise ValueError(f"mislabel_curve: `planted` marks {np.count_nonzero(planted)} of {planted.size} examples.")
     planted = planted.astype(bool)
     shares = np.arange(1, points + 1) / points
     rows, areas = {"random": shares}, {"random": 0.5}
-    for name, values in {"method": suspicion, **(others or {})}.items():
-        check.finite(values, "mislabel_curve", name)
+    for name, values in {"method": suspicion, **others}.items():
+        check.finite(values, "mislabel_curve", "suspicion" if name == "method" else name)
         value = np.asarray(values, float)
         if value.shape != planted.shape:
             raise ValueError(f"mislabel_curve: `{name}` has shape {value.shape}, but `planted` {planted.shape}.")
@@ -206,7 +209,7 @@ def leave_out_curve(
     queries: Any,
     influence: Influence,
     *,
-    counts: Any = (1, 4, 16),
+    counts: Sequence[int] = (1, 4, 16),
     key: Array | None = None,
     batch_size: int = 1,
 ) -> Curve:
@@ -241,15 +244,15 @@ def leave_out_curve(
 
     Source: Ilyas and Engstrom 2025, section 4; the rows beside it are those of Park et al. 2023, section 4.
     """
-    counts, orders, base = _removals(run, queries, influence, counts, key, "leave_out_curve")
+    sizes, orders, base = _removals(run, queries, influence, counts, key, "leave_out_curve")
     rows = {}
     for name, order in orders.items():
         rows[name] = np.array([
-            np.mean(_without(run, queries, order[:, :count], batch_size) - base) for count in counts
+            np.mean(_without(run, queries, order[:, :count], batch_size) - base) for count in sizes
         ])  # fmt: skip
     areas = {name: float(row.mean()) for name, row in rows.items()}
     beaten = tuple(name for name in rows if name != "method" and areas[name] <= areas["method"])
-    return Curve(np.asarray(counts), rows, areas, beaten)
+    return Curve(np.asarray(sizes), rows, areas, beaten)
 
 
 @public
@@ -258,7 +261,7 @@ def counterfactual_curve(
     queries: Any,
     influence: Influence,
     *,
-    counts: Any = (1, 4, 16),
+    counts: Sequence[int] = (1, 4, 16),
     threshold: float = 0.0,
     key: Array | None = None,
     batch_size: int = 1,
@@ -293,26 +296,26 @@ def counterfactual_curve(
 
     Source: Ilyas et al. 2022, "Datamodels", section 4.1 (data support).
     """
-    counts, orders, base = _removals(run, queries, influence, counts, key, "counterfactual_curve")
+    sizes, orders, base = _removals(run, queries, influence, counts, key, "counterfactual_curve")
     above = base > threshold
     if not above.any():
         raise ValueError(f"counterfactual_curve: no query's score is above the `threshold` {threshold}.")
     rows = {}
     for name, order in orders.items():
-        left = [_without(run, queries, order[:, :count], batch_size) for count in counts]
+        left = [_without(run, queries, order[:, :count], batch_size) for count in sizes]
         rows[name] = np.array([np.mean(scores[above] <= threshold) for scores in left])
     areas = {name: float(row.mean()) for name, row in rows.items()}
     beaten = tuple(name for name in rows if name != "method" and areas[name] >= areas["method"])
-    return Curve(np.asarray(counts), rows, areas, beaten)
+    return Curve(np.asarray(sizes), rows, areas, beaten)
 
 
-def values_of(influence: Any, name: str) -> np.ndarray:
+def values_of(influence: Any, name: str, argument: str = "influence") -> np.ndarray:
     """The values `[Q, N]` of what a method returned, or as they are given."""
     values = influence.values if isinstance(influence, Influence) else influence
-    check.arrays(values, name, "influence")
+    check.arrays(values, name, argument)
     if np.ndim(values) != 2:
-        raise ValueError(f"{name}: `influence` has shape {np.shape(values)}; its values have to be [Q, N].")
-    check.finite(values, name, "influence")
+        raise ValueError(f"{name}: `{argument}` has shape {np.shape(values)}; its values have to be [Q, N].")
+    check.finite(values, name, argument)
     return np.asarray(values, np.float64)
 
 

@@ -15,7 +15,7 @@ from jaxplain.influence.gradients import Examples, examples_of, require_finite
 from jaxplain.influence.result import Influence
 from jaxplain.program import public
 from jaxplain.readout import cross_entropy
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 
 @public
@@ -25,7 +25,7 @@ def representer_points(
     data: Any,
     queries: tuple[Any, Any],
     *,
-    damping: Any,
+    damping: Number,
     loss: Callable[[Array, Any], Array] = cross_entropy,
     weights: Any = None,
     steps: int = 50,

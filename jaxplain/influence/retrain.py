@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -136,7 +137,9 @@ def random_masks(key: Array, masks: int, count: int, *, fraction: float = 0.5) -
 
 
 @public
-def leave_one_out(run: TrainingRun, queries: Any, *, rows: Any = None, batch_size: int = 1) -> Influence:
+def leave_one_out(
+    run: TrainingRun, queries: Any, *, rows: Sequence[int] | None = None, batch_size: int = 1
+) -> Influence:
     """Train again without each example: values[q, i] = score_q(all) - score_q(all but i).
 
     Args:
@@ -159,13 +162,13 @@ def leave_one_out(run: TrainingRun, queries: Any, *, rows: Any = None, batch_siz
         >>> leave_one_out(run, lambda w: w).values.shape
         (1, 2)
     """
-    rows = np.arange(run.count) if rows is None else np.asarray(rows)
-    if rows.ndim != 1 or not rows.size or not np.issubdtype(rows.dtype, np.integer):
+    left = np.arange(run.count) if rows is None else np.asarray(rows)
+    if left.ndim != 1 or not left.size or not np.issubdtype(left.dtype, np.integer):
         raise ValueError(f"leave_one_out: `rows` is {check.short(rows)}; pass whole numbers, one for each example.")
-    if rows.min() < 0 or rows.max() >= run.count:
-        raise ValueError(f"leave_one_out: `rows` run to {rows.max()} or below 0, but there are {run.count} examples.")
+    if left.min() < 0 or left.max() >= run.count:
+        raise ValueError(f"leave_one_out: `rows` run to {left.max()} or below 0, but there are {run.count} examples.")
     own = run.data.weights
-    weights = jnp.concatenate([own[None], own[None] * (jnp.arange(run.count)[None] != rows[:, None])])
+    weights = jnp.concatenate([own[None], own[None] * (jnp.arange(run.count)[None] != left[:, None])])
     scores = retrain(run, weights, queries, batch_size=batch_size)
     values = (scores[:1] - scores[1:]).T
-    return Influence(values, scores[0], "score", better_when_higher(queries), "leave_one_out", {"rows": rows})
+    return Influence(values, scores[0], "score", better_when_higher(queries), "leave_one_out", {"rows": left})

@@ -16,7 +16,7 @@ from jaxplain.influence.gradients import Examples, as_rows, examples_of, require
 from jaxplain.influence.result import Influence, Queries, better_when_higher, checked_queries
 from jaxplain.program import as_function, public
 from jaxplain.readout import cross_entropy
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, ArrayLike, Number, Pytree
 
 
 class Pieces(NamedTuple):
@@ -174,7 +174,7 @@ def tracin(
     data: Any,
     queries: Any,
     *,
-    learning_rates: Any = 1.0,
+    learning_rates: ArrayLike = 1.0,
     loss: Callable[[Array, Any], Array] = cross_entropy,
     batch_size: int = 64,
 ) -> Influence:
@@ -211,9 +211,9 @@ def tracin(
     Source: Pruthi et al. 2020, "Estimating training data influence by tracing gradient descent", TracInCP, section 3.3.
     """
     count = check.batch_length(checkpoints, "tracin", "checkpoints")
-    rates = np.broadcast_to(np.asarray(learning_rates, float), (count,)) if np.ndim(learning_rates) == 0 else None
-    if rates is None:
-        rates = np.asarray(learning_rates, float)
+    check.real(check.numbers(learning_rates, "tracin", "learning_rates"), "tracin", "learning_rates")
+    rates = np.asarray(learning_rates, float)
+    rates = np.broadcast_to(rates, (count,)) if rates.ndim == 0 else rates
     if rates.shape != (count,):
         raise ValueError(f"tracin: `learning_rates` has shape {rates.shape}, but there are {count} checkpoints.")
     check.finite(rates, "tracin", "learning_rates")
@@ -252,7 +252,7 @@ def self_influence(
     data: Any,
     *,
     loss: Callable[[Array, Any], Array] = cross_entropy,
-    damping: Any = None,
+    damping: Number | None = None,
     curvature: str = "gauss_newton",
     batch_size: int = 64,
 ) -> Array:

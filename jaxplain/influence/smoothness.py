@@ -78,7 +78,7 @@ def _metasmoothness(run: TrainingRun, draws: Array, step_size: Array) -> Array:
 
 def leave_out(key: Array, masks: int, count: int, fraction: float, name: str) -> Array:
     """Masks `[M, N]` of 0 and 1 that each leave out the same number of examples, drawn without replacement."""
-    if not 0 < fraction < 1:
+    if not 0 < check.one_number(fraction, name, "fraction") < 1:
         raise ValueError(f"{name}: `fraction` is the share of examples left out, above 0 and below 1, not {fraction}.")
     out = max(1, round(fraction * count))
     if out >= count:

@@ -42,9 +42,7 @@ def top_over_blocks(method: Callable[..., Any], blocks: Iterable[Any], k: int = 
     for block in blocks:
         found = check.function(method, "top_over_blocks", "method", "(block) -> Influence")(block)
         if not isinstance(found, Influence):
-            raise TypeError(
-                f"top_over_blocks: `method` returned {check.short(found)}; not an `Influence`."
-            )
+            raise TypeError(f"top_over_blocks: `method` returned {check.short(found)}; not an `Influence`.")
         own = top_examples(found, min(k, found.values.shape[1]))
         own = Top(*(np.where(a >= 0, a + first, -1) if i % 2 == 0 else a for i, a in enumerate(own)))
         first += found.values.shape[1]

@@ -14,7 +14,7 @@ from jaxplain.influence.gradients import Examples, require_finite
 from jaxplain.influence.result import Influence, log_odds
 from jaxplain.influence.similarity import at_checkpoint
 from jaxplain.program import as_function, public
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 CHUNK = 1024  # rows of the projection that exist at once
 
@@ -28,7 +28,7 @@ def trak(
     *,
     key: Array,
     dimension: int | None = 512,
-    damping: Any = None,
+    damping: Number | None = None,
     criterion: Callable[[Array, Any], Array] = log_odds,
     batch_size: int = 64,
 ) -> Influence:

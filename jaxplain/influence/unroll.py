@@ -87,7 +87,7 @@ def unrolled(
     check.count(masks, "unrolled", "masks", least=0)
     names = (*WRT, *run.settings)
     check.choice(wrt, names, "unrolled", "wrt")
-    if not 0 < fraction < 1:
+    if not 0 < check.one_number(fraction, "unrolled", "fraction") < 1:
         raise ValueError(
             f"unrolled: `fraction` is the share that a mask leaves out, above 0 and below 1, not {fraction}."
         )

@@ -110,10 +110,8 @@ def test_products_and_matrix_are_the_definition(double, curvature):
         p = jax.nn.softmax(network(params, x))
         middle = jax.vmap(lambda p: jnp.diag(p) - jnp.outer(p, p))(p)
         right = jnp.einsum("n,nkp,nkl,nlq->pq", weights, outputs, middle, outputs)
-    if curvature == "hessian":  # whose matrix is made of its products
-        found = products(examples, curvature, jnp.eye(v.size))
-    else:
-        found = matrix(examples, curvature)
+    # The Hessian's matrix is made of its products.
+    found = products(examples, curvature, jnp.eye(v.size)) if curvature == "hessian" else matrix(examples, curvature)
     np.testing.assert_allclose(found, right, rtol=1e-10, atol=1e-12)
 
 

@@ -88,7 +88,7 @@ def test_retraining_is_one_training_after_another():
         lambda: influence.retrain(run, jnp.zeros((2, 5)), queries): "row 0 of `weights` leaves no example",
         lambda: influence.retrain(run, weights, lambda p: run.data.inputs[0][:, 0]): "does not depend",
         lambda: influence.leave_one_out(run, queries, rows=[5]): "`rows` run to 5",
-        lambda: influence.random_masks(KEY, 2, 5, fraction=0.0): "`fraction` is the share",
+        lambda: influence.random_masks(KEY, 2, 5, fraction=0.0): "`fraction` has to be finite and positive",
         lambda: influence.random_masks(KEY, 2, 1): "leaves none",
         lambda: influence.data_shapley(run, queries, samples=3): "need `key=`",
         lambda: influence.data_shapley(made(13)[0], queries): "have 2\\^13 coalitions",

@@ -24,7 +24,7 @@ from jaxplain.influence.rank import rank_correlation
 from jaxplain.influence.result import Influence, better_when_higher, checked_queries
 from jaxplain.program import as_function, public
 from jaxplain.readout import cross_entropy
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 SOLVERS = ("explicit", "cg", "arnoldi", "ekfac", "lissa")
 GRID = tuple(10.0**power for power in range(-4, 3))
@@ -41,7 +41,7 @@ def influence_function(
     loss: Callable[[Array, Any], Array] = cross_entropy,
     solver: str = "explicit",
     curvature: str = "gauss_newton",
-    damping: Any = "fit",
+    damping: Number | str = "fit",
     weights: Any = None,
     held_out: Any = None,
     steps: int | None = None,
