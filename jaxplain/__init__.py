@@ -62,9 +62,10 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           activation_maximization
     independent | new parameters for one layer, the others kept | - | randomization | False
     initialize | how a layer is drawn anew | - | randomization | None
+    k | how many examples of each kind | count | all | 9; 5: tail_patch
     key | randomness; each example folds its index in | PRNG key | all | -; None: banzhaf, beta_shapley, compare_models,
           counterfactual_curve, data_shapley, evaluate_batch, explain_batch, explain_dataset, influence_function,
-          leave_out_curve, linear_datamodeling_score, unrolled
+          leave_out_curve, linear_datamodeling_score, tail_patch, unrolled
     layers | which layers, and in which order | - | randomization | None
     least | fewest members of a group | count | all | 20; 3: activation_atlas
     loss | (outputs, target) -> loss of one example | - | training | cross_entropy

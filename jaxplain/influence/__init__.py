@@ -22,6 +22,7 @@ from jaxplain.influence.retrain import leave_one_out, random_masks, retrain, ret
 from jaxplain.influence.similarity import gradient_similarity, self_influence, tracin
 from jaxplain.influence.smoothness import metasmoothness
 from jaxplain.influence.stream import top_over_blocks
+from jaxplain.influence.tail import tail_patch
 from jaxplain.influence.trak import trak
 from jaxplain.influence.unroll import unrolled
 from jaxplain.influence.valuation import banzhaf, beta_shapley, data_out_of_bag, data_shapley
@@ -53,6 +54,7 @@ __all__ = [
     "retrain",
     "retraining",
     "self_influence",
+    "tail_patch",
     "top_examples",
     "top_over_blocks",
     "tracin",

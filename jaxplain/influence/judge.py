@@ -111,7 +111,7 @@ def linear_datamodeling_score(
 
 @public
 def compare_influence(
-    methods: Mapping[str, Any], masks: ArrayLike, scores: ArrayLike, *, seconds: Mapping[str, float] | None = None
+    methods: Mapping[str, Any], masks: ArrayLike, scores: ArrayLike, *, costs: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """Judge several methods by the same retrainings, and random values beside them.
 
@@ -119,10 +119,10 @@ def compare_influence(
         methods: Name to `Influence` or values `[Q, N]`.
         masks: As in `linear_datamodeling_score`.
         scores: As in `linear_datamodeling_score`.
-        seconds: Name to what a method took, shown in its row.
+        costs: Name to what a method took, shown in its row: seconds, gradients, or a mapping of both.
 
     Returns:
-        A row for each method, best first: `method`, `mean`, `worst`, `low`, `high`, `seconds`, and `above_random`,
+        A row for each method, best first: `method`, `mean`, `worst`, `low`, `high`, `cost`, and `above_random`,
         whether its interval lies above the mean of random values. Cost: no model pass.
 
     Raises:
@@ -137,15 +137,14 @@ def compare_influence(
     """
     if not isinstance(methods, Mapping) or not methods:
         raise ValueError(f"compare_influence: `methods` is {check.short(methods)}; pass name to `Influence`.")
-    if seconds is not None and not isinstance(seconds, Mapping):
-        raise TypeError(f"compare_influence: `seconds` is {check.short(seconds)}; pass name to seconds.")
+    if costs is not None and not isinstance(costs, Mapping):
+        raise TypeError(f"compare_influence: `costs` is {check.short(costs)}; pass name to what it took.")
     shapes = [values_of(found, "compare_influence", f"methods[{name!r}]").shape for name, found in methods.items()]
     drawn = np.random.default_rng(0).normal(size=shapes[0])
     rows = []
     for name, found in {**methods, "random": drawn}.items():
         score = linear_datamodeling_score(found, masks, scores)
-        took = (seconds or {}).get(name)
-        rows.append({"method": name, **score._asdict(), "seconds": took})
+        rows.append({"method": name, **score._asdict(), "cost": (costs or {}).get(name)})
     floor = next(row["mean"] for row in rows if row["method"] == "random")
     return sorted(({**row, "above_random": row["low"] > floor} for row in rows), key=lambda row: -row["mean"])
 

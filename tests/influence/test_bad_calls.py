@@ -50,7 +50,7 @@ REFUSED = {
     "Any": ("none", "text", "object"),
 }
 """By an argument's annotation: what is refused of it at once, so that nothing is compiled."""
-FREE = {"weights", "held_out", "seconds", "others"}
+FREE = {"weights", "held_out", "costs", "others"}
 """Arguments that None is right for, or whose kind only the function can tell."""
 
 

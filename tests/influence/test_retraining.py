@@ -128,10 +128,12 @@ def test_the_linear_datamodeling_score_is_a_mean_rank_correlation():
     assert found.low <= found.mean <= found.high
     assert found.fraction == pytest.approx(np.mean(masks == 0))
     assert influence.linear_datamodeling_score(np.ones((3, 6)), masks[:, :6] * 0 + 1, scores, samples=2).mean == 0
-    rows = influence.compare_influence({"right": values}, masks, scores, seconds={"right": 0.5})
+    rows = influence.compare_influence(
+        {"right": values}, masks, scores, costs={"right": {"seconds": 0.5, "gradients": 40}}
+    )
     assert [row["method"] for row in rows] == ["right", "random"]
     assert rows[0]["above_random"]
-    assert rows[0]["seconds"] == 0.5
+    assert rows[0]["cost"]["seconds"] == 0.5
     for call, words in {
         lambda: influence.linear_datamodeling_score(values, masks, scores[:, :2]): r"`scores` has shape \(40, 2\)",
         lambda: influence.linear_datamodeling_score(values, masks[:2], scores[:2]): "make no rank correlation",
@@ -165,6 +167,20 @@ def test_leaving_out_what_matters_most_changes_most():
     assert 0 <= turned.rows["method"][0] <= 1
     with pytest.raises(ValueError, match="leave none of 5"):
         influence.leave_out_curve(run, queries, exact, counts=(5,))
+
+
+@pytest.mark.slow
+def test_one_more_step_on_what_helps_raises_the_score():
+    run, queries = made(5)
+    params = run()
+    data = (run.data.inputs[0], run.data.targets)
+    products = influence.gradient_similarity(network, params, data, queries)
+    found = influence.tail_patch(run, queries, products, k=1, step_size=1e-3)
+    # One step on one example changes the score by its product of gradients, to first order.
+    np.testing.assert_allclose(found["method"], 1e-3 * products.values.max(1), rtol=0.05, atol=2e-6)
+    assert (found["method"] >= found["random"] - 2e-6).all()
+    with pytest.raises(ValueError, match="`k` is 9"):
+        influence.tail_patch(run, queries, products, k=9)
 
 
 def test_tops_and_streams():
