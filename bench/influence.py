@@ -87,10 +87,10 @@ def retrainings(run: Any, queries: Any, asked: Any, quick: bool) -> Case:
         Program("Python loop of compiled trainings", lambda: jnp.stack([one(run, w) for w in weights]), PLAIN),
     ]
     if installed("torch"):
-        few = np.asarray(weights[:10])
+        few = np.asarray(weights[:2])
         # The first trainings only, so its result is compared by `prove`.
         loop = functools.partial(torch_training, run, asked, few)
-        programs.append(Program("torch, a loop of steps", loop, PEER, None, scale=count / 10, most=3))
+        programs.append(Program("torch, a loop of steps", loop, PEER, None, scale=count / 2, most=2))
 
     def prove() -> str:
         if not installed("torch"):
