@@ -1,0 +1,107 @@
+"""The linear datamodeling score on MNIST: 5,000 training examples, subsets of one half, every method on the same masks.
+
+The recipes of dattri's benchmark: multinomial regression (SGD 0.01, 20 epochs of batches of 64) and a network of
+784-128-64-10 ReLU units (SGD 0.01, momentum 0.9, 50 epochs). All that is drawn comes from one seed. The regression takes
+minutes on a CPU; the network, and all 500 queries, are for an accelerator.
+
+    python bench/datamodels.py FOLDER [--model regression|network] [--queries 50] [--masks 50]    (FOLDER: IDX files)
+"""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+import time
+from typing import Any
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxplain import data, influence, train
+
+SIZES = {"regression": (784, 10), "network": (784, 128, 64, 10)}
+RECIPES = {
+    "regression": {"epochs": 20, "optimizer": optax.sgd(0.01)},
+    "network": {"epochs": 50, "optimizer": optax.sgd(0.01, momentum=0.9)},
+}
+
+
+def apply(params: Any, x: Any) -> Any:
+    hidden = x.reshape(len(x), -1)
+    for index, layer in enumerate(params):
+        hidden = hidden @ layer["w"] + layer["b"][None]
+        hidden = jax.nn.relu(hidden) if index + 1 < len(params) else hidden
+    return hidden
+
+
+def start(key: Any, sizes: tuple[int, ...]) -> Any:
+    keys, pairs = jax.random.split(key, len(sizes)), list(itertools.pairwise(sizes))
+    return [
+        {"w": jax.random.uniform(k, pair, minval=-1, maxval=1) / pair[0] ** 0.5, "b": jnp.zeros(pair[1])}
+        for k, pair in zip(keys, pairs, strict=False)
+    ]
+
+
+def methods(run: Any, asked: Any, held: Any) -> dict[str, Any]:
+    params, key = run(), jax.random.key(5)
+    examples = (run.data.inputs[0], run.data.targets)
+    queries = influence.query_scores(apply, asked, influence.log_odds, higher_is_better=True)
+    epochs = jax.jit(lambda run: run.trajectory()[1])(run.replace("every", run.steps // 5))
+    one, given = jax.tree.map(lambda a: a[None], params), (apply, params, examples, queries)
+    return {
+        "unrolled": lambda: influence.unrolled(run, queries, masks=0),
+        "EK-FAC, chosen damping": lambda: influence.influence_function(*given, solver="ekfac", held_out=held),
+        "Arnoldi, chosen damping": lambda: influence.influence_function(
+            *given, solver="arnoldi", steps=100, held_out=held, batch_size=500
+        ),
+        "TRAK-1": lambda: influence.trak(apply, one, examples, asked, key=key, damping=1e-2, batch_size=500),
+        "TracIn": lambda: influence.tracin(apply, epochs, examples, queries, batch_size=500),
+        "gradient cosine": lambda: influence.gradient_similarity(*given, similarity="cosine", batch_size=500),
+        "gradient dot": lambda: influence.gradient_similarity(*given, batch_size=500),
+        "random": lambda: jax.random.normal(key, (len(asked[1]), run.count)),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="The linear datamodeling score of every method on MNIST.")
+    parser.add_argument("folder", type=pathlib.Path, help="MNIST's IDX files")
+    parser.add_argument("--model", choices=SIZES, default="regression")
+    parser.add_argument("--queries", type=int, default=50, help="at most 500")
+    parser.add_argument("--masks", type=int, default=50)
+    parser.add_argument("--only", nargs="+", default=[], help="names of methods; all by default")
+    options = parser.parse_args()
+    splits = data.load_idx_folder(options.folder, test=500)
+    x, y = (jnp.asarray(a[:5000]) for a in (splits.train.inputs, splits.train.targets))
+    asked = tuple(jnp.asarray(a[: options.queries]) for a in (splits.test.inputs, splits.test.targets))
+    initial = start(jax.random.key(0), SIZES[options.model])
+    run = train.training_run(
+        apply, initial, (x, y), key=jax.random.key(1), batch_size=64, **RECIPES[options.model]
+    )  # fmt: skip
+    queries = influence.query_scores(apply, asked, influence.log_odds, higher_is_better=True)
+    smooth = float(influence.metasmoothness(run, key=jax.random.key(2)))
+    print(f"{options.model}: {run.steps} steps, metasmoothness {smooth:.3f}", flush=True)
+    pairs = []
+    for seed, count in ((3, options.masks), (4, max(10, options.masks // 4))):
+        masks, began = influence.random_masks(jax.random.key(seed), count, run.count), time.perf_counter()
+        pairs.append((masks, jax.block_until_ready(influence.retrain(run, masks, queries))))
+        print(f"{count} retrainings without half: {time.perf_counter() - began:.1f} s", flush=True)
+    for name, attribute in methods(run, asked, pairs[1]).items():
+        if options.only and name not in options.only:
+            continue
+        began = time.perf_counter()
+        values = attribute()
+        took = time.perf_counter() - began
+        score = influence.linear_datamodeling_score(values, *pairs[0], samples=200)
+        print(
+            f"{name:26s}{score.mean:6.3f} [{score.low:.3f}, {score.high:.3f}], worst {score.worst:6.3f}; {took:.1f} s"
+        )
+
+
+if __name__ == "__main__":
+    main()
