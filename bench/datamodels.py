@@ -1,8 +1,8 @@
 """The linear datamodeling score on MNIST: 5,000 training examples, subsets of one half, every method on the same masks.
 
 The recipes of dattri's benchmark: multinomial regression (SGD 0.01, 20 epochs of batches of 64) and a network of
-784-128-64-10 ReLU units (SGD 0.01, momentum 0.9, 50 epochs). All that is drawn comes from one seed. The regression takes
-minutes on a CPU; the network, and all 500 queries, are for an accelerator.
+784-128-64-10 ReLU units (SGD 0.01, momentum 0.9, 50 epochs). All that is drawn comes from one seed. The regression
+takes minutes on a CPU; the network, and all 500 queries, are for an accelerator.
 
     python bench/datamodels.py FOLDER [--model regression|network] [--queries 50] [--masks 50]    (FOLDER: IDX files)
 """
@@ -80,9 +80,7 @@ def main() -> None:
     x, y = (jnp.asarray(a[:5000]) for a in (splits.train.inputs, splits.train.targets))
     asked = tuple(jnp.asarray(a[: options.queries]) for a in (splits.test.inputs, splits.test.targets))
     initial = start(jax.random.key(0), SIZES[options.model])
-    run = train.training_run(
-        apply, initial, (x, y), key=jax.random.key(1), batch_size=64, **RECIPES[options.model]
-    )  # fmt: skip
+    run = train.training_run(apply, initial, (x, y), key=jax.random.key(1), batch_size=64, **RECIPES[options.model])
     queries = influence.query_scores(apply, asked, influence.log_odds, higher_is_better=True)
     smooth = float(influence.metasmoothness(run, key=jax.random.key(2)))
     print(f"{options.model}: {run.steps} steps, metasmoothness {smooth:.3f}", flush=True)

@@ -104,9 +104,12 @@ def linear_datamodeling_score(
     for _ in range(samples if len(masks) * len(values) * samples < 2e8 else 100):
         rows = draw.integers(0, len(masks), len(masks))
         means.append(rank_correlation(predicted[rows], actual[rows]).mean())
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    # Draws with repeated masks rank worse, by their ties: what is taken is their spread around the mean.
+    centred = np.array(means) - np.mean(means) + own.mean()
+    low, high = np.quantile(centred, [(1 - confidence) / 2, (1 + confidence) / 2])
     left = float(np.mean(masks == 0))
-    return DatamodelingScore(own, float(own.mean()), float(own.min()), float(low), float(high), left, len(masks))
+    low, high = max(float(low), -1.0), min(float(high), 1.0)
+    return DatamodelingScore(own, float(own.mean()), float(own.min()), low, high, left, len(masks))
 
 
 @public

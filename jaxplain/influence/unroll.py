@@ -68,7 +68,8 @@ def unrolled(
 
     Raises:
         ValueError: Queries that do not depend on the params, half precision, a derivative that is not finite (the
-            first training example with such a gradient is named).
+            first training example with such a gradient is named). Adam's square root has none at a gradient of 0:
+            pass it `eps_root=1e-8`.
         TypeError: No `TrainingRun`.
 
     Example:
@@ -176,5 +177,6 @@ def _require_finite(run: TrainingRun, scores: Array, values: list[Array]) -> Non
     name_bad_example(run.model, run.loss, params, run.data, "unrolled")
     raise ValueError(
         "unrolled: the derivative through training is not finite, though every training example's gradient is at its "
-        "start: training diverges, or a step has no derivative. Lower the learning rate, or clip gradients."
+        "start: training diverges, or a step has no derivative. Adam and its kin have none where a gradient is "
+        "exactly 0 (an empty pixel, a dead unit): pass optax.adam(..., eps_root=1e-8). Else lower the learning rate."
     )

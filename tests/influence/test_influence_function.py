@@ -124,6 +124,8 @@ def test_all_solvers_agree(double):
     for solver, steps in (("cg", None), ("arnoldi", 100), ("lissa", 2000)):
         found = influence.influence_function(network, params, data, queries, solver=solver, steps=steps, **settings)
         np.testing.assert_allclose(found.values, exact, rtol=1e-4, atol=1e-6 * float(jnp.abs(exact).max()))
+    with pytest.warns(UserWarning, match="'cg' stopped with a residual of"):
+        influence.influence_function(network, params, data, queries, solver="cg", steps=1, **settings)
 
 
 def outputs_factorial():

@@ -257,6 +257,9 @@ def test_what_cannot_be_is_refused():
         lambda: influence.unrolled(made(), lambda p: p["c"], fraction=1.0): "`fraction`",
         lambda: influence.unrolled(None, lambda p: p["c"]): "`run` has to be a TrainingRun",
         lambda: influence.unrolled(
+            made(data=(x.at[:, 0].set(0.0), y), optimizer=optax.adam(0.1)), lambda p: p["c"], masks=0
+        ): r"Adam and its kin have none .* eps_root=1e-8",
+        lambda: influence.unrolled(
             made(loss=nan_loss, data=(x, jnp.arange(8))), lambda p: p["c"], masks=0
         ): r"training example 6 is not finite .*\(2 such examples",
     }.items():

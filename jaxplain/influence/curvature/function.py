@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -26,6 +27,8 @@ from jaxplain.program import as_function, public
 from jaxplain.readout import cross_entropy
 from jaxplain.types import Array, Number, Pytree
 
+UNSOLVED = 0.01
+"""The residual of a solver, as a share of the query's gradient, from which on there is a warning."""
 SOLVERS = ("explicit", "cg", "arnoldi", "ekfac", "lissa")
 GRID = tuple(10.0**power for power in range(-4, 3))
 """Dampings that are tried, in units of the curvature's mean eigenvalue."""
@@ -123,6 +126,13 @@ def influence_function(
     else:
         values, said = at(damping)
     require_finite(examples, values, "influence_function")
+    if said.get("residual", 0.0) > UNSOLVED:
+        warnings.warn(
+            f"influence_function: {solver!r} stopped with a residual of {said['residual']:.2g} of the gradient. Pass more "
+            "`steps` or a larger `damping`; of a 'hessian' with negative eigenvalues take 'gauss_newton'.",
+            UserWarning,
+            stacklevel=3,
+        )
     method = f"influence_function ({solver}, {curvature})"
     return Influence(values, scores, "score", better_when_higher(queries), method, said)
 
