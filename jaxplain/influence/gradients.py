@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -83,18 +84,22 @@ class Examples(Function):
         scores, pull = jax.vjp(lambda v: queries(self.merged(v)), self.vector)
         return scores, jax.vmap(lambda row: pull(row)[0])(jnp.eye(scores.shape[0], dtype=scores.dtype))
 
-    def sum_blocks(self, function: Any, zero: Array) -> Array:
+    def sum_blocks(self, function: Callable[..., Any]) -> Any:
         """The sum of `function(inputs, targets, weights)` over blocks of `batch_size` examples, the last one short."""
         size = min(self.batch_size, self.count)
         full, rest = divmod(self.count, size)
         data = tuple(self.data)
 
-        def add(total: Array, start: Array) -> tuple[Array, None]:
-            block = jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), data)
-            return total + function(*block), None
+        def plus(total: Any, block: Any) -> Any:
+            return jax.tree.map(jnp.add, total, function(*block))
 
+        def add(total: Any, start: Array) -> tuple[Any, None]:
+            return plus(total, jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, size), data)), None
+
+        shapes = jax.eval_shape(function, *jax.tree.map(lambda a: a[:size], data))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         total, _ = jax.lax.scan(add, zero, jnp.arange(full) * size)
-        return total + function(*jax.tree.map(lambda a: a[full * size :], data)) if rest else total
+        return plus(total, jax.tree.map(lambda a: a[full * size :], data)) if rest else total
 
 
 def as_rows(inputs: tuple[Any, ...], targets: Any) -> Rows:

@@ -128,8 +128,8 @@ def influence_function(
     require_finite(examples, values, "influence_function")
     if said.get("residual", 0.0) > UNSOLVED:
         warnings.warn(
-            f"influence_function: {solver!r} stopped with a residual of {said['residual']:.2g} of the gradient. Pass more "
-            "`steps` or a larger `damping`; of a 'hessian' with negative eigenvalues take 'gauss_newton'.",
+            f"influence_function: {solver!r} stopped with a residual of {said['residual']:.2g} of the gradient. Pass "
+            "more `steps` or a larger `damping`; of a 'hessian' with negative eigenvalues take 'gauss_newton'.",
             UserWarning,
             stacklevel=3,
         )

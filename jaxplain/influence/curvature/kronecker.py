@@ -43,32 +43,30 @@ def ekfac(examples: Examples, kind: str) -> tuple[Callable[..., Any], dict[str, 
 
 @functools.partial(jax.jit, static_argnames=("kind", "plan"))
 def _factors(examples: Examples, kind: str, plan: Plan) -> Factors:
-    def covariances(inputs: Any, target: Any, weight: Array) -> Any:
-        ins, outs, rest = derivatives(examples, kind, plan, inputs, target)
-        first = [weight * a.T @ a for a in ins]
-        second = [weight * jnp.einsum("kto,ktp->op", d, d) for d in outs]
-        return first, second, [weight * jnp.sum(leaf**2, axis=0) for leaf in rest]
+    read = jax.vmap(lambda *row: derivatives(examples, kind, plan, *row))
 
-    first, second, diagonal = _total(examples, covariances)
+    def covariances(inputs: Any, targets: Any, weights: Array) -> Any:
+        ins, outs, rest = read(inputs, targets)
+        first = [jnp.einsum("nti,ntj->ij", a * weights[:, None, None].astype(a.dtype), a) for a in ins]
+        second = [jnp.einsum("nkto,nktp->op", d * weights[:, None, None, None].astype(d.dtype), d) for d in outs]
+        return first, second, [jnp.einsum("n,nk...->...", weights.astype(g.dtype), g**2) for g in rest]
+
+    first, second, diagonal = examples.sum_blocks(covariances)
     bases = [jnp.linalg.eigh(a)[1] for a in first], [jnp.linalg.eigh(b)[1] for b in second]
 
-    def eigenvalues(inputs: Any, target: Any, weight: Array) -> Any:
-        ins, outs, _ = derivatives(examples, kind, plan, inputs, target)
+    def eigenvalues(inputs: Any, targets: Any, weights: Array) -> Any:
+        ins, outs, _ = read(inputs, targets)
         turned = zip(ins, outs, *bases, strict=True)
-        return [weight * jnp.sum(jnp.einsum("ti,kto->kio", a @ u, d @ v) ** 2, axis=0) for a, d, u, v in turned]
+        return [_second_moments(a @ u, d @ v, weights.astype(a.dtype)) for a, d, u, v in turned]
 
-    return Factors(*bases, _total(examples, eigenvalues), diagonal)
+    return Factors(*bases, examples.sum_blocks(eigenvalues), diagonal)
 
 
-def _total(examples: Examples, function: Callable[..., Any]) -> Any:
-    """The sum over examples of a pytree, in blocks."""
-    row = jax.tree.map(lambda a: a[0], tuple(examples.data))
-    flat, unravel = ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(function, *row)))
-
-    def block(*rows: Any) -> Array:
-        return jnp.sum(jax.vmap(lambda *row: ravel_pytree(function(*row))[0])(*rows), axis=0)
-
-    return unravel(examples.sum_blocks(block, flat))
+def _second_moments(inputs: Array, outputs: Array, weights: Array) -> Array:
+    """The weighted sum of squares of the gradients `sum_t inputs[n, t] outputs[n, k, t]`, `[in, out]`."""
+    if inputs.shape[1] == 1:
+        return (inputs[:, 0] ** 2).T @ (weights[:, None] * jnp.sum(outputs[:, :, 0] ** 2, axis=1))
+    return jnp.einsum("n,nkio->io", weights, jnp.einsum("nti,nkto->nkio", inputs, outputs) ** 2)
 
 
 @functools.partial(jax.jit, static_argnames="plan")

@@ -49,7 +49,7 @@ def product(examples: Examples, kind: str, direction: Array) -> Array:
         return jax.vjp(lambda v: losses(v, inputs, targets), vector)[1](weights * pushed)[0]
 
     of = {"gauss_newton": gauss_newton, "hessian": hessian, "fisher": fisher}[kind]
-    return examples.sum_blocks(of, jnp.zeros_like(vector))
+    return examples.sum_blocks(of)
 
 
 @functools.partial(jax.jit, static_argnames="kind")
@@ -80,4 +80,4 @@ def matrix(examples: Examples, kind: str) -> Array:
         size = vector.size
         return left.reshape(-1, size).T @ jacobians.reshape(-1, size)
 
-    return examples.sum_blocks(block, jnp.zeros((vector.size, vector.size), vector.dtype))
+    return examples.sum_blocks(block)
