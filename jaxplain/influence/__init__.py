@@ -3,6 +3,16 @@
 One rule everywhere: `values[q, i]` is the derivative of query score q with respect to the weight of training example i,
 in units of the score for one whole example. Positive raises the score; removing example i changes it by about
 `-values[q, i]`.
+
+    run = train.training_run(apply, params, data, key=key, optimizer=optimizer)    # the run of `fit`, as a function
+    queries = query_scores(apply, test_data)                                       # params -> [Q], here losses
+    found = unrolled(run, queries)                      # [Q, N], exact, through all of training; run(weights) -> params
+    quality = linear_datamodeling_score(found, masks, retrain(run, masks, queries))
+    top = top_examples(found, 5)                        # helpful and harmful training examples of each query
+
+Where the run is not at hand: `influence_function` (curvature at its end), `tracin`, `trak`, `gradient_similarity`,
+`representer_points`, `knn_shapley`. By retraining: `leave_one_out`, `data_shapley`, `banzhaf`. Each is judged by the
+same retrainings (`compare_influence`, `leave_out_curve`, `mislabel_curve`, `counterfactual_curve`, `tail_patch`).
 """
 
 from jaxplain.influence.curvature import influence_function

@@ -234,8 +234,20 @@ def test_what_cannot_be_is_refused():
         lambda: call(data=(x, y + 1)): "target 2 is outside",
         lambda: call(params=half): "dtype float16",
         lambda: call(queries=lambda p: x[:, 0]): "does not depend on the params",
-        lambda: call(loss=lambda o, t: jnp.sqrt(o[0] ** 2 + 0.0 * t) * jnp.where(t > 0, 1.0, jnp.log(0.0 * t)),
-                     solver="cg", steps=2): "training example 0 is not finite",
     }.items():  # fmt: skip
         with pytest.raises((TypeError, ValueError), match=words):
             made()
+
+
+@pytest.mark.slow
+def test_a_gradient_that_is_not_finite_is_named_by_its_example():
+    params, (x, y) = problem()
+    queries = influence.query_scores(network, (x[:2], y[:2]))
+
+    def loss(outputs, target):  # without derivative at 0, and not a number below
+        return jnp.sqrt((outputs[0] ** 2 + 1) * (8 - target))
+
+    for made in (influence.influence_function, influence.gradient_similarity):
+        settings = {"damping": 0.1, "solver": "cg", "steps": 2} if made is influence.influence_function else {}
+        with pytest.raises(ValueError, match=r"training example 8 is not finite .*\(4 such examples"):
+            made(network, params, (x, jnp.arange(12)), queries, loss=loss, **settings)

@@ -80,7 +80,7 @@ def test_retraining_is_one_training_after_another():
     right = jnp.stack([one(row) for row in weights])
     found = influence.retrain(run, weights, queries, batch_size=3)  # in blocks, the last one short
     np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
-    without = influence.leave_one_out(run, queries, rows=[3])
+    without = influence.leave_one_out(run, queries, rows=[3, 4, 0], batch_size=3)
     np.testing.assert_allclose(without.values[:, 0], right[2] - right[3], rtol=1e-4, atol=1e-5)
     assert without.units == "score"
     for call, words in {
