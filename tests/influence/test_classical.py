@@ -53,6 +53,9 @@ def test_products_of_gradients_are_those_of_the_whole_matrix(double):
     np.testing.assert_allclose(found.values, -(asked * last) @ learnt.T, rtol=1e-9, atol=1e-12)
     own = influence.self_influence(network, params, (x, y))
     np.testing.assert_allclose(own, -np.sum(learnt**2, axis=1), rtol=1e-9)
+    damped = influence.self_influence(network, params, (x, y), damping=0.5, curvature="fisher")
+    inverse = np.linalg.inv(learnt.T @ learnt + 0.5 * np.eye(learnt.shape[1]))
+    np.testing.assert_allclose(damped, -np.einsum("np,pq,nq->n", learnt, inverse, learnt), rtol=1e-8)
 
 
 class Shared(nn.Module):
@@ -76,9 +79,6 @@ def test_shared_weights_are_summed_over_positions(double):
     asked = gradients(module.apply, params, x[:2] + 1, y[:2], train.cross_entropy)
     found = influence.gradient_similarity(module.apply, params, (x, y), queries)
     np.testing.assert_allclose(found.values, -asked @ learnt.T, rtol=1e-9, atol=1e-12)
-    damped = influence.self_influence(module.apply, params, (x, y), damping=0.5, curvature="fisher")
-    inverse = np.linalg.inv(learnt.T @ learnt + 0.5 * np.eye(learnt.shape[1]))
-    np.testing.assert_allclose(damped, -np.einsum("np,pq,nq->n", learnt, inverse, learnt), rtol=1e-8)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxplain import influence
 from shared.peer_training import CHECKPOINTS, LABELS, QUERIES, QUERY_LABELS, RATES, REGULARIZATION, X
@@ -32,6 +33,7 @@ def linear(params, x):
     return x @ params
 
 
+@pytest.mark.slow
 def test_products_and_influence_functions_are_those_of_dattri(double):
     data, queries = (X, LABELS), influence.query_scores(linear, (QUERIES, QUERY_LABELS))
     checkpoints = jnp.asarray(CHECKPOINTS)

@@ -147,6 +147,7 @@ def test_the_run_is_that_of_fit_to_the_bit_and_spacing_changes_nothing():
     np.testing.assert_allclose(found[0].values, found[1].values, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_checkpointing_does_not_change_the_derivative(double):
     x, y = examples(5)
     momentum = optax.sgd(0.3, momentum=0.9)
