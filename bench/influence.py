@@ -56,6 +56,7 @@ def torch_training(run: Any, asked: Any, weights: np.ndarray) -> np.ndarray:
     """The losses of the queries after each training, by a loop of torch steps in the same order."""
     import torch
 
+    torch.set_num_threads(1)  # its best setting for a network of this size
     x, y = (torch.tensor(np.asarray(a)) for a in (run.data.inputs[0], run.data.targets))
     rows = [torch.tensor(np.asarray(row)) for row in run.order()]
     probes, labels = torch.tensor(asked[0]), torch.tensor(asked[1]).long()
