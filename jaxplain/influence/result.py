@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import Function, as_function, public, setting
-from jaxplain.program.trace import depends
+from jaxplain.program.trace import dependent, is_literal, shape_of, trace
 from jaxplain.readout import cross_entropy
 from jaxplain.train import as_trainable
 from jaxplain.types import Array, ArrayLike, Pytree
@@ -193,16 +193,20 @@ def split_floating(tree: Pytree) -> tuple[list[Array], Callable[[list[Array]], P
 def checked_queries(queries: Any, params: Pytree, name: str) -> int:
     """Require queries that give `[Q]` numbers which depend on the params; the number of them. Nothing is computed."""
     check.function(queries, name, "queries", "(params) -> scores [Q]")
-    shape = jax.eval_shape(queries, params)
-    if len(jax.tree.leaves(shape)) != 1 or not hasattr(shape, "shape") or len(shape.shape) != 1 or not shape.size:
-        raise ValueError(f"{name}: `queries` returns {shape}; it has to return one number for each query, shape (Q,).")
     floating, merge = split_floating(params)
-    if not depends(lambda values: queries(merge(values)), floating):
+    program, structure = trace(lambda values: queries(merge(values)), floating)
+    shapes = [shape_of(atom) for atom in program.outputs]
+    if len(shapes) != 1 or not jax.tree_util.treedef_is_leaf(structure) or len(shapes[0]) != 1 or not shapes[0][0]:
+        raise ValueError(
+            f"{name}: `queries` returns arrays of the shapes {shapes}; it has to return one number a query, (Q,)."
+        )
+    known = dependent(program, set(program.jaxpr.invars))
+    if is_literal(program.outputs[0]) or program.outputs[0] not in known:
         raise ValueError(
             f"{name}: `queries` does not depend on the params it is called with, so that no training example changes "
             "it. Write it as a function of its argument: query_scores(apply, data), or lambda params: apply(params, x)."
         )
-    return int(shape.shape[0])
+    return shapes[0][0]
 
 
 def better_when_higher(queries: Any) -> bool:

@@ -268,7 +268,7 @@ def test_what_cannot_be_is_refused():
         lambda: made(optimizer=optax.sgd): "goes with `settings=`",
         lambda: made(settings={"learning_rate": 0.1}): "the function that makes the transformation",
         lambda: influence.unrolled(made(), lambda p: x[:, 0]): "`queries` does not depend on the params",
-        lambda: influence.unrolled(made(), lambda p: p["a"]): "one number for each query",
+        lambda: influence.unrolled(made(), lambda p: p["a"]): "one number a query",
         lambda: influence.unrolled(made(), lambda p: p["c"], wrt="momentum"): "`wrt` is 'momentum'",
         lambda: influence.unrolled(made(), lambda p: p["c"], fraction=1.0): "`fraction`",
         lambda: influence.unrolled(None, lambda p: p["c"]): "`run` has to be a TrainingRun",
