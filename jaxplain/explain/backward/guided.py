@@ -63,8 +63,9 @@ class RectifiedBackward(Backward):
         doubtful = [node for node in nodes if _is_maximum_with_array(node)]
         doubtful += [node for _, node, *_ in decisions(opened.graph) if node is not None and _is_choice(node)]
         if doubtful:
+            named = " and ".join(dict.fromkeys(node.describe() for node in doubtful))
             raise ValueError(
-                f"{self.name}: {' and '.join(dict.fromkeys(node.describe() for node in doubtful))} may be a ReLU or not: what is compared is an "
+                f"{self.name}: {named} may be a ReLU or not: what is compared is an "
                 "array, or the condition depends on `x`. Write ReLUs as jax.nn.relu(x) or jnp.maximum(x, 0.0), and a "
                 "choice that is none with jax.lax.stop_gradient around its condition."
             )
