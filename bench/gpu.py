@@ -133,7 +133,7 @@ def gpu_cases(quick: bool) -> list[Case]:
     return [
         method_case(name, model, *made(name, dtype), how, method)
         for how, method in METHODS.items()
-        for dtype in (jnp.bfloat16, jnp.float32)
+        for dtype in ((jnp.bfloat16,) if quick else (jnp.bfloat16, jnp.float32))
         for name, model in every.items()
         if not (how.startswith("guided") and name.startswith("ViT"))
     ]

@@ -32,6 +32,7 @@ class Findings:
     wrong: list = dataclasses.field(default_factory=list)
     refused: dict = dataclasses.field(default_factory=dict)
     checked: int = 0
+    undefined: int = 0
 
     def expect(self, network: Network, what: str, error, scale) -> None:
         """Note an error beyond the tolerance; NaN is beyond."""
@@ -92,8 +93,6 @@ def check_sums(network: Network, values, findings: Findings) -> None:
     ends = abs(change) + abs(wide(values["value"]))
     path = values["integrated_gradients"]
     attribution = wide(path.attribution)
-    if np.isnan(attribution).any() and undefined(network):
-        return
     gap = attribution.sum() - change - wide(path.gap)
     findings.expect(network, "integrated_gradients: gap", gap, np.abs(attribution).sum() + ends)
     if "deep_lift" in values:
@@ -158,6 +157,9 @@ def check_network(seed: int, dtype, findings: Findings, laws) -> None:
         network = random_network(seed, dtype)
         explain = explanations(network, findings)
         values = jax.jit(explain)(network.x)
+        if np.isnan(wide(values["integrated_gradients"].attribution)).any() and undefined(network):
+            findings.undefined += 1
+            return
         check_sums(network, values, findings)
         for law in laws:
             law(network, explain, values, findings)
@@ -186,6 +188,7 @@ def test_the_laws_hold_on_many_random_networks(part):
     """The sums on each network and one of the laws in turn, so that each meets every dtype on images and tokens."""
     findings = sweep(SLOW[part::6], lambda seed: (LAWS[seed // 6 % 4],))
     assert not findings.wrong, "\n".join(dict.fromkeys(findings.wrong))
+    assert findings.undefined <= 1
 
 
 def test_every_operation_is_drawn():

@@ -17,7 +17,7 @@ import numpy as np
 from jaxplain import train
 from jaxplain.train import aside, checkpoint  # noqa: F401
 
-EPOCHS = 24
+EPOCHS = 80
 
 
 def fit(folder: str) -> None:
@@ -71,7 +71,7 @@ def kill_once(folder: str, dice: random.Random) -> bool:
         if os.waitpid(process, os.WNOHANG)[0]:
             return False
         time.sleep(0.0005)
-    time.sleep(dice.uniform(0.0, 0.1))
+    time.sleep(dice.uniform(0.0, 0.03))
     os.kill(process, signal.SIGKILL)
     return os.waitpid(process, 0)[1] == signal.SIGKILL
 

@@ -22,7 +22,7 @@ def kill(tmp_path, kills):
         for name in other.files:
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
     for folder in ("killed", "whole"):
-        assert [path.name for path in (tmp_path / folder).iterdir()] == ["epoch_00024"]
+        assert [path.name for path in (tmp_path / folder).iterdir()] == ["epoch_00080"]
 
 
 @pytest.mark.slow
