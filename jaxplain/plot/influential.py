@@ -103,7 +103,11 @@ def _cells(value: Any, argument: str, features: Sequence[Any] | None) -> tuple[l
         )
     if len(value) and all(isinstance(item, str) for item in value):
         return [textwrap.wrap(plain(item), 26)[:8] for item in value], "text"
-    if np.ndim(value) == 2:
+    try:
+        rank = np.ndim(value)
+    except ValueError as error:  # rows of different lengths
+        raise TypeError(f"influential_examples: `{argument}` has to be images, rows or texts; {error}.") from error
+    if rank == 2:
         table = batch(value, "influential_examples", argument, {2: "[N, D]"})
         heads = texts(features, table.shape[1], "influential_examples", "features", "{}")
         return [[f"{head}: {number(v)}" for head, v in zip(heads, row, strict=True)] for row in table], "row"

@@ -223,6 +223,7 @@ def training_run(
     Source: the checkpointed loop is that of Griewank and Walther, "Evaluating Derivatives" (2008), section 12.2, with
     one level.
     """
+    check.arrays(params, "training_run", "params")
     check.count(epochs, "training_run", "epochs")
     check.count(batch_size, "training_run", "batch_size")
     if every is not None:
