@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -107,8 +108,8 @@ class DeepLift(Backward):
         self.defined(attribution, (x, start), args)
         return attribution
 
-    def defined(self, attribution: Pytree, ends: Sequence[Pytree], args: tuple[Any, ...]) -> None:
-        """Refuse a concrete attribution that is NaN since the score is, of x or of its reference."""
+    def defined(self, attribution: Pytree, ends: Iterable[Pytree], args: tuple[Any, ...]) -> None:
+        """Refuse a concrete attribution that is NaN since the score is, of x or of a reference."""
         leaves = jax.tree.leaves(attribution)
         if all(map(check.is_concrete, leaves)) and any(not jnp.isfinite(leaf).all() for leaf in leaves):
             for end in ends:
@@ -210,7 +211,10 @@ class DeepShap(DeepLift):
 
         sums = chunked_sum(term, self.baseline, self.batch_size)
         count = check.batch_length(self.baseline, self.name)
-        return self.carried(rules, opened.restored([part / count for part in sums], x))
+        attribution = self.carried(rules, opened.restored([part / count for part in sums], x))
+        rows = (jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf)[i], self.baseline) for i in range(count))
+        self.defined(attribution, itertools.chain([x], rows), args)
+        return attribution
 
     def check_baseline(self, x: Pytree) -> None:
         """Look at a concrete batch once: refuse what has no derivative, warn of examples that equal every baseline."""

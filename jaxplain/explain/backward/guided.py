@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.program import as_function, public
-from jaxplain.program.node import RECTIFIERS, Call, Node, Opened, Rule, build, decisions, flatten, open_score
+from jaxplain.program.node import RECTIFIERS, Call, Node, Opened, Rule, Value, build, decisions, flatten, open_score
 from jaxplain.program.trace import Equation, subprograms
 from jaxplain.types import Array, Pytree
 
@@ -61,7 +62,9 @@ class RectifiedBackward(Backward):
                 "gradient. Use jaxplain.gradient, or lrp, which has rules for other activations."
             )
         doubtful = [node for node in nodes if _is_maximum_with_array(node)]
-        doubtful += [node for _, node, *_ in decisions(opened.graph) if node is not None and _is_choice(node)]
+        zeros = {value for node in nodes for value in _times_zero(node)}
+        decided = [node for _, node, *_ in decisions(opened.graph) if node is not None]
+        doubtful += [node for node in decided if _is_choice_of_zero(node, zeros)]
         if doubtful:
             named = " and ".join(dict.fromkeys(node.describe() for node in doubtful))
             raise ValueError(
@@ -81,8 +84,19 @@ def _is_maximum_with_array(node: Node) -> bool:
     return node.name in ("max", "min") and node.kind == "selection" and len(node.active) == 1
 
 
-def _is_choice(node: Node) -> bool:
-    return node.name == "select_n" and node.kind == "structure"
+def _times_zero(node: Node) -> list[Value]:
+    """What a node multiplies by the number 0."""
+    numbers = [value.number for step in node.steps if step.name == "mul" for value in step.operands]
+    return list(node.outputs) if any(number is not None and not np.any(number) for number in numbers) else []
+
+
+def _is_choice_of_zero(node: Node, zeros: Collection[Value]) -> bool:
+    """Whether one branch follows x and another may be zero; where both follow, as in a PReLU, it is no ReLU."""
+    if node.name != "select_n" or node.kind != "structure":
+        return False
+    branches = [value for step in node.steps if step.name == "select_n" for value in step.operands[1:]]
+    still = [value for value in branches if value not in node.active or value in zeros]
+    return 0 < len(still) < len(branches) and any(value.number is None or not np.any(value.number) for value in still)
 
 
 def _without_rectifier(equation: Equation) -> bool:

@@ -129,6 +129,7 @@ SPELLINGS = {
     "an array of zeros": lambda h: jnp.maximum(h, jnp.zeros(2)),
     "select": lambda h: jnp.select([h > 0], [h], 0.0),
     "where with an array": lambda h: jnp.where(h > jnp.zeros(2), h, jnp.zeros(2)),
+    "times zero": lambda h: jnp.where(h > jnp.zeros(2), h, 0 * h),
     "piecewise": lambda h: jnp.piecewise(h, [h > 0], [lambda v: v, lambda v: 0 * v]),
     "a mapped branch": lambda h: jax.vmap(lambda v: jax.lax.cond(v > 0, lambda v: v, lambda v: 0 * v, v))(h),
 }
@@ -156,6 +157,16 @@ def test_a_choice_by_a_mask_or_by_the_models_own_will_is_no_relu():
     np.testing.assert_array_equal(jaxplain.guided_backprop(f)(x), [1, 0])
     g = lambda x: jnp.where(jax.lax.stop_gradient(x) > 2 * jnp.ones(2), jax.nn.relu(x), 0.0).sum()  # noqa: E731
     np.testing.assert_array_equal(jaxplain.guided_backprop(g)(x), [0, 1])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_learnt_slope_is_no_relu_and_not_refused(dtype):
+    """A PReLU chooses between two values that both follow x."""
+    slope, x = jnp.array([0.1, 0.3], dtype), jnp.array([-1.0, 3.0], dtype)
+    prelu = lambda h: jnp.where(h >= 0, h, slope * h)  # noqa: E731
+    f = lambda x: (prelu(x) - jax.nn.relu(x)).astype(jnp.float32).sum()  # noqa: E731
+    a = jaxplain.guided_backprop(f)(x)  # the ReLU lets no negative gradient through
+    np.testing.assert_allclose(np.asarray(a, np.float32), [0.1, 1.0], rtol=1e-2)
 
 
 def test_a_clip_far_away_is_no_relu_there():

@@ -55,5 +55,7 @@ def test_a_score_that_is_nan_at_the_baseline_is_refused(rule):
     f = lambda x: (x / jnp.linalg.norm(x)) @ jnp.array([1.0, 2.0, 3.0])  # noqa: E731
     with pytest.raises(ValueError, match=r"deep_lift: the score `f` is NaN.*Check f\(x\) and f\(baseline\)"):
         jaxplain.deep_lift(f, rule=rule)(X)
+    with pytest.raises(ValueError, match=r"deep_shap: the score `f` is NaN"):
+        jaxplain.deep_shap(f, jnp.stack([jnp.ones(3), jnp.zeros(3)]), rule=rule)(X)
     a = jaxplain.deep_lift(f, rule=rule, baseline=1.0)(X)
     np.testing.assert_allclose(a.sum(), f(X) - f(jnp.ones(3)), rtol=1e-5)
