@@ -1,15 +1,18 @@
 """Finds the dense and convolution layers of an unmodified model in its traced program, and reads what they multiply.
 
-A layer is a product of a value with a trained array (a matrix, or the kernel of a convolution), and the trained array
-that is added to its result where there is one. What else is trained is not covered, and is listed.
+A layer is a product of a value with a trained array (a matrix, or the kernel of a convolution), and its bias: the
+trained array that is added to its result, one number to each output, before anything else reads it. What else is
+trained is not covered, and is listed.
 """
 
 from __future__ import annotations
 
+import collections
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain.program.trace import (
     INLINED_CALLS,
@@ -25,8 +28,9 @@ from jaxplain.program.trace import (
 )
 from jaxplain.types import Array
 
-_SAME = ("convert_element_type", "copy", "stop_gradient", "optimization_barrier")
-_SPREAD = ("reshape", "broadcast_in_dim", "squeeze", "expand_dims")
+_SAME = ("convert_element_type", "copy")
+_MOVES = ("transpose", "reshape", "broadcast_in_dim", "squeeze")
+"""What only moves or repeats numbers."""
 
 
 class Layer(NamedTuple):
@@ -40,10 +44,23 @@ class Layer(NamedTuple):
 
 
 class _Leaf(NamedTuple):
-    """A variable that is a trained leaf: with its axes in this order, or spread out (None)."""
+    """A variable that holds the numbers of a trained leaf: moved by these equations, and where they only transpose it
+    (else None) with its axes in this order."""
 
     position: int
     axes: tuple[int, ...] | None
+    moves: tuple[Equation, ...] = ()
+
+
+class _Result(NamedTuple):
+    """A variable that holds a layer's result, moved by these equations, and that one equation only reads.
+
+    outputs: Of each number of the result itself, which of the layer's outputs it is.
+    """
+
+    number: int
+    outputs: np.ndarray
+    moves: tuple[Equation, ...] = ()
 
 
 class Reading:
@@ -55,70 +72,78 @@ class Reading:
         self.inputs: list[Array] = []  # of each layer, [positions, in]
         self.results: list[Any] = []  # shapes and dtypes of each layer's result, [positions, out]
         self.elsewhere: set[int] = set()  # leaves that something else reads
+        self.shapes: list[tuple[int, ...]] = []  # of the leaves
 
     def run(self, f: Any, leaves: list[Array]) -> list[Any]:
         """Evaluate `f(leaves)`."""
+        self.shapes = [np.shape(leaf) for leaf in leaves]
         program, _ = trace(f, leaves)
-        known = {
-            variable: _Leaf(position, tuple(range(len(shape_of(variable)))))
-            for position, variable in enumerate(program.jaxpr.invars)
-        }
-        return self._walk(program, [*program.constants, *leaves], known)[0]
+        known = [_Leaf(position, tuple(range(len(shape)))) for position, shape in enumerate(self.shapes)]
+        outputs, found = self._walk(program, [*program.constants, *leaves], known)
+        self.elsewhere.update(mark.position for mark in found if isinstance(mark, _Leaf))
+        return outputs
 
-    def _walk(self, program: Program, arguments: list[Any], leaves: dict[Any, _Leaf]) -> tuple[list[Any], list[Any]]:
+    def _walk(self, program: Program, arguments: list[Any], given: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Values of the outputs and their marks (a `_Leaf`, a `_Result` or None), from those of the arguments."""
+        marks: dict[Any, Any] = {}
         values: dict[Any, Any] = dict(zip(program.inputs, arguments, strict=True))
-        layers: dict[Any, int] = {}  # a layer's result, to its number
+        atoms = [atom for equation in program.equations for atom in equation.invars] + list(program.outputs)
+        readers = collections.Counter(atom for atom in atoms if not is_literal(atom))
 
         def read(atom: Any) -> Any:
             return literal_value(atom) if is_literal(atom) else values[atom]
 
+        def mark(variables: Any, found: list[Any]) -> None:
+            for variable, one in zip(variables, found, strict=True):
+                if isinstance(one, _Leaf) or (isinstance(one, _Result) and readers[variable] == 1):
+                    marks[variable] = one
+
+        mark(program.jaxpr.invars, given)
         for equation in program.equations:
-            known = [None if is_literal(atom) else leaves.get(atom) for atom in equation.invars]
+            known = [None if is_literal(atom) else marks.get(atom) for atom in equation.invars]
             operands = [read(atom) for atom in equation.invars]
-            name = equation.primitive.name
-            if name in (*INLINED_CALLS, *REMATERIALIZED):
+            if equation.primitive.name in (*INLINED_CALLS, *REMATERIALIZED):
                 inner = subprograms(equation)[0]
-                passed = {v: leaf for v, leaf in zip(inner.jaxpr.invars, known, strict=True) if leaf is not None}
-                results, found = self._walk(inner, [*inner.constants, *operands], passed)
-                leaves.update({v: leaf for v, leaf in zip(equation.outvars, found, strict=True) if leaf is not None})
+                results, found = self._walk(inner, [*inner.constants, *operands], known)
             else:
                 results = evaluate_equation(program, equation, operands)
-                results = self._note(equation, operands, known, results, leaves, layers)
+                results, found = self._note(equation, operands, known, results)
+            mark(equation.outvars, found)
             values.update(zip(equation.outvars, results, strict=True))
-        return [read(atom) for atom in program.outputs], [
-            None if is_literal(atom) else leaves.get(atom) for atom in program.outputs
-        ]
+        found = [None if is_literal(atom) else marks.get(atom) for atom in program.outputs]
+        return [read(atom) for atom in program.outputs], found
 
     def _note(
-        self, equation: Equation, operands: list[Any], known: list[Any], results: list[Any], leaves: Any, layers: Any
-    ) -> list[Any]:
-        """Follow leaves and results of layers through one equation."""
-        name, out = equation.primitive.name, equation.outvars[0]
-        first = equation.invars[0] if equation.invars else None
-        if name in (*_SAME, *_SPREAD, "transpose") and known[0] is not None:
-            axes = known[0].axes
-            if name == "transpose" and axes is not None:
-                axes = tuple(axes[axis] for axis in equation.params["permutation"])
-            leaves[out] = _Leaf(known[0].position, None if name in _SPREAD else axes)
-            return results
-        if name in _SAME and not is_literal(first) and first in layers:
-            layers[out] = layers[first]
-            return results
+        self, equation: Equation, operands: list[Any], known: list[Any], results: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """Follow leaves and results of layers through one equation: its results, and what they are."""
+        name, nothing = equation.primitive.name, [None] * len(results)
+        if name in (*_SAME, *_MOVES) and known[0] is not None and len(known) == 1:
+            return results, [_moved(known[0], equation, np.size(operands[0]) == np.size(results[0]))]
         if name in ("add", "add_any"):
-            numbers = [None if is_literal(atom) else layers.get(atom) for atom in equation.invars]
-            for number, leaf in ((numbers[0], known[1]), (numbers[1], known[0])):
-                if number is not None and leaf is not None and self.layers[number].bias is None:
-                    self.layers[number] = self.layers[number]._replace(bias=leaf.position)
-                    return results
-        layer = self._layer(equation, operands, known, results[0]) if known else None
+            for result, leaf in (known, known[::-1]):
+                if isinstance(result, _Result) and isinstance(leaf, _Leaf) and self._is_bias(result, leaf):
+                    self.layers[result.number] = self.layers[result.number]._replace(bias=leaf.position)
+                    return results, nothing
+        leaves = [mark if isinstance(mark, _Leaf) else None for mark in known]
+        layer = self._layer(equation, operands, leaves, results[0]) if any(leaves) else None
         if layer is not None:
-            layers[out] = len(self.layers) - 1
-            return [layer]
-        self.elsewhere.update(leaf.position for leaf in known if leaf is not None)
-        return results
+            return [layer[0]], [layer[1]]
+        self.elsewhere.update(leaf.position for leaf in leaves if leaf is not None)
+        return results, nothing
 
-    def _layer(self, equation: Equation, operands: list[Any], known: list[Any], result: Array) -> Array | None:
-        """Note a layer; its result, moved. None where the equation is none."""
+    def _is_bias(self, result: _Result, leaf: _Leaf) -> bool:
+        """Whether each output of a layer without a bias gets one number of the leaf, in its order."""
+        shape = self.shapes[leaf.position]
+        outputs = _places(result.outputs, result.moves)
+        added = _places(np.arange(_size(shape), dtype=np.int32).reshape(shape), leaf.moves)
+        alike = np.broadcast_shapes(outputs.shape, added.shape) == outputs.shape  # axes of length 1 are repeated
+        return self.layers[result.number].bias is None and alike and bool(np.all(outputs == added))
+
+    def _layer(
+        self, equation: Equation, operands: list[Any], known: list[Any], result: Array
+    ) -> tuple[Array, _Result] | None:
+        """Note a layer; its result with `moves` added, and its mark. None where the equation is none."""
         if equation.primitive.name == "dot_general":
             parts = _dense(equation, operands, known, result)
         elif equation.primitive.name == "conv_general_dilated":
@@ -129,14 +154,44 @@ class Reading:
             return None
         layer, inputs, order = parts  # order: the result's axes, those of the weight last
         turned = jnp.transpose(result, order)
-        outs = _size(turned.shape[len(order) - (len(layer.axes) - layer.summed) :])
+        own = turned.shape[len(order) - (len(layer.axes) - layer.summed) :]
+        outs, back = _size(own), [order.index(axis) for axis in range(len(order))]
+        outputs = np.broadcast_to(np.arange(outs, dtype=np.int32).reshape(own), turned.shape).transpose(back)
         if self.moves is not None:
             move = self.moves[len(self.layers)].reshape(turned.shape)
-            result = result + jnp.transpose(move, [order.index(axis) for axis in range(len(order))])
+            result = result + jnp.transpose(move, back)
         self.layers.append(layer)
         self.inputs.append(inputs)
         self.results.append(jax.ShapeDtypeStruct((turned.size // outs, outs), result.dtype))
-        return result
+        return result, _Result(len(self.layers) - 1, outputs)
+
+
+def _moved(mark: Any, equation: Equation, same_size: bool) -> Any:
+    """What a variable holds after an equation that keeps, moves or repeats its numbers; None where that is too much."""
+    name = equation.primitive.name
+    if name in _SAME:
+        return mark
+    moved = mark._replace(moves=(*mark.moves, equation))
+    if isinstance(mark, _Result):
+        return moved if same_size else None
+    turned = name == "transpose" and mark.axes is not None
+    return moved._replace(axes=tuple(mark.axes[axis] for axis in equation.params["permutation"]) if turned else None)
+
+
+def _places(places: np.ndarray, moves: tuple[Equation, ...]) -> np.ndarray:
+    """Numbers after equations that move or repeat them."""
+    for equation in moves:
+        name, params, shape = equation.primitive.name, equation.params, shape_of(equation.outvars[0])
+        if name == "transpose":
+            places = places.transpose(params["permutation"])
+        elif name == "broadcast_in_dim":
+            ones = [1] * len(shape)
+            for axis, length in zip(params["broadcast_dimensions"], places.shape, strict=True):
+                ones[axis] = length
+            places = np.broadcast_to(places.reshape(ones), shape)
+        else:
+            places = places.reshape(shape)
+    return places
 
 
 def _size(shape: Any) -> int:

@@ -49,21 +49,18 @@ def plan_of(examples: Examples) -> Plan:
         alike = len({layer._replace(bias=None) for layer in layers}) == 1
         if weight in reading.elsewhere or not alike:
             continue
-        bias = _own_bias(layers, reading, leaves)
+        bias = _own_bias(layers, reading)
         groups.append((weight, tuple(numbers), bias, layers[0].axes, layers[0].summed))
     covered = {group[0] for group in groups} | {group[2] for group in groups}
     return Plan(tuple(groups), tuple(i for i in range(len(leaves)) if i not in covered))
 
 
-def _own_bias(layers: list[Layer], reading: Reading, leaves: list[Array]) -> int | None:
-    """The bias of all uses of a weight, which nothing else reads and which has one number for each output."""
+def _own_bias(layers: list[Layer], reading: Reading) -> int | None:
+    """The bias of all uses of a weight, which nothing else reads."""
     biases = {layer.bias for layer in layers}
     bias = biases.pop()
     shared = sum(layer.bias == bias for layer in reading.layers) != len(layers)
-    if bias is None or biases or shared or bias in reading.elsewhere:
-        return None
-    sizes = {reading.results[reading.layers.index(layer)].shape[1] for layer in layers}
-    return bias if sizes == {leaves[bias].size} else None
+    return None if biases or shared or bias in reading.elsewhere else bias
 
 
 def derivatives(examples: Examples, kind: str, plan: Plan, inputs: Any, target: Any) -> tuple[Any, Any, Any]:
