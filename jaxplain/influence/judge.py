@@ -247,11 +247,8 @@ def leave_out_curve(
     Source: Ilyas and Engstrom 2025, section 4; the rows beside it are those of Park et al. 2023, section 4.
     """
     sizes, orders, base = _removals(run, queries, influence, counts, key, "leave_out_curve")
-    rows = {}
-    for name, order in orders.items():
-        rows[name] = np.array([
-            np.mean(_without(run, queries, order[:, :count], batch_size) - base) for count in sizes
-        ])  # fmt: skip
+    left = _without(run, queries, orders, sizes, batch_size)
+    rows = {name: np.mean(scores - base[None], axis=1) for name, scores in left.items()}
     areas = {name: float(row.mean()) for name, row in rows.items()}
     beaten = tuple(name for name in rows if name != "method" and areas[name] <= areas["method"])
     return Curve(np.asarray(sizes), rows, areas, beaten)
@@ -302,10 +299,8 @@ def counterfactual_curve(
     above = base > threshold
     if not above.any():
         raise ValueError(f"counterfactual_curve: no query's score is above the `threshold` {threshold}.")
-    rows = {}
-    for name, order in orders.items():
-        left = [_without(run, queries, order[:, :count], batch_size) for count in sizes]
-        rows[name] = np.array([np.mean(scores[above] <= threshold) for scores in left])
+    left = _without(run, queries, orders, sizes, batch_size)
+    rows = {name: np.mean(scores[:, above] <= threshold, axis=1) for name, scores in left.items()}
     areas = {name: float(row.mean()) for name, row in rows.items()}
     beaten = tuple(name for name in rows if name != "method" and areas[name] >= areas["method"])
     return Curve(np.asarray(sizes), rows, areas, beaten)
@@ -350,10 +345,15 @@ def _losses(run: TrainingRun, params: Any) -> np.ndarray:
     return np.asarray(_all_losses(run, params))
 
 
-def _without(run: TrainingRun, queries: Any, rows: np.ndarray, batch_size: int) -> np.ndarray:
-    """Each query's score after training without its own rows, `[Q]`."""
-    distinct, back = np.unique(np.sort(rows, axis=1), axis=0, return_inverse=True)
-    weights = np.ones((len(distinct), run.count))
-    np.put_along_axis(weights, distinct, 0.0, axis=1)
-    scores = retrain(run, jnp.asarray(weights) * run.data.weights[None], queries, batch_size=batch_size)
-    return np.asarray(scores)[back.reshape(-1), np.arange(len(rows))]
+def _without(
+    run: TrainingRun, queries: Any, orders: dict[str, np.ndarray], sizes: list[int], batch_size: int
+) -> dict[str, np.ndarray]:
+    """By row, each query's score after training without the first of its order, `[S, Q]`: all as one program."""
+    weights = np.ones((len(orders), len(sizes), *next(iter(orders.values())).shape), bool)  # [rows, S, Q, N]
+    for row, order in zip(weights, orders.values(), strict=True):
+        for size, kept in zip(sizes, row, strict=True):
+            np.put_along_axis(kept, order[:, :size], False, axis=1)
+    distinct, back = np.unique(weights.reshape(-1, run.count), axis=0, return_inverse=True)
+    scores = retrain(run, jnp.asarray(distinct) * run.data.weights[None], queries, batch_size=batch_size)
+    places = back.reshape(weights.shape[:3]), np.arange(weights.shape[2])
+    return dict(zip(orders, np.asarray(scores)[places], strict=True))

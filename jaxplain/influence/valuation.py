@@ -142,7 +142,7 @@ def banzhaf(
         masks = np.asarray(jax.random.bernoulli(key, 0.5, (samples, count)), float)
         for example in np.flatnonzero((masks.sum(0) == 0) | (masks.sum(0) == samples)):
             raise ValueError(f"banzhaf: all or none of {samples} `samples` hold example {example}; draw more.")
-    utilities = _utilities(run, queries, masks, batch_size)
+    utilities, ends = _utilities(run, queries, masks, batch_size)
     inside, outside = masks.sum(0), (1 - masks).sum(0)
     means = utilities.T @ masks / inside[None], utilities.T @ (1 - masks) / outside[None]
     squares = (utilities**2).T @ masks / inside[None], (utilities**2).T @ (1 - masks) / outside[None]
@@ -151,7 +151,7 @@ def banzhaf(
         for mean, square, size in zip(means, squares, (inside, outside), strict=True)
     )
     error = np.zeros_like(means[0]) if samples is None else np.sqrt(spread)
-    return _influence(run, queries, means[0] - means[1], error, samples, "banzhaf")
+    return _influence(queries, means[0] - means[1], error, ends, samples, "banzhaf")
 
 
 @public
@@ -193,7 +193,7 @@ def data_out_of_bag(
         raise ValueError(f"data_out_of_bag: `queries` has to score the {count} training examples, in their order.")
     draws = np.asarray(jax.random.randint(key, (samples, count), 0, count))
     counts = np.stack([np.bincount(row, minlength=count) for row in draws]).astype(float)
-    scores = _utilities(run, queries, counts, batch_size)
+    scores, _ = _utilities(run, queries, counts, batch_size)
     out = (counts == 0).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counts == 0, scores, 0).sum(0) / out
@@ -216,10 +216,17 @@ def _checked(run: TrainingRun, queries: Any, samples: int | None, key: Any, batc
     return run.count
 
 
-def _utilities(run: TrainingRun, queries: Any, masks: np.ndarray, batch_size: int) -> np.ndarray:
-    """The scores after training on each set, `[M, Q]`, for a set of none, too; the run's own weights hold in it."""
-    weights = jnp.asarray(masks, run.data.weights.dtype) * run.data.weights[None]
-    return np.asarray(train_all(run, as_function(queries), weights, min(batch_size, len(masks))), np.float64)
+def _utilities(run: TrainingRun, queries: Any, masks: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The scores after training on each set, `[M, Q]`, and on none and on all examples, `[2, Q]`: as one program.
+
+    A set that comes up again is trained once. The run's own weights hold in all.
+    """
+    ends = np.stack([np.zeros(run.count), np.ones(run.count)])
+    distinct, back = np.unique(np.concatenate([ends, masks]), axis=0, return_inverse=True)
+    weights = jnp.asarray(distinct, run.data.weights.dtype) * run.data.weights[None]
+    found = train_all(run, as_function(queries), weights, min(batch_size, len(distinct)))
+    scores = np.asarray(found, np.float64)[back.reshape(-1)]
+    return scores[2:], scores[:2]
 
 
 def _all_masks(count: int) -> np.ndarray:
@@ -243,36 +250,28 @@ def _semivalue(
     weight = np.array([_size_weight(size, count, *kind) for size in range(count)])
     if samples is None:
         masks = _all_masks(count)
-        utilities = _utilities(run, queries, masks, batch_size)
+        utilities, ends = _utilities(run, queries, masks, batch_size)
         columns = []
         for example in range(count):
             without = np.flatnonzero(masks[:, example] == 0)
             gains = utilities[without + 2**example] - utilities[without]
             columns.append(weight[masks[without].sum(1).astype(int)] @ gains)
         values = np.stack(columns, axis=1)
-        return _influence(run, queries, values, np.zeros_like(values), samples, name)
+        return _influence(queries, values, np.zeros_like(values), ends, samples, name)
     orders = np.stack([np.asarray(jax.random.permutation(k, count)) for k in jax.random.split(key, samples)])
     places = np.argsort(orders, axis=1)
     masks = (places[:, None, :] < np.arange(count + 1)[None, :, None]).reshape(-1, count).astype(float)
-    inner = np.isin(masks.sum(1), (0, count), invert=True)  # the ends of all orders are the same two trainings
-    utilities = np.empty((len(masks), checked_queries(queries, run.params, name)))
-    if inner.any():
-        utilities[inner] = _utilities(run, queries, masks[inner], batch_size)
-    utilities[~inner] = np.tile(
-        _utilities(run, queries, np.stack([np.zeros(count), np.ones(count)]), batch_size), (samples, 1)
-    )
+    utilities, ends = _utilities(run, queries, masks, batch_size)
     gains = np.diff(utilities.reshape(samples, count + 1, -1), axis=1)  # [S, place, Q]
     # At a place s an order draws one of C(N - 1, s) coalitions, and each example with probability 1 / N.
     share = weight * np.array([count * math.comb(count - 1, size) for size in range(count)])
     draws = np.take_along_axis(gains * share[None, :, None], places[:, :, None], axis=1)  # [S, N, Q]
     error = draws.std(axis=0, ddof=1) / math.sqrt(samples)
-    return _influence(run, queries, draws.mean(axis=0).T, error.T, samples, name)
+    return _influence(queries, draws.mean(axis=0).T, error.T, ends, samples, name)
 
 
 def _influence(
-    run: TrainingRun, queries: Any, values: np.ndarray, error: np.ndarray, samples: Any, name: str
+    queries: Any, values: np.ndarray, error: np.ndarray, ends: np.ndarray, samples: Any, name: str
 ) -> Influence:
-    ends = _utilities(run, queries, np.stack([np.zeros(run.count), np.ones(run.count)]), 1)
     checks = {"standard_error": jnp.asarray(error), "empty": jnp.asarray(ends[0]), "samples": samples}
-    higher = better_when_higher(queries)
-    return Influence(jnp.asarray(values), jnp.asarray(ends[1]), "score", higher, name, checks)
+    return Influence(jnp.asarray(values), jnp.asarray(ends[1]), "score", better_when_higher(queries), name, checks)
