@@ -2,7 +2,8 @@
 
 The network of the digits (64-32-10 tanh, batches of 128, momentum 0.9, 160 steps, 1,024 examples). Trainings are
 compared with a Python loop of compiled trainings and with torch; the derivative with that of an unchecked loop in plain
-JAX and with the bound, one training; products with the matrix of per-example gradients and with Captum's TracInCP.
+JAX and with the bound, one training; products of gradients, TracIn and influence with the whole Hessian with the
+matrix of per-example gradients, with dattri and with Captum's TracInCP, on the same weights.
 
     python bench/influence.py [--quick]
 """
@@ -139,6 +140,29 @@ def derivatives(run: Any, queries: Any, count: int, limit: float) -> Case:
     )
 
 
+def layers_of(params: Any) -> list[tuple[Any, Any]]:
+    return [(params["a"], params["c"]), (params["b"], params["d"])]
+
+
+def peers(make: Any, checkpoints: list[Any], data: Any, asked: Any, rates: list[float]) -> list[Program]:
+    """TracIn of dattri and of Captum at checkpoints, where they are installed."""
+    if not installed("torch"):
+        return []
+    import torch
+
+    from bench import influence_peers
+
+    parts = [layers_of(params) for params in checkpoints]
+    return [
+        Program(name, getattr(influence_peers, function)(parts, torch.nn.Tanh, data, asked, rates), PEER)
+        for package, name, function in (
+            ("dattri", f"dattri's {make}", "dattri_tracin"),
+            ("captum", "Captum's TracInCP", "captum_tracin"),
+        )
+        if installed(package)
+    ]
+
+
 def products(params: Any, data: Any, asked: Any) -> Case:
     """Of the small network the host's tracing is most of our time; of a wide one the matrix of gradients is large."""
     queries, width = influence.query_scores(apply, asked), params["a"].shape[1]
@@ -157,49 +181,61 @@ def products(params: Any, data: Any, asked: Any) -> Case:
             "gradient_similarity", lambda: influence.gradient_similarity(apply, params, data, queries).values, OURS
         ),
         Program("the matrix of all gradients", lambda: whole(params), PLAIN),
+        *peers("gradient dot", [params], data, asked, [1.0]),
     ]
-    if installed("captum") and installed("torch") and width == 32:
-        programs.append(Program("Captum's TracInCP", captum_products(params, data, asked), PEER, lambda out: -out))
     name = f"products of gradients of 50 queries and {len(data[0])} examples, {width} hidden units"
     return Case(name, programs, 1e-4, len(data[0]), None, {PLAIN: 1.0, PEER: 1.0})
 
 
-def captum_products(params: Any, data: Any, asked: Any) -> Any:
-    """TracInCP at one checkpoint; its products have the other sign, and its learning rate is 1."""
-    import torch
-    from captum.influence import TracInCP
+def checkpoints(run: Any, data: Any, asked: Any) -> Case:
+    """TracIn at five checkpoints of the run."""
+    kept = jax.jit(lambda run: run.trajectory()[1])(run.replace("every", run.steps // 5))
+    each = [jax.tree.map(lambda leaf, index=index: leaf[index], kept) for index in range(5)]
+    queries, rates = influence.query_scores(apply, asked), [RATE / (1 + index) for index in range(5)]
+    programs = [
+        Program(
+            "tracin",
+            lambda: influence.tracin(apply, kept, data, queries, learning_rates=np.array(rates)).values,
+            OURS,
+        ),
+        *peers("TracIn", each, data, asked, rates),
+    ]
+    return Case("TracIn at five checkpoints", programs, 1e-4, len(data[0]), None, {PEER: 1.0})
 
-    first, last = torch.nn.Linear(64, 32), torch.nn.Linear(32, 10)
-    with torch.no_grad():
-        for layer, w, b in ((first, "a", "c"), (last, "b", "d")):
-            layer.weight.copy_(torch.tensor(np.asarray(params[w]).T))
-            layer.bias.copy_(torch.tensor(np.asarray(params[b])))
-    model = torch.nn.Sequential(first, torch.nn.Tanh(), last)
-    x, y = torch.tensor(np.asarray(data[0])), torch.tensor(np.asarray(data[1])).long()
-    method = TracInCP(
-        model,
-        torch.utils.data.TensorDataset(x, y),
-        ["kept"],
-        checkpoints_load_func=lambda model, path: 1.0,
-        loss_fn=torch.nn.CrossEntropyLoss(reduction="sum"),
-        batch_size=len(x),
-        sample_wise_grads_per_batch=True,
-    )
-    probes = (torch.tensor(asked[0]), torch.tensor(asked[1]).long())
-    return lambda: method.influence(probes).detach().numpy()
+
+def explicit(params: Any, data: Any, asked: Any) -> Case:
+    """Influence with the whole Hessian of 2,410 params; damped beyond its negative eigenvalues."""
+    queries, damping = influence.query_scores(apply, asked), 100.0
+
+    def ours() -> Any:
+        found = influence.influence_function(apply, params, data, queries, curvature="hessian", damping=damping)
+        return found.values
+
+    programs = [Program("influence_function", ours, OURS)]
+    if installed("torch") and installed("dattri"):
+        import torch
+
+        from bench import influence_peers
+
+        theirs = influence_peers.dattri_explicit(layers_of(params), torch.nn.Tanh, data, asked, damping)
+        programs.append(Program("dattri's IFAttributorExplicit", theirs, PEER, most=2))
+    return Case("influence with the whole Hessian", programs, 1e-4, len(data[0]), None, {PEER: 1.0})
 
 
 def cases(quick: bool) -> list[Case]:
     run, queries, asked = make_run()
     wide = np.random.default_rng(0).random((562, 784), np.float32), np.arange(562, dtype=np.int32) % 10
+    params, data = run(), (run.data.inputs[0], run.data.targets)
     return [
         retrainings(run, queries, asked, quick),
         derivatives(run, queries, 1, 8.0),
         derivatives(run, queries, 50, 2.0),
-        products(run(), (run.data.inputs[0], run.data.targets), asked),
+        products(params, data, asked),
         products(
             start(784, 256), *(tuple(jnp.asarray(a[rows]) for a in wide) for rows in (slice(512), slice(512, None)))
         ),
+        checkpoints(run, data, asked),
+        explicit(params, data, asked),
     ]
 
 

@@ -2,7 +2,8 @@
 
     python tests/peers/influence_peers.py
 
-Needs torch, dattri and captum; not collected by pytest. Data and weights are the formulas of `shared.peer_training`.
+Needs torch, dattri, captum and scikit-learn; not collected by pytest. Data and weights are those of
+`shared.peer_training`.
 """
 
 import sys
@@ -14,10 +15,26 @@ from captum.influence import TracInCP
 from dattri.algorithm.influence_function import IFAttributorExplicit
 from dattri.algorithm.tracin import TracInAttributor
 from dattri.task import AttributionTask
+from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader, TensorDataset
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from shared.peer_training import CHECKPOINTS, LABELS, QUERIES, QUERY_LABELS, RATES, REGULARIZATION, X
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from bench import influence_peers
+from shared.peer_training import (
+    ASKED_DIGITS,
+    CHECKPOINTS,
+    DAMPING,
+    DIGITS,
+    EARLIER,
+    LABELS,
+    LAYERS,
+    QUERIES,
+    QUERY_LABELS,
+    RATES,
+    REGULARIZATION,
+    X,
+)
 
 torch.set_default_dtype(torch.float64)
 MODEL = torch.nn.Linear(4, 3, bias=False)
@@ -59,6 +76,22 @@ def main() -> None:
         sample_wise_grads_per_batch=True,
     )
     print("captum TracInCP", captum.influence((torch.tensor(QUERIES), torch.tensor(QUERY_LABELS))).detach().tolist())
+    digits()
+
+
+def digits() -> None:
+    """The network of digits; of each array the sum and the values of six training examples are kept."""
+    x, y = load_digits(return_X_y=True)
+    data, asked = (x[DIGITS] / 16, y[DIGITS]), (x[ASKED_DIGITS] / 16, y[ASKED_DIGITS])
+    given = (torch.nn.Tanh, data, asked)
+    for name, run in {
+        "TracIn": influence_peers.dattri_tracin([EARLIER, LAYERS], *given, list(RATES)),
+        "gradient dot": influence_peers.dattri_tracin([LAYERS], *given, [1.0]),
+        "explicit": influence_peers.dattri_explicit(LAYERS, *given, DAMPING),
+        "Captum's TracIn": influence_peers.captum_tracin([EARLIER, LAYERS], *given, list(RATES)),
+    }.items():
+        values = run()
+        print("digits:", name, values.sum(axis=1).tolist(), values[:, :6].tolist())
 
 
 if __name__ == "__main__":
