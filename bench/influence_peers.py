@@ -7,14 +7,11 @@ the mean loss, with its penalty beside the mean, and its influence is of one exa
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-
-os.environ.setdefault("TQDM_DISABLE", "1")  # dattri's progress bars
 
 Layers = Sequence[tuple[Any, Any]]
 
@@ -42,7 +39,7 @@ def _loader(data: Any) -> torch.utils.data.DataLoader:
 
 
 def _log_odds(outputs: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    own = torch.nn.functional.one_hot(labels, outputs.shape[-1]).bool()
+    own = torch.arange(outputs.shape[-1]) == labels[..., None]
     return (outputs * own).sum(-1) - torch.logsumexp(outputs.masked_fill(own, -torch.inf), -1)
 
 

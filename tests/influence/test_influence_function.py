@@ -100,6 +100,26 @@ def test_all_solvers_agree(double):
         influence.influence_function(network, params, data, queries, solver="cg", steps=1, **settings)
 
 
+@pytest.mark.slow
+def test_the_series_with_drawn_examples_is_right_within_its_standard_error(double):
+    params, data = problem()
+    queries = influence.query_scores(network, (data[0][:2] + 1, data[1][:2]))
+    given, errors = (network, params, data, queries), []
+    for curvature, steps, samples in (("gauss_newton", 400, 2), ("gauss_newton", 1600, 2), ("fisher", 400, 6)):
+        settings = {"damping": 2.0, "curvature": curvature}
+        exact = influence.influence_function(*given, **settings).values
+        found = influence.influence_function(*given, solver="lissa", steps=steps, samples=samples, key=KEY, **settings)
+        error = np.asarray(found.checks["standard_error"])
+        apart = np.abs(np.asarray(found.values - exact)) / error
+        assert apart.max() < 5, (curvature, apart)  # t with 7 degrees of freedom, 24 values
+        assert 0.3 < np.sqrt(np.mean(apart**2)) < 2, (curvature, apart)  # it is no larger than it has to be
+        assert error.max() < 0.2 * np.abs(exact).max()
+        errors.append(float(error.mean()))
+    assert errors[1] / errors[0] < 0.75  # a half, by four times as many steps
+    with pytest.raises(ValueError, match="`samples` are those of the solver 'lissa', not of 'cg'"):
+        influence.influence_function(*given, solver="cg", samples=2, damping=2.0)
+
+
 def outputs_factorial():
     """Every input beside every output gradient: the curvature is a Kronecker product."""
     inputs = jnp.array([[1.0, 0.3], [-0.5, 2.0], [0.2, -0.7]])

@@ -7,17 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
 from jaxplain.influence.curvature.kronecker import ekfac
 from jaxplain.influence.curvature.matrix import KINDS
+from jaxplain.influence.curvature.series import REPEATS, lissa, stochastic_lissa
 from jaxplain.influence.curvature.solve import (
     Solve,
     conjugate_gradients,
     explicit,
     krylov,
-    lissa,
     mean_eigenvalue,
 )
 from jaxplain.influence.gradients import Examples, examples_of, require_finite
@@ -48,6 +49,7 @@ def influence_function(
     weights: Any = None,
     held_out: Any = None,
     steps: int | None = None,
+    samples: int | None = None,
     batch_size: int = 64,
     key: Array | None = None,
 ) -> Influence:
@@ -67,21 +69,24 @@ def influence_function(
         solver: 'explicit' (the whole matrix, `[P, P]`), 'cg' (conjugate gradients: products only), 'arnoldi' (a Krylov
             space), 'ekfac' (a Kronecker product with corrected eigenvalues for each dense or convolution layer, found
             in the unmodified model; of other trained arrays the diagonal, listed in `checks["diagonal"]`), 'lissa' (the
-            Neumann series with all examples in every product).
+            Neumann series; with `samples` its stochastic form).
         curvature: 'gauss_newton', 'hessian', or 'fisher' (the empirical one, sum of w_i g_i g_i').
         damping: A number, zero or more, in units of the summed loss; "fit" takes, among powers of ten of the mean
             eigenvalue, the one whose predictions rank the held-out retrainings best.
         weights: `[N]`, the weights that the params were trained with; None is 1 for each.
         held_out: `(weights [M, N], scores [M, Q])`: retrainings (`retrain`) for damping="fit". Judge with others.
         steps: Of 'cg' (None: ten for each query's params), 'arnoldi' (None: 200) and 'lissa' (None: 1000).
+        samples: Examples drawn for every product of 'lissa', with replacement; None takes all. Eight independent runs
+            are averaged and `checks["standard_error"]` `[Q, N]` is what their spread leaves. What `steps` are too few
+            for (they have to be several times scale / damping) is a bias beside it.
         batch_size: Examples at once.
-        key: PRNG key of 'arnoldi' and of the mean eigenvalue; None is jax.random.key(0).
+        key: PRNG key of 'arnoldi', of `samples` and of the mean eigenvalue; None is jax.random.key(0).
 
     Returns:
         `Influence` with values `[Q, N]` in units of the score, and checks: the damping, and the solver's residual or
         what it covers. Cost: Q backward and Q forward derivatives over all examples, and 'explicit': K backward passes
         over them and P^3 / 3 operations; 'cg', 'lissa', 'arnoldi': two passes over all examples a step (and query);
-        'ekfac': 2 K backward passes over them.
+        'ekfac': 2 K backward passes over them; 'lissa' with `samples`: 16 passes over so many a step and query.
 
     Raises:
         ValueError: Damping 0 with a singular curvature, labels outside the classes, half precision, weights of another
@@ -105,6 +110,10 @@ def influence_function(
     check.choice(curvature, KINDS, "influence_function", "curvature")
     if steps is not None:
         check.count(steps, "influence_function", "steps")
+    if samples is not None:
+        check.count(samples, "influence_function", "samples")
+        if solver != "lissa":
+            raise ValueError(f"influence_function: `samples` are those of the solver 'lissa', not of {solver!r}.")
     if solver == "ekfac" and curvature == "hessian":
         raise ValueError("influence_function: `solver` 'ekfac' is of the curvatures 'gauss_newton' and 'fisher'.")
     examples = examples_of(apply, params, data, loss, weights, batch_size, "influence_function")
@@ -115,11 +124,16 @@ def influence_function(
     scores, rows = jax.jit(Examples.query_gradients)(examples, queries)
     require_finite(examples, (scores, rows), "influence_function")
     key = jax.random.key(0) if key is None else key
-    solve = _solver(examples, solver, curvature, steps, key)
+    solve = _solver(examples, solver, curvature, steps, samples, key)
 
     def at(value: Any) -> tuple[Array, dict[str, Any]]:
         solved, said = solve(rows, value)
-        return -_along(examples, solved), {**said, "damping": float(value)}
+        said = {**said, "damping": float(value)}
+        draws = said.pop("draws", None)
+        if draws is None:
+            return -_along(examples, solved), said
+        each = _along(examples, draws.reshape(-1, draws.shape[-1])).reshape(*draws.shape[:2], -1)
+        return -jnp.mean(each, axis=0), {**said, "standard_error": jnp.std(each, axis=0, ddof=1) / REPEATS**0.5}
 
     if damping == "fit" if isinstance(damping, str) else False:
         values, said = _fitted(at, mean_eigenvalue(examples, curvature, key), held_out, examples.data.weights)
@@ -140,14 +154,20 @@ def influence_function(
 _along = jax.jit(Examples.along)
 
 
-def _solver(examples: Examples, solver: str, curvature: str, steps: int | None, key: Array) -> Solve:
+def _solver(
+    examples: Examples, solver: str, curvature: str, steps: int | None, samples: int | None, key: Array
+) -> Solve:
     if solver == "explicit":
         return explicit(examples, curvature)
     if solver == "cg":
         return conjugate_gradients(examples, curvature, steps)
     if solver == "arnoldi":
         return krylov(examples, curvature, steps, key)
-    return ekfac(examples, curvature)[0] if solver == "ekfac" else lissa(examples, curvature, steps)
+    if solver == "ekfac":
+        return ekfac(examples, curvature)[0]
+    if samples is not None:
+        return stochastic_lissa(examples, curvature, steps, samples, key)
+    return lissa(examples, curvature, steps)
 
 
 def _dampings(damping: Any, held_out: Any, count: int, queries: int) -> Any:

@@ -1,4 +1,4 @@
-"""Solvers of (H + damping I) s = g for many g: the whole matrix, conjugate gradients, Krylov spaces, LiSSA."""
+"""Solvers of (H + damping I) s = g for many g: the whole matrix, conjugate gradients, Krylov spaces."""
 
 from __future__ import annotations
 
@@ -117,46 +117,6 @@ def _arnoldi(examples: Examples, kind: str, key: Array, steps: int) -> tuple[Arr
     lower = jnp.tril(table)
     values, vectors = jnp.linalg.eigh(lower + lower.T - jnp.diag(jnp.diag(lower)))
     return basis, values, vectors
-
-
-def lissa(examples: Examples, kind: str, steps: int | None) -> Solve:
-    """The Neumann series of the inverse, with all examples in every product: s <- s + (g - (H + damping) s) / scale."""
-    top = float(_largest(examples, kind))
-
-    def solve(rows: Array, damping: Any) -> tuple[Array, dict[str, Any]]:
-        scale = jnp.asarray(1.1 * top + damping, rows.dtype)
-        found, rest = _neumann(examples, kind, rows, jnp.asarray(damping, rows.dtype), scale, steps or 1000)
-        return found, {"residual": float(rest), "scale": float(scale)}
-
-    return solve
-
-
-@functools.partial(jax.jit, static_argnames="kind")
-def _largest(examples: Examples, kind: str) -> Array:
-    """The largest eigenvalue in absolute value, by twenty products."""
-    start = jax.random.normal(jax.random.key(0), examples.vector.shape, examples.vector.dtype)
-
-    def step(_: Any, v: Array) -> Array:
-        pushed = product(examples, kind, v)
-        return pushed / jnp.maximum(jnp.linalg.norm(pushed), jnp.finfo(v.dtype).tiny)
-
-    last = jax.lax.fori_loop(0, 20, step, start / jnp.linalg.norm(start))
-    return jnp.linalg.norm(product(examples, kind, last))
-
-
-@functools.partial(jax.jit, static_argnames=("kind", "steps"))
-def _neumann(
-    examples: Examples, kind: str, rows: Array, damping: Array, scale: Array, steps: int
-) -> tuple[Array, Array]:
-    def one(row: Array) -> tuple[Array, Array]:
-        def rest(s: Array) -> Array:
-            return row - product(examples, kind, s) - damping * s
-
-        found = jax.lax.fori_loop(0, steps, lambda _, s: s + rest(s) / scale, row / scale)
-        return found, jnp.linalg.norm(rest(found)) / jnp.maximum(jnp.linalg.norm(row), jnp.finfo(row.dtype).tiny)
-
-    found, residuals = jax.vmap(one)(rows)
-    return found, jnp.max(residuals)
 
 
 def mean_eigenvalue(examples: Examples, kind: str, key: Array) -> float:
