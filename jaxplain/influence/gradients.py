@@ -12,7 +12,7 @@ from jax.flatten_util import ravel_pytree
 
 from jaxplain import check
 from jaxplain.program import Function, setting
-from jaxplain.train import TrainingRun
+from jaxplain.train import TrainingRun, as_trainable
 from jaxplain.types import Array, Pytree
 
 
@@ -108,10 +108,32 @@ def as_rows(inputs: tuple[Any, ...], targets: Any) -> Rows:
     return Rows(inputs, targets, jnp.ones(jnp.shape(first)[0], jnp.result_type(jnp.float32)))
 
 
-def examples_of(apply: Any, params: Pytree, data: Any, loss: Any, weights: Any, batch_size: int, name: str) -> Examples:
-    """What a public function was given, checked, as `Examples`."""
+def examples_of(
+    apply: Any, params: Pytree, data: Any, loss: Any, weights: Any, batch_size: int, name: str, argument: str = "params"
+) -> Examples:
+    """What a public function was given, checked, as `Examples`; of params that the model does not take it is said."""
     check.count(batch_size, name, "batch_size")
-    return Examples(*_made(TrainingRun.checked(apply, params, data, loss, weights, name), params), batch_size)
+    try:
+        return Examples(*_made(TrainingRun.checked(apply, params, data, loss, weights, name), params), batch_size)
+    except Exception as error:
+        if name in str(error).partition(":")[0] or _runs(as_trainable(apply), params, data):
+            raise
+        kinds = {jax.tree_util.keystr(p): jnp.shape(v) for p, v in jax.tree_util.tree_leaves_with_path(params)}
+        stacked = ", or are not stacked along a first axis" if argument == "checkpoints" else ""
+        raise ValueError(
+            f"{name}: `apply` does not run on the `{argument}`, whose leaves have the shapes {kinds}: those of another "
+            f"model{stacked} ({type(error).__name__}: {error})."
+        ) from error
+
+
+def _runs(model: Any, params: Pytree, data: Any) -> bool:
+    """Whether the model takes these params; whatever it raises where it does not."""
+    inputs = data[0] if isinstance(data[0], tuple) else (data[0],)
+    try:
+        jax.eval_shape(lambda p: model(p, *inputs), params)
+    except Exception:
+        return False
+    return True
 
 
 def _made(parts: Any, params: Pytree) -> tuple[Any, Any, Pytree, Any]:

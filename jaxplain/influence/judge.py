@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.influence.rank import rank_correlation, ranks
-from jaxplain.influence.result import Influence, checked_queries
-from jaxplain.influence.retrain import masks_of, retrain
+from jaxplain.influence.result import Influence, checked_queries, masks_of
+from jaxplain.influence.retrain import retrain
 from jaxplain.influence.similarity import self_influence
 from jaxplain.program import public
 from jaxplain.train import TrainingRun

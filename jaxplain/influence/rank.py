@@ -10,11 +10,14 @@ import numpy as np
 def ranks(values: Any) -> np.ndarray:
     """Ranks within each column of `[M, Q]`, the mean of theirs for equal values."""
     values = np.asarray(values, np.float64)
-    ordered = np.sort(values, axis=0)
+    order = np.argsort(values, axis=0, kind="stable")
+    ordered, places = np.take_along_axis(values, order, 0), np.arange(len(values))[:, None]
+    fresh = np.ones((len(values) + 1, values.shape[1]), bool)  # where a run of equal values begins, and after the last
+    fresh[1:-1] = ordered[1:] != ordered[:-1]
+    first = np.maximum.accumulate(np.where(fresh[:-1], places, 0), axis=0)
+    last = np.minimum.accumulate(np.where(fresh[1:], places, len(values))[::-1], axis=0)[::-1]
     found = np.empty_like(values)
-    for column in range(values.shape[1]):
-        left, right = (np.searchsorted(ordered[:, column], values[:, column], side) for side in ("left", "right"))
-        found[:, column] = (left + right - 1) / 2
+    np.put_along_axis(found, order, (first + last) / 2, 0)
     return found
 
 

@@ -206,7 +206,19 @@ def checked_queries(queries: Any, params: Pytree, name: str) -> int:
             f"{name}: `queries` does not depend on the params it is called with, so that no training example changes "
             "it. Write it as a function of its argument: query_scores(apply, data), or lambda params: apply(params, x)."
         )
+    if isinstance(queries, Queries):
+        labels_inside(queries.model, params, queries.inputs, queries.targets, queries.criterion, name)
     return shapes[0][0]
+
+
+def labels_inside(model: Any, params: Pytree, inputs: Any, targets: Any, criterion: Any, name: str) -> None:
+    """Require labels of criteria that take them (`cross_entropy`, `log_odds`) to lie inside the model's outputs."""
+    known = getattr(criterion, "value", None) in (cross_entropy, log_odds)
+    if not known or not check.is_concrete(targets) or check.is_floating(targets):
+        return
+    outputs = jax.eval_shape(lambda p: model(p, *inputs), params)
+    if outputs.ndim == 2 and outputs.shape[1] > 1:
+        check.label_range(np.asarray(targets), outputs.shape[1], name)
 
 
 def better_when_higher(queries: Any) -> bool:
@@ -219,3 +231,23 @@ def differentiate_queries(queries: Any, params: Pytree) -> tuple[Array, Callable
     floating, merge = split_floating(params)
     scores, pull = jax.vjp(lambda values: queries(merge(values)), floating)
     return scores, lambda row: pull(row.astype(scores.dtype))[0]
+
+
+def masks_of(weights: Any, count: int, name: str, argument: str) -> Array:
+    """Require rows of finite weights for `count` examples, none of them without any."""
+    check.arrays(weights, name, argument)
+    weights = jnp.asarray(weights)
+    if weights.ndim != 2 or weights.shape[1] != count or not len(weights):
+        raise ValueError(
+            f"{name}: `{argument}` has shape {weights.shape}, but there are {count} training examples; pass one row "
+            f"for each training, shape (M, {count})."
+        )
+    check.finite(weights, name, argument)
+    if check.is_concrete(weights):
+        empty = np.flatnonzero(~np.asarray(weights != 0).any(axis=1))
+        if empty.size:
+            raise ValueError(
+                f"{name}: row {empty[0]} of `{argument}` leaves no example to train on ({empty.size} such rows). Keep "
+                "at least one."
+            )
+    return weights.astype(jnp.result_type(float)) if not check.is_floating(weights) else weights

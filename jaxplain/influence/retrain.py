@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.influence.result import Influence, better_when_higher, checked_queries
-from jaxplain.influence.smoothness import leave_out, train_all
+from jaxplain.influence.result import Influence, better_when_higher, checked_queries, masks_of
+from jaxplain.influence.smoothness import leave_out, name_what_diverged, train_all
 from jaxplain.program import Function, as_function, public
 from jaxplain.train import TrainingRun
 from jaxplain.types import Array, ArrayLike
@@ -72,7 +72,8 @@ def retrain(run: TrainingRun, weights: ArrayLike, queries: Any, *, batch_size: i
         Scores `[M, Q]`. Cost: M trainings; memory for `batch_size` of them.
 
     Raises:
-        ValueError: Weights of another length, NaN, a row without any weight; queries that do not depend on the params.
+        ValueError: Weights of another length, NaN, a row without any weight; queries that do not depend on the params;
+            an example whose gradient is not finite at the start (a training that diverges later scores NaN).
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -87,27 +88,9 @@ def retrain(run: TrainingRun, weights: ArrayLike, queries: Any, *, batch_size: i
     check.count(batch_size, "retrain", "batch_size")
     weights = masks_of(weights, run.count, "retrain", "weights")
     checked_queries(queries, run.params, "retrain")
-    return train_all(run, as_function(queries), weights, min(batch_size, len(weights)))
-
-
-def masks_of(weights: Any, count: int, name: str, argument: str) -> Array:
-    """Require rows of finite weights for `count` examples, none of them without any."""
-    check.arrays(weights, name, argument)
-    weights = jnp.asarray(weights)
-    if weights.ndim != 2 or weights.shape[1] != count or not len(weights):
-        raise ValueError(
-            f"{name}: `{argument}` has shape {weights.shape}, but there are {count} training examples; pass one row "
-            f"for each training, shape (M, {count})."
-        )
-    check.finite(weights, name, argument)
-    if check.is_concrete(weights):
-        empty = np.flatnonzero(~np.asarray(weights != 0).any(axis=1))
-        if empty.size:
-            raise ValueError(
-                f"{name}: row {empty[0]} of `{argument}` leaves no example to train on ({empty.size} such rows). Keep "
-                "at least one."
-            )
-    return weights.astype(jnp.result_type(float)) if not check.is_floating(weights) else weights
+    scores = train_all(run, as_function(queries), weights, min(batch_size, len(weights)))
+    name_what_diverged(run, scores, "retrain")
+    return scores
 
 
 @public

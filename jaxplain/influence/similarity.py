@@ -221,7 +221,7 @@ def tracin(
     for index in range(count):
         params = jax.tree.map(lambda a, index=index: jnp.asarray(a)[index], checkpoints)
         if index == 0:
-            examples = at_checkpoint(apply, params, data, loss, batch_size, "tracin")
+            examples = examples_of(apply, params, data, loss, None, batch_size, "tracin", "checkpoints")
             checked_queries(queries, params, "tracin")
             plan, asked = plan_of(examples), as_function(queries)
         examples = Examples(examples.model, examples.loss, params, examples.data, batch_size)
@@ -229,20 +229,6 @@ def tracin(
         total = total + jnp.asarray(rates[index], values.dtype) * values
     require_finite(examples, total, "tracin")
     return Influence(total, scores, None, better_when_higher(queries), "tracin", {"checkpoints": count})
-
-
-def at_checkpoint(apply: Any, params: Pytree, data: Any, loss: Any, batch_size: int, name: str) -> Examples:
-    """What was given, checked; of params that the model does not take it is said that they are another's."""
-    try:
-        return examples_of(apply, params, data, loss, None, batch_size, name)
-    except Exception as error:
-        if name in str(error).partition(":")[0]:
-            raise
-        kinds = {jax.tree_util.keystr(p): jnp.shape(v) for p, v in jax.tree_util.tree_leaves_with_path(params)}
-        raise ValueError(
-            f"{name}: `apply` does not run on the `checkpoints`, whose leaves have the shapes {kinds}: those of "
-            f"another model, or are not stacked along a first axis ({type(error).__name__}: {error})."
-        ) from error
 
 
 @public

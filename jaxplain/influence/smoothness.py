@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.influence.gradients import all_finite, name_bad_example
 from jaxplain.influence.result import Influence
 from jaxplain.program import as_function, public
 from jaxplain.train import TrainingRun
@@ -56,7 +57,9 @@ def metasmoothness(
     check.positive(step_size, "metasmoothness", "step_size")
     check.count(samples, "metasmoothness", "samples")
     draws = leave_out(key, samples, run.count, fraction, "metasmoothness").astype(run.data.weights.dtype)
-    return jnp.mean(_metasmoothness(run, draws, jnp.asarray(step_size)))
+    found = jnp.mean(_metasmoothness(run, draws, jnp.asarray(step_size)))
+    name_what_diverged(run, found, "metasmoothness")
+    return found
 
 
 @jax.jit
@@ -73,7 +76,7 @@ def _metasmoothness(run: TrainingRun, draws: Array, step_size: Array) -> Array:
     size = jnp.abs(first)
     total = jnp.sum(size, axis=1)
     # An example that changes nothing at all (weight 0) leaves training as smooth as it is.
-    return jnp.where(total > 0, jnp.sum(size * jnp.sign(first) * jnp.sign(second), axis=1) / total, 1.0)
+    return jnp.where(total == 0, 1.0, jnp.sum(size * jnp.sign(first) * jnp.sign(second), axis=1) / total)
 
 
 def leave_out(key: Array, masks: int, count: int, fraction: float, name: str) -> Array:
@@ -91,6 +94,16 @@ def leave_out(key: Array, masks: int, count: int, fraction: float, name: str) ->
 def train_all(run: TrainingRun, queries: Any, weights: Array, batch_size: int = 1) -> Array:
     """The query scores after training with each row of weights `[M, N]`: `[M, Q]`, `batch_size` trainings at once."""
     return jax.lax.map(lambda w: queries(run(w)), weights.astype(run.data.weights.dtype), batch_size=batch_size)
+
+
+def name_what_diverged(run: TrainingRun, result: Any, name: str) -> None:
+    """Of trainings that end in NaN, raise an error that names the example whose gradient is not finite at their start.
+
+    Where there is none training itself diverged, as it may of some weights: NaN is its result.
+    """
+    if not all_finite(result):
+        start = run.program().start(run.params, run.key).params
+        name_bad_example(run.model, run.loss, start, run.data, name)
 
 
 def run_checks(

@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.influence.gradients import Examples, require_finite
-from jaxplain.influence.result import Influence, log_odds
-from jaxplain.influence.similarity import at_checkpoint
+from jaxplain.influence.gradients import Examples, examples_of, require_finite
+from jaxplain.influence.result import Influence, labels_inside, log_odds
 from jaxplain.program import as_function, public
 from jaxplain.types import Array, Number, Pytree
 
@@ -81,8 +80,13 @@ def trak(
     for index in range(count):
         params = jax.tree.map(lambda a, index=index: jnp.asarray(a)[index], checkpoints)
         if index == 0:
-            learnt = at_checkpoint(apply, params, data, criterion, batch_size, "trak")
-            asked = at_checkpoint(apply, params, queries, criterion, batch_size, "trak")
+            learnt, asked = (
+                examples_of(apply, params, rows, criterion, None, batch_size, "trak", "checkpoints")
+                for rows in (data, queries)
+            )
+            for one in (learnt, asked):
+                labels_inside(one.model, params, one.data.inputs, one.data.targets, criterion, "trak")
+            _refuse_singular(learnt, dimension, damping)
         learnt = Examples(learnt.model, criterion, params, learnt.data, batch_size)
         asked = Examples(asked.model, criterion, params, asked.data, batch_size)
         own, phi = projected(learnt, key, dimension)
@@ -93,6 +97,17 @@ def trak(
     values = maps * shares[None]
     require_finite(learnt, values, "trak")
     return Influence(values, margins, None, True, f"trak ({count})", {"dimension": dimension, "checkpoints": count})
+
+
+def _refuse_singular(examples: Examples, dimension: int | None, damping: Any) -> None:
+    """Without damping, a Gram matrix larger than the number of params is singular."""
+    size = jax.eval_shape(lambda e: e.vector, examples).size
+    gram = min(examples.count, size if dimension is None else dimension)
+    if damping is not None and float(damping) == 0 and gram > size:
+        raise ValueError(
+            f"trak: with `damping` 0 the Gram matrix of {examples.count} examples in {dimension} dimensions is "
+            f"singular: the model has {size} params. Pass a positive `damping`, or dimension=None."
+        )
 
 
 @functools.partial(jax.jit, static_argnames="dimension")

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.influence.gradients import all_finite, name_bad_example
+from jaxplain.influence.gradients import all_finite
 from jaxplain.influence.result import (
     Influence,
     better_when_higher,
@@ -18,7 +18,7 @@ from jaxplain.influence.result import (
     differentiate_queries,
     split_floating,
 )
-from jaxplain.influence.smoothness import run_checks
+from jaxplain.influence.smoothness import name_what_diverged, run_checks
 from jaxplain.program import as_function, public
 from jaxplain.train import TrainingRun
 from jaxplain.types import Array, Pytree
@@ -173,8 +173,7 @@ def _shaped(at: Pytree, values: list[Array]) -> Pytree:
 def _require_finite(run: TrainingRun, scores: Array, values: list[Array]) -> None:
     if all_finite([scores, values]):
         return
-    params = run.program().start(run.params, run.key).params
-    name_bad_example(run.model, run.loss, params, run.data, "unrolled")
+    name_what_diverged(run, [scores, values], "unrolled")
     raise ValueError(
         "unrolled: the derivative through training is not finite, though every training example's gradient is at its "
         "start: training diverges, or a step has no derivative. Adam and its kin have none where a gradient is "

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.influence.result import Influence, better_when_higher, checked_queries
-from jaxplain.influence.smoothness import train_all
+from jaxplain.influence.smoothness import name_what_diverged, train_all
 from jaxplain.program import as_function, public
 from jaxplain.train import TrainingRun
 from jaxplain.types import Array
@@ -142,7 +142,7 @@ def banzhaf(
         masks = np.asarray(jax.random.bernoulli(key, 0.5, (samples, count)), float)
         for example in np.flatnonzero((masks.sum(0) == 0) | (masks.sum(0) == samples)):
             raise ValueError(f"banzhaf: all or none of {samples} `samples` hold example {example}; draw more.")
-    utilities, ends = _utilities(run, queries, masks, batch_size)
+    utilities, ends = _utilities(run, queries, masks, batch_size, "banzhaf")
     inside, outside = masks.sum(0), (1 - masks).sum(0)
     means = utilities.T @ masks / inside[None], utilities.T @ (1 - masks) / outside[None]
     squares = (utilities**2).T @ masks / inside[None], (utilities**2).T @ (1 - masks) / outside[None]
@@ -193,7 +193,7 @@ def data_out_of_bag(
         raise ValueError(f"data_out_of_bag: `queries` has to score the {count} training examples, in their order.")
     draws = np.asarray(jax.random.randint(key, (samples, count), 0, count))
     counts = np.stack([np.bincount(row, minlength=count) for row in draws]).astype(float)
-    scores, _ = _utilities(run, queries, counts, batch_size)
+    scores, _ = _utilities(run, queries, counts, batch_size, "data_out_of_bag")
     out = (counts == 0).sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = np.where(counts == 0, scores, 0).sum(0) / out
@@ -216,7 +216,9 @@ def _checked(run: TrainingRun, queries: Any, samples: int | None, key: Any, batc
     return run.count
 
 
-def _utilities(run: TrainingRun, queries: Any, masks: np.ndarray, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _utilities(
+    run: TrainingRun, queries: Any, masks: np.ndarray, batch_size: int, name: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The scores after training on each set, `[M, Q]`, and on none and on all examples, `[2, Q]`: as one program.
 
     A set that comes up again is trained once. The run's own weights hold in all.
@@ -225,6 +227,7 @@ def _utilities(run: TrainingRun, queries: Any, masks: np.ndarray, batch_size: in
     distinct, back = np.unique(np.concatenate([ends, masks]), axis=0, return_inverse=True)
     weights = jnp.asarray(distinct, run.data.weights.dtype) * run.data.weights[None]
     found = train_all(run, as_function(queries), weights, min(batch_size, len(distinct)))
+    name_what_diverged(run, found, name)
     scores = np.asarray(found, np.float64)[back.reshape(-1)]
     return scores[2:], scores[:2]
 
@@ -250,7 +253,7 @@ def _semivalue(
     weight = np.array([_size_weight(size, count, *kind) for size in range(count)])
     if samples is None:
         masks = _all_masks(count)
-        utilities, ends = _utilities(run, queries, masks, batch_size)
+        utilities, ends = _utilities(run, queries, masks, batch_size, name)
         columns = []
         for example in range(count):
             without = np.flatnonzero(masks[:, example] == 0)
@@ -261,7 +264,7 @@ def _semivalue(
     orders = np.stack([np.asarray(jax.random.permutation(k, count)) for k in jax.random.split(key, samples)])
     places = np.argsort(orders, axis=1)
     masks = (places[:, None, :] < np.arange(count + 1)[None, :, None]).reshape(-1, count).astype(float)
-    utilities, ends = _utilities(run, queries, masks, batch_size)
+    utilities, ends = _utilities(run, queries, masks, batch_size, name)
     gains = np.diff(utilities.reshape(samples, count + 1, -1), axis=1)  # [S, place, Q]
     # At a place s an order draws one of C(N - 1, s) coalitions, and each example with probability 1 / N.
     share = weight * np.array([count * math.comb(count - 1, size) for size in range(count)])

@@ -81,6 +81,11 @@ class TrainingRun(Function):
 
     def __call__(self, weights: Any = None) -> Pytree:
         """Train with these weights `[N]` (None: the run's own) and return the params after the last step."""
+        if weights is not None and jnp.shape(weights) != (self.count,):
+            raise ValueError(
+                f"training_run: the run is called with `weights` of shape {jnp.shape(weights)}, but there are "
+                f"{self.count} training examples; pass one number for each, shape ({self.count},)."
+            )
         run = self if weights is None else self.replace("weights", weights)
         return _trained(run)
 

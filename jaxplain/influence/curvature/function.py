@@ -23,7 +23,7 @@ from jaxplain.influence.curvature.solve import (
 )
 from jaxplain.influence.gradients import Examples, examples_of, require_finite
 from jaxplain.influence.rank import rank_correlation
-from jaxplain.influence.result import Influence, better_when_higher, checked_queries
+from jaxplain.influence.result import Influence, better_when_higher, checked_queries, masks_of
 from jaxplain.program import as_function, public
 from jaxplain.readout import cross_entropy
 from jaxplain.types import Array, Number, Pytree
@@ -189,7 +189,8 @@ def _dampings(damping: Any, held_out: Any, count: int, queries: int) -> Any:
             f"influence_function: `held_out` has shapes {weights.shape} and {scores.shape}; it has to be weights "
             f"[M, {count}] and scores [M, {queries}] of two or more retrainings."
         )
-    return weights, scores
+    check.finite(scores, "influence_function", "held_out[1]")
+    return np.asarray(masks_of(weights, count, "influence_function", "held_out[0]")), scores
 
 
 def _refuse_singular(examples: Examples, curvature: str, solver: str, damping: Any) -> None:
