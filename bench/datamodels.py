@@ -8,6 +8,12 @@ installed, its products, TracIn and explicit influence of the regression are com
     python bench/datamodels.py FOLDER [--model regression|network] [--queries 50] [--masks 50] [--quick]
 
 FOLDER holds MNIST's IDX files (of the two pairs, either serves).
+
+Measured on two cores with jax 0.10.2 (the 10,000-image files, 50 queries; the score over 50 % subsets): the
+regression, 20 subsets: gradient dot 0.56, TracIn 0.58. dattri 0.3.0 has the same scores: its values are equal to 3.3e-7
+and 3.1e-7 of the largest, those of its explicit influence (of 300 examples) to 3.9e-7. The network, 50 subsets,
+metasmoothness -0.12 (ReLU, 3,950 steps): EK-FAC 0.52, Arnoldi 0.32, unrolled 0.31, TRAK-1 0.30, TracIn 0.22, gradient
+dot 0.21, cosine 0.10, random -0.04: where training is not smooth, the exact derivative is not the best prediction.
 """
 
 from __future__ import annotations
@@ -75,8 +81,6 @@ def methods(run: Any, asked: Any, held: Any) -> dict[str, Any]:
 
 def compare_with_dattri(run: Any, asked: Any, masks: Any, scores: Any) -> None:
     """Equal to dattri on the same weights and masks: gradient dot, TracIn, and explicit influence of 300 examples."""
-    import torch
-
     from bench import influence_peers
 
     data, params = (run.data.inputs[0], run.data.targets), run()
@@ -95,11 +99,11 @@ def compare_with_dattri(run: Any, asked: Any, masks: Any, scores: Any) -> None:
     def layers(params: Any) -> list[tuple[Any, Any]]:
         return [(layer["w"], layer["b"]) for layer in params]
 
-    given = (torch.nn.ReLU, data, asked)
+    given = ("ReLU", data, asked)
     theirs = {
         "gradient dot": influence_peers.dattri_tracin([layers(params)], *given, [1.0], True),
         "TracIn": influence_peers.dattri_tracin([layers(p) for p in each], *given, rates, True),
-        "explicit": influence_peers.dattri_explicit(layers(params), torch.nn.ReLU, few, asked, 30.0, True),
+        "explicit": influence_peers.dattri_explicit(layers(params), "ReLU", few, asked, 30.0, True),
     }
     for name, compute in theirs.items():
         began = time.perf_counter()

@@ -6,6 +6,11 @@ JAX and with the bound, one training; products of gradients, TracIn and influenc
 matrix of per-example gradients, with dattri and with Captum's TracInCP, on the same weights.
 
     python bench/influence.py [--quick]
+
+Slower than a peer (a quick run on a busy machine): products of gradients of the small network, whose 1,024 examples
+Captum multiplies at once (its time is 0.8 of ours, mostly tracing; the whole matrix by one compiled program is
+faster still). dattri 0.3.0 takes twice our time for them, four times for TracIn at five checkpoints, and 3.6 times for
+the whole Hessian.
 """
 
 from __future__ import annotations
@@ -144,17 +149,15 @@ def layers_of(params: Any) -> list[tuple[Any, Any]]:
     return [(params["a"], params["c"]), (params["b"], params["d"])]
 
 
-def peers(make: Any, checkpoints: list[Any], data: Any, asked: Any, rates: list[float]) -> list[Program]:
+def peers(make: str, checkpoints: list[Any], data: Any, asked: Any, rates: list[float]) -> list[Program]:
     """TracIn of dattri and of Captum at checkpoints, where they are installed."""
     if not installed("torch"):
         return []
-    import torch
-
     from bench import influence_peers
 
     parts = [layers_of(params) for params in checkpoints]
     return [
-        Program(name, getattr(influence_peers, function)(parts, torch.nn.Tanh, data, asked, rates), PEER)
+        Program(name, getattr(influence_peers, function)(parts, "Tanh", data, asked, rates), PEER)
         for package, name, function in (
             ("dattri", f"dattri's {make}", "dattri_tracin"),
             ("captum", "Captum's TracInCP", "captum_tracin"),
@@ -213,11 +216,9 @@ def explicit(params: Any, data: Any, asked: Any) -> Case:
 
     programs = [Program("influence_function", ours, OURS)]
     if installed("torch") and installed("dattri"):
-        import torch
-
         from bench import influence_peers
 
-        theirs = influence_peers.dattri_explicit(layers_of(params), torch.nn.Tanh, data, asked, damping)
+        theirs = influence_peers.dattri_explicit(layers_of(params), "Tanh", data, asked, damping)
         programs.append(Program("dattri's IFAttributorExplicit", theirs, PEER, most=2))
     return Case("influence with the whole Hessian", programs, 1e-4, len(data[0]), None, {PEER: 1.0})
 

@@ -83,7 +83,7 @@ def digits() -> None:
     """The network of digits; of each array the sum and the values of six training examples are kept."""
     x, y = load_digits(return_X_y=True)
     data, asked = (x[DIGITS] / 16, y[DIGITS]), (x[ASKED_DIGITS] / 16, y[ASKED_DIGITS])
-    given = (torch.nn.Tanh, data, asked)
+    given = ("Tanh", data, asked)
     for name, run in {
         "TracIn": influence_peers.dattri_tracin([EARLIER, LAYERS], *given, list(RATES)),
         "gradient dot": influence_peers.dattri_tracin([LAYERS], *given, [1.0]),
