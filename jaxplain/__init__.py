@@ -91,9 +91,9 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     rules | rules for further nodes | - | DeepLIFT | None
     samples | random draws | count | all | 10; 100: data_out_of_bag, faithfulness_correlation, infidelity,
           sensitivity_n, sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: expected_gradients,
-          shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation, owen_values; 1024:
-          kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000: paired_difference, score_table; 1:
-          activation_maximization, metasmoothness; 1000: linear_datamodeling_score, rise; 256:
+          shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation, influence_function,
+          owen_values; 1024: kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000: paired_difference,
+          score_table; 1: activation_maximization, metasmoothness; 1000: linear_datamodeling_score, rise; 256:
           shapley_sampling_with_error; 2000: compare; 8: permutation_importance
     scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
     select | which part of the model's output | - | scores | None
