@@ -123,6 +123,11 @@ def count(value: Any, name: str, argument: str, least: int = 1) -> int:
     return int(value)
 
 
+def at_once(batch_size: Any, name: str) -> int | None:
+    """Require a number of points to evaluate at once, or None: what fills the device, where that is known."""
+    return None if batch_size is None else count(batch_size, name, "batch_size")
+
+
 def numbers(value: Any, name: str, argument: str) -> Any:
     """Require a number or an array of numbers, and return it unchanged."""
     try:

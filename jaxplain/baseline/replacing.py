@@ -20,7 +20,7 @@ class Perturbing(Function):
 
     score: Any
     baseline: Any
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="feature_ablation")
 
     @property

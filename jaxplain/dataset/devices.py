@@ -65,6 +65,13 @@ class Devices:
         """How many rows of a batch a process is fed; the batch is rounded up to a multiple of the data axis."""
         return -(-batch_size // self.width) * self.width // self.groups
 
+    @property
+    def first(self) -> Any:
+        """A device of this process on which batches are computed."""
+        if self.mesh is None:
+            return jax.local_devices()[0]
+        return next(d for d in self.mesh.devices.flat if d.process_index == jax.process_index())
+
     def context(self) -> contextlib.AbstractContextManager[Any]:
         """What is active around calls, so that a mesh the caller has set does not get in the way."""
         return contextlib.nullcontext() if self.mesh is None else jax.set_mesh(self.mesh)

@@ -185,7 +185,7 @@ class _Job(NamedTuple):
             memory = Memory(arrays, self.source.count, done)
             target = Nothing(done) if given is None else memory
             writer = Writer(target, reader.pieces, share, self.plan.devices.writes, None)
-            run(self.plan, reader, fold, writer)
+            run(self.plan.filled(self._points(share)), reader, fold, writer)
         _warn(writer, reader.count)
         result = None if fold is None else fold.result(counts=self.plan.devices.writes)
         if given is None:
@@ -203,7 +203,7 @@ class _Job(NamedTuple):
             with bar(self.progress, self.source.count, sum(entry.rows for entry in finished.values())) as done:
                 target = Folder(known.store, ledger, done)
                 writer = Writer(target, reader.pieces, known.chunk, self.plan.devices.writes, ordered)
-                run(self.plan, reader, None, writer)
+                run(self.plan.filled(known.points), reader, None, writer)
             meet("jaxplain: written")
             if jax.process_index() == 0:
                 known.close(reader.count)
@@ -216,6 +216,7 @@ class _Job(NamedTuple):
     def _prepared(self, folder: Path, resume: bool, share: int) -> Iterator[Run]:
         """The first process locks the folder and compares or makes what it holds; all learn of it."""
         manifest, specs = self._described()
+        manifest["points"] = self._points(share)
         with contextlib.ExitStack() as stack:
             told: dict[str, Any] | None = None
             error: Exception | None = None
@@ -238,6 +239,10 @@ class _Job(NamedTuple):
     def _share(self) -> int:
         """How many rows of a batch this process is fed; every process asks, as they agree on what fits."""
         return self.plan.devices.share(self.plan.batch_size(self.batch_size, self.source.count))
+
+    def _points(self, share: int) -> int:
+        """How many points at once fill the devices; every process asks."""
+        return self.plan.points(share * self.plan.devices.groups)
 
     def _fold(self, *, on_host: bool = False) -> Fold | None:
         if self.aggregate is None:

@@ -31,10 +31,11 @@ from jaxplain.program.trace import program_digest
 
 
 class Run(NamedTuple):
-    """A folder ready to be written: its chunk length, arrays, and finished chunks by number."""
+    """A folder ready to be written: its chunk length, points at once, arrays, and finished chunks by number."""
 
     folder: Path
     chunk: int
+    points: int
     store: Store
     finished: dict[int, Finished]
 
@@ -42,7 +43,9 @@ class Run(NamedTuple):
     def from_told(cls, folder: Path, told: Mapping[str, Any]) -> Run:
         """As the first process described it."""
         finished = {entry[0]: Finished(*entry) for entry in told["finished"]}
-        return cls(folder, told["chunk"], open_store(folder, told["names"], told["chunk"], finished), finished)
+        return cls(
+            folder, told["chunk"], told["points"], open_store(folder, told["names"], told["chunk"], finished), finished
+        )
 
     def close(self, count: int | None) -> None:
         """Give the arrays their final length, and put what readers of Zarr look for into the group's file."""
@@ -123,7 +126,7 @@ def open_run(
         chunk = _chunk(specs, share, source.count)
         attributes = {**manifest, "chunk": chunk, "names": list(specs)}
         create(folder, specs, chunk if source.count is None else source.count, chunk, attributes)
-        return {"chunk": chunk, "names": list(specs), "finished": []}
+        return {"chunk": chunk, "points": manifest["points"], "names": list(specs), "finished": []}
     if not resume:
         raise FileExistsError(f"{NAME}: {folder} holds a run. Pass `resume=True` to finish it, or another folder.")
     return _continued(folder, known, manifest, source)
@@ -198,4 +201,5 @@ def _continued(folder: Path, known: dict[str, Any], manifest: dict[str, Any], so
             if rows_digest(rows) != finished[number].data:
                 first = number * known["chunk"]
                 raise refuse(folder, [f"data: the examples {first} to {first + rows.size - 1} are others"])
-    return {"chunk": known["chunk"], "names": known["names"], "finished": [list(f) for f in finished.values()]}
+    told = {"chunk": known["chunk"], "names": known["names"], "finished": [list(f) for f in finished.values()]}
+    return {**told, "points": known.get("points", manifest["points"])}

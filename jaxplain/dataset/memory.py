@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxplain.dataset.devices import Devices, gathered
+from jaxplain.program import free_bytes as device_bytes
+from jaxplain.program import needed_bytes
 
 LARGEST = 1024
 """More examples than this at once gain nothing and make chunks large."""
-
-FLIGHT = 3
-"""Batches whose inputs and results are held at once: computed, waiting, being fetched."""
 
 
 def largest_batch(compiled: Callable[[int], Any], fits: Callable[[int], bool], devices: Devices, count: Any) -> int:
@@ -49,15 +46,6 @@ def largest_batch(compiled: Callable[[int], Any], fits: Callable[[int], bool], d
     return size
 
 
-def needed_bytes(compiled: Any) -> int:
-    """Memory of one device that a program needs while batches are in flight."""
-    analysis = compiled.memory_analysis()
-    if analysis is None:
-        return 0
-    moving = analysis.output_size_in_bytes
-    return int(analysis.temp_size_in_bytes + analysis.argument_size_in_bytes + FLIGHT * moving)
-
-
 def free_bytes(devices: Devices) -> int:
     """Memory that one device may use: most of what is free of its own, or a part of the host's."""
     local = (
@@ -65,27 +53,7 @@ def free_bytes(devices: Devices) -> int:
         if devices.mesh is None
         else [d for d in devices.mesh.devices.flat if d.process_index == jax.process_index()]
     )
-    device = local[0]
-    statistics = device.memory_stats() or {} if device.platform != "cpu" else {}
-    if "bytes_limit" in statistics:
-        return int(0.85 * (statistics["bytes_limit"] - statistics.get("bytes_in_use", 0)))
-    return host_bytes() // 4 // (1 if devices.mesh is None else len(local))
-
-
-def host_bytes() -> int:
-    """Memory of the host that is free, within the limit of a container."""
-    free = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")]
-    try:
-        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
-        free = [1024 * int(lines["MemAvailable"].split()[0])]
-    except (OSError, KeyError, ValueError):  # not Linux: what the C library says has to do
-        pass
-    try:
-        group = Path("/sys/fs/cgroup")
-        free.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    except (OSError, ValueError):  # no container, or no limit ("max")
-        pass
-    return max(min(free), 1 << 26)
+    return device_bytes(devices.first, 1 if devices.mesh is None else len(local))
 
 
 def out_of_memory(error: BaseException) -> bool:

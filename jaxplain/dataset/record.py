@@ -14,6 +14,7 @@ from jaxplain.baseline import is_background, replacement
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
 from jaxplain.program import Function, as_function, escaped, leaves_by_parts, needs_key, setting, total
+from jaxplain.program.trace import Compiled
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
@@ -140,13 +141,13 @@ def _adaptive(e: Any) -> bool:
     return isinstance(e, IntegratedGradients) and e.adaptive
 
 
-@jax.jit
+@Compiled
 def _facts(record: Record, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Any:
     facts = Facts(record.explain, record.target)
     return jax.vmap(lambda key, x, args: facts(key, x, *args))(keys, x, args)
 
 
-@jax.jit
+@Compiled
 def _finish(record: Record, result: Any, facts: dict[str, Any]) -> dict[str, Any]:
     return jax.vmap(record.finish)(result, facts)
 

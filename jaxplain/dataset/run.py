@@ -10,15 +10,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxplain.dataset.devices import Devices
+from jaxplain.dataset.devices import Devices, gathered
 from jaxplain.dataset.fold import Fold
-from jaxplain.dataset.memory import largest_batch, out_of_memory
+from jaxplain.dataset.memory import free_bytes, largest_batch, out_of_memory
 from jaxplain.dataset.reader import Batch, Reader, read_ahead
 from jaxplain.dataset.record import Record, record_rows
 from jaxplain.dataset.source import Rows, Source
 from jaxplain.dataset.writer import Writer
 from jaxplain.explain import example_keys, lower_rows
-from jaxplain.program import public
+from jaxplain.program import ROWS, filled, fitting, is_open, most_points, needed_bytes, public
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
@@ -42,7 +42,7 @@ class Plan:
 
     def shapes(self) -> dict[str, Any]:
         """Shapes and dtypes of the records of one example, by tracing; errors of the method show here."""
-        return self._one.eval_shape(*jax.tree.map(_shape, (self.record, self.arguments())))
+        return _one(self.record).eval_shape(*_held(self.record, self.arguments()))
 
     def program(self) -> Any:
         """The traced program of one example, as it is without an aggregate."""
@@ -50,12 +50,7 @@ class Plan:
         if key is not None and not jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key):
             key = jax.random.wrap_key_data(key)  # the same key in its old form is no other run
         inputs = dataclasses.replace(self, key=key).arguments()
-        return self._one.trace(*jax.tree.map(_shape, (record, inputs))).jaxpr
-
-    @property
-    def _one(self) -> Any:
-        """The explanation of one example, which is traced once for all that is asked of it."""
-        return _traced_once(jax.tree.structure(self.record))
+        return _one(record).trace(*_held(record, inputs)).jaxpr
 
     def arguments(self) -> tuple[Any, ...]:
         """What the explanation is called with for one example, as arrays."""
@@ -71,7 +66,25 @@ class Plan:
                 keys = self._batched((), jax.eval_shape(lambda: jax.random.key(0)).dtype, size)
                 if self.key is not None and not jax.numpy.issubdtype(self.key.dtype, jax.dtypes.prng_key):
                     keys = self._batched((2,), np.uint32, size)
-            return lower_rows(self.record, keys, x, args).compile()
+            return lower_rows(self.record, x, keys, args).compile()
+
+    def filled(self, points: int) -> Plan:
+        """The plan with so many points at once where the explanation leaves that open."""
+        return dataclasses.replace(self, record=filled(self.record, points))
+
+    def points(self, size: int) -> int:
+        """How many points at once fill the devices with their parts of a batch of `size`, and fit; all agree on it."""
+        device = self.devices.first
+        if not is_open(self.record) or device.platform not in ROWS:
+            return 1
+        most = most_points(-(-size // self.devices.width), device.platform)
+
+        def fits(record: Record) -> bool:
+            program = dataclasses.replace(self, record=record).compiled(size)
+            return needed_bytes(program) <= free_bytes(self.devices)
+
+        fitted = fitting(self.record, most, fits)
+        return min(int(np.asarray(number)) for number in gathered(np.int32(fitted)))
 
     def _batched(self, shape: tuple[int, ...], dtype: Any, size: int) -> jax.ShapeDtypeStruct:
         dtype = dtype if jax.numpy.issubdtype(dtype, jax.dtypes.prng_key) else jax.dtypes.canonicalize_dtype(dtype)
@@ -97,10 +110,23 @@ class Plan:
         return largest_batch(self.compiled, self.fits, self.devices, count)
 
 
+def _one(record: Record) -> Any:
+    """The explanation of one example, which is traced once for all that is asked of it."""
+    return _traced_once(jax.tree.structure(record))
+
+
+def _held(record: Record, inputs: Any) -> Any:
+    """What `_one` takes, as shapes."""
+    return jax.tree.map(_shape, (jax.tree.leaves(record), inputs))
+
+
 @functools.lru_cache(maxsize=4)
-def _traced_once(_: Any) -> Any:
-    """One example's explanation for records of a structure; traces are kept for few: they hold foreign constants."""
-    return jax.jit(lambda record, inputs: record(*inputs))
+def _traced_once(structure: Any) -> Any:
+    """One example's explanation, of the leaves of records of a structure and of its inputs.
+
+    Traces are kept for few: they hold foreign constants. JAX would keep a structure that is an argument's for ever.
+    """
+    return jax.jit(lambda held, inputs: jax.tree.unflatten(structure, held)(*inputs))
 
 
 def _shape(leaf: Any) -> Any:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import as_function, needs_key, public
+from jaxplain.program import as_function, needs_key, public, with_points
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Arrays
@@ -76,7 +76,14 @@ def evaluate_batch(
         return _whole(function, tuple(given[:3]))
     shared = bool(getattr(function, "shared_key", False))
     keys = _keys(function, title, key, index, size, shared)
-    return (_evaluate_shared if shared else evaluate_rows)(function, keys, tuple(given))
+    return evaluate_rows(function, keys, tuple(given), shared=shared)
+
+
+def evaluate_rows(m: Any, keys: Array | None, given: tuple[Any, ...], *, shared: bool = False) -> Any:
+    """The metric (or explanation) of every row, with as many points at once as fill the device; one compiled call."""
+    rows = _evaluate_shared if shared else _evaluate
+    m = with_points(m, lambda m, given, keys: rows.lower(m, keys, given), given, keys)
+    return rows(m, keys, given)
 
 
 def _present(value: Any, name: str, title: str, what: str) -> Any:
@@ -135,7 +142,7 @@ def _mapped_shared(m: Any, key: Array, given: tuple[Any, ...]) -> Any:
     return fast_layout(lambda key, *inputs: jax.vmap(lambda *one: m(key, *one))(*inputs))(key, *given)
 
 
-evaluate_rows, _evaluate_shared = Compiled(_mapped), Compiled(_mapped_shared)
+_evaluate, _evaluate_shared = Compiled(_mapped), Compiled(_mapped_shared)
 
 
 @jax.jit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,7 +33,7 @@ class Faithful(Metric):
     baseline: Any
     groups: Any
     count: int | None = setting(default=None)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     window: int | tuple[int, ...] | None = setting(default=None)
     name: str = setting(default="faithfulness")
 
@@ -59,7 +58,9 @@ class Faithful(Metric):
         return False
 
 
-def settings(name: str, f: Any, baseline: Any, groups: Any, batch_size: int, window: Any = None) -> dict[str, Any]:
+def settings(
+    name: str, f: Any, baseline: Any, groups: Any, batch_size: int | None, window: Any = None
+) -> dict[str, Any]:
     """Check what all metrics of faithfulness are given, as fields of `Faithful`."""
     check.function(f, name, "f", "f(x, *args) -> scalar")
     if window is not None and groups is not None:
@@ -70,7 +71,7 @@ def settings(name: str, f: Any, baseline: Any, groups: Any, batch_size: int, win
         "baseline": as_baseline(baseline),
         "groups": checked.numbers,
         "count": checked.total,
-        "batch_size": check.count(batch_size, name, "batch_size"),
+        "batch_size": check.at_once(batch_size, name),
         "window": as_window(window, name),
         "name": name,
     }
@@ -267,19 +268,6 @@ def portions(parts: Features, steps: int | None, name: str) -> tuple[Array, Arra
     k = jnp.arange(steps + 1, dtype=jnp.int32)
     traced = k * (parts.total // steps) + k * (parts.total % steps) // steps  # the same floor, without overflow
     return traced, traced.astype(jnp.result_type(float)) / parts.total
-
-
-def chunked_map(function: Callable[..., Any], items: Any, batch_size: int) -> Any:
-    """`function` of every item, `batch_size` at a time in one `lax.scan`, so that memory does not grow with them."""
-    total = jax.tree.leaves(items)[0].shape[0]
-    size = min(batch_size, total)
-    if size == 1:  # without `vmap`, which would make grouped convolutions of items that are parameters
-        return lax.scan(lambda carry, item: (carry, function(item)), None, items)[1]
-    chunks = -(-total // size)
-    index = jnp.minimum(jnp.arange(chunks * size), total - 1)
-    padded = jax.tree.map(lambda leaf: leaf[index].reshape(chunks, size, *leaf.shape[1:]), items)
-    _, values = lax.scan(lambda carry, chunk: (carry, jax.vmap(function)(chunk)), None, padded)
-    return jax.tree.map(lambda leaf: leaf.reshape(chunks * size, *leaf.shape[2:])[:total], values)
 
 
 def share_of(fraction: float, total: int) -> int:

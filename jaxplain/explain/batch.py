@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.gradient import IntegratedGradients, refine
-from jaxplain.program import Function, as_function, needs_key, public
+from jaxplain.program import Function, as_function, needs_key, public, with_points
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Arrays, Pytree
@@ -61,12 +61,12 @@ def explain_batch(
     keys = example_keys(function, key, index, size, "explain_batch")
     look = _Look(function, x, args) if values else None
     if look is None:
-        return explain_rows(function, keys, x, args)
+        return explain_filled(function, keys, x, args)
     if _refines(function):  # which waits for its values
         look()
     kept = _LOOK.set(look)
     try:
-        found = explain_rows(function, keys, x, args)
+        found = explain_filled(function, keys, x, args)
     finally:
         _LOOK.reset(kept)
     look()
@@ -94,6 +94,11 @@ class _Look:
 _LOOK: ContextVar[_Look | None] = ContextVar("_LOOK", default=None)
 
 
+def explain_filled(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
+    """As `explain_rows`, with as many points at once as fill the device."""
+    return explain_rows(with_points(e, lower_rows, x, keys, args), keys, x, args)
+
+
 def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
     """Explain the rows of one batch; the one compiled call under `explain_batch` and `explain_dataset`.
 
@@ -115,9 +120,9 @@ def _refines(e: Any) -> bool:
     return isinstance(e, IntegratedGradients) and e.adaptive
 
 
-def lower_rows(e: Any, keys: Any, x: Pytree, args: tuple[Any, ...]) -> Any:
+def lower_rows(e: Any, x: Pytree, keys: Any, args: tuple[Any, ...]) -> Any:
     """The call of `explain_rows` lowered for arrays or their shapes, to ask what it needs of memory."""
-    return _explain.plain.lower(e, keys, x, args)
+    return _explain.lower(e, keys, x, args)
 
 
 def _mapped(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:

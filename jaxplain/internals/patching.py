@@ -6,13 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxplain import check
 from jaxplain.internals.capture import cut
-from jaxplain.program import Function, public, setting, value_and_gradient, widen
+from jaxplain.program import Function, chunked_map, public, setting, value_and_gradient, widen
 from jaxplain.types import Array, Pytree
 
 Axes = int | tuple[int, ...] | None
@@ -54,7 +52,7 @@ class _Patching(Function):
 class ActivationPatching(_Patching):
     """The effect of patching each place of a layer. Made by `activation_patching`."""
 
-    batch_size: int | None = setting(default=None)
+    batch_size: int | None = setting(default=None, points=True)
     name: ClassVar[str] = "activation_patching"
 
     def __call__(self, clean: Pytree, corrupt: Pytree, *args: Any) -> Array:
@@ -71,9 +69,7 @@ class ActivationPatching(_Patching):
             patched = jnp.where(place == index, kept, changed)
             return widen(check.scalar(self.head(patched, corrupt, *args), self.name)) - before
 
-        if self.batch_size is None:
-            return jax.vmap(effect)(grid.reshape(-1)).reshape(shape)
-        return lax.map(effect, grid.reshape(-1), batch_size=self.batch_size).reshape(shape)
+        return chunked_map(effect, grid.reshape(-1), self.batch_size).reshape(shape)
 
 
 class AttributionPatching(_Patching):
@@ -111,7 +107,8 @@ def activation_patching(
         path: The layer, as in `split`.
         axes: The axes of the layer (for one example) whose places are patched one by one, such as 0 for the positions
             of `[T, D]`, or (0, 1) for every head at every position of `[T, heads, D]`; None patches the whole layer.
-        batch_size: How many places are evaluated at once; None evaluates all, by one `jax.vmap`.
+        batch_size: How many places are evaluated at once; None takes what fills the device in `explain_batch` and
+            `explain_dataset`, and 1 elsewhere.
         batch_axis: As in `split`.
 
     Returns:
@@ -133,9 +130,8 @@ def activation_patching(
     Source: Meng et al. 2022, "Locating and editing factual associations in GPT", section 2 (there on noised inputs).
     """
     places = _places("activation_patching", axes)
-    if batch_size is not None:
-        check.count(batch_size, "activation_patching", "batch_size")
-    return ActivationPatching(*cut(f, path, batch_axis, "activation_patching"), places, batch_size)
+    size = check.at_once(batch_size, "activation_patching")
+    return ActivationPatching(*cut(f, path, batch_axis, "activation_patching"), places, size)
 
 
 @public

@@ -4,6 +4,7 @@ Here lives what every family stands on and nothing that knows a method. `trace` 
 back, `node` says what groups of its equations mean, `fast` writes them as a backend is fast at.
 """
 
+from jaxplain.program.chunk import ROWS, filled, fitting, has_room, is_open, most_points, with_points
 from jaxplain.program.differentiate import common_dtype, like, map_floating, total, value_and_gradient
 from jaxplain.program.function import (
     Function,
@@ -23,21 +24,25 @@ from jaxplain.program.loop import (
     Moments,
     chunk_size,
     chunked,
+    chunked_map,
     chunked_moments,
     chunked_sum,
     fold_range,
     map_range,
     masked,
     merge_moments,
+    points_at_once,
     side_by_side,
     wide_dtype,
     widen,
 )
+from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
 from jaxplain.program.place import as_folder, as_path
 from jaxplain.program.spelling import meant, public
 from jaxplain.program.text import call_name, short
 
 __all__ = [
+    "ROWS",
     "RULES",
     "Function",
     "Moments",
@@ -48,14 +53,21 @@ __all__ = [
     "call_name",
     "chunk_size",
     "chunked",
+    "chunked_map",
     "chunked_moments",
     "chunked_sum",
     "common_dtype",
     "escaped",
+    "filled",
+    "fitting",
     "fold_range",
+    "free_bytes",
     "freeze",
+    "has_room",
+    "host_bytes",
     "is_array",
     "is_node",
+    "is_open",
     "kept",
     "leaves_by_parts",
     "leaves_by_path",
@@ -66,7 +78,10 @@ __all__ = [
     "masked",
     "meant",
     "merge_moments",
+    "most_points",
+    "needed_bytes",
     "needs_key",
+    "points_at_once",
     "public",
     "quadrature",
     "setting",
@@ -78,5 +93,6 @@ __all__ = [
     "value_and_gradient",
     "wide_dtype",
     "widen",
+    "with_points",
     "without_value",
 ]

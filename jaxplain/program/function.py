@@ -19,9 +19,12 @@ import numpy as np
 from jaxplain.program.text import call_text, short
 
 
-def setting(*, default: Any = dataclasses.MISSING) -> Any:
-    """A field of a `Function` that is static: hashable, compared by value, part of what is compiled."""
-    return dataclasses.field(default=default, metadata={"static": True})
+def setting(*, default: Any = dataclasses.MISSING, points: bool = False) -> Any:
+    """A field of a `Function` that is static: hashable, compared by value, part of what is compiled.
+
+    `points` marks the number of points that are evaluated at once, where None is what fills the device (`filled`).
+    """
+    return dataclasses.field(default=default, metadata={"static": True, "points": points})
 
 
 @dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(setting, dataclasses.field))

@@ -24,30 +24,51 @@ def widen(tree: Pytree) -> Pytree:
     )
 
 
-def chunked(fold: Callable[..., Any], init: Any, items: Pytree, batch_size: int) -> Any:
+def points_at_once(batch_size: int | None) -> int:
+    """The number asked for, or one point where nobody who knows the device has chosen (`filled`)."""
+    return 1 if batch_size is None else batch_size
+
+
+def chunked(fold: Callable[..., Any], init: Any, items: Pytree, batch_size: int | None) -> Any:
     """Fold over items a chunk at a time: `carry = fold(carry, chunk, mask)`.
 
-    The last chunk is filled up with copies of the last item, and `mask` (`[batch_size]`, bool) says which are real:
+    The last chunk is filled up with copies of the last item, and `mask` (`[size]`, bool) says which are real:
     copies of a real item are as finite as the item itself.
 
     Args:
-        fold: `(carry, chunk, mask) -> carry`, with a leading axis of `batch_size` on the chunk's leaves.
+        fold: `(carry, chunk, mask) -> carry`, with a leading axis of the chunks' size on the chunk's leaves.
         init: The first carry.
         items: A pytree with a common leading axis, at least 1.
-        batch_size: How many items a chunk holds.
+        batch_size: The most items that a chunk holds; chunks are made equal.
 
     Returns:
         The last carry. Cost: ceil(items / batch_size) calls of `fold`, in one `lax.scan`.
     """
-    total = jax.tree.leaves(items)[0].shape[0]
-    size = min(batch_size, total)
-    chunks = -(-total // size)
-    index = jnp.minimum(jnp.arange(chunks * size), total - 1)
-    mask = (jnp.arange(chunks * size) < total).reshape(chunks, size)
-    padded = jax.tree.map(lambda leaf: leaf[index].reshape(chunks, size, *leaf.shape[1:]), items)
-    if chunks == 1:
+    padded, mask = _in_chunks(items, batch_size)
+    if len(mask) == 1:
         return fold(init, jax.tree.map(lambda leaf: leaf[0], padded), mask[0])
     return lax.scan(lambda carry, step: (fold(carry, *step), None), init, (padded, mask))[0]
+
+
+def _in_chunks(items: Pytree, batch_size: int | None) -> tuple[Pytree, Array]:
+    """Items with two leading axes, `[chunks, size]`, and which of them are no copies."""
+    total = jax.tree.leaves(items)[0].shape[0]
+    size = chunk_size(total, batch_size)
+    chunks = -(-total // size)
+    index = jnp.minimum(jnp.arange(chunks * size), total - 1)
+    padded = jax.tree.map(lambda leaf: leaf[index].reshape(chunks, size, *leaf.shape[1:]), items)
+    return padded, (jnp.arange(chunks * size) < total).reshape(chunks, size)
+
+
+def chunked_map(function: Callable[..., Any], items: Pytree, batch_size: int | None) -> Any:
+    """`function` of every item, at most `batch_size` at a time in one `lax.scan`: memory does not grow with them."""
+    total = jax.tree.leaves(items)[0].shape[0]
+    if chunk_size(total, batch_size) == 1:  # without `vmap`, which makes grouped convolutions of items that are kernels
+        return lax.scan(lambda carry, item: (carry, function(item)), None, items)[1]
+    _, values = lax.scan(
+        lambda carry, chunk: (carry, jax.vmap(function)(chunk)), None, _in_chunks(items, batch_size)[0]
+    )
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total], values)
 
 
 def side_by_side(term: Callable[..., Pytree], *chunk: Any) -> Pytree:
@@ -61,7 +82,7 @@ def side_by_side(term: Callable[..., Pytree], *chunk: Any) -> Pytree:
     return jax.tree.map(lambda leaf: leaf[None], term(*jax.tree.map(lambda leaf: leaf[0], chunk)))
 
 
-def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -> Pytree:
+def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int | None) -> Pytree:
     """The sum of `term(item)` over items, `batch_size` terms evaluated at once and summed in float32 or wider.
 
     Args:
@@ -82,7 +103,7 @@ def chunked_sum(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -
     return chunked(fold, init, items, batch_size)
 
 
-def chunked_moments(term: Callable[[Any], Pytree], items: Pytree, batch_size: int) -> tuple[Pytree, Pytree]:
+def chunked_moments(term: Callable[[Any], Pytree], items: Pytree, batch_size: int | None) -> tuple[Pytree, Pytree]:
     """Mean and sum of squared deviations of `term(item)` over items, merged chunk by chunk (Chan et al. 1979).
 
     Nothing is subtracted from a large sum of squares, so a small variance beside a large mean stays right.
@@ -132,12 +153,12 @@ def masked(values: Array, mask: Array) -> Array:
     return jnp.where(mask.reshape(mask.shape + (1,) * (values.ndim - 1)), values, jnp.zeros_like(values))
 
 
-def chunk_size(total: int, batch_size: int) -> int:
+def chunk_size(total: int, batch_size: int | None) -> int:
     """The largest size of chunks, at most `batch_size`, that divides `total` items with the least filling up."""
-    return -(-total // -(-total // min(batch_size, total)))
+    return -(-total // -(-total // min(points_at_once(batch_size), total)))
 
 
-def fold_range(fold: Callable[..., Any], init: Any, total: int, batch_size: int) -> Any:
+def fold_range(fold: Callable[..., Any], init: Any, total: int, batch_size: int | None) -> Any:
     """Fold over the numbers 0 to total-1 a chunk at a time, without an array: `carry = fold(carry, index, mask)`.
 
     Args:
@@ -161,7 +182,7 @@ def fold_range(fold: Callable[..., Any], init: Any, total: int, batch_size: int)
     return step(start, None)[0][0] if chunks == 1 else lax.scan(step, start, None, length=chunks)[0][0]
 
 
-def map_range(function: Callable[[Array], Array], total: int, batch_size: int) -> Array:
+def map_range(function: Callable[[Array], Array], total: int, batch_size: int | None) -> Array:
     """`function` of the numbers 0 to total-1, `[total, ...]`, at most `batch_size` evaluated at once by `jax.vmap`."""
     size = chunk_size(total, batch_size)
     chunks = -(-total // size)

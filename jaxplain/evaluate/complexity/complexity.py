@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.metric import Metric
-from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings
-from jaxplain.program import needs_key, public, setting, wide_dtype
+from jaxplain.evaluate.removal import Faithful, Task, ranked, settings
+from jaxplain.program import chunked_map, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -120,7 +120,7 @@ def effective_complexity(
     tolerance: float = 1e-5,
     baseline: Any = 0.0,
     samples: int = 10,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Complexity | EffectiveComplexity:
     """How many features it takes to keep the score, the most important first; lower is simpler, and better.
@@ -134,7 +134,8 @@ def effective_complexity(
         tolerance: In squared units of the score; without a score in units of the attribution.
         baseline: As in `deletion`; where it is random, as in the source, `samples` draws are made for each k.
         samples: How many draws; not used by a baseline that is not random.
-        batch_size: How many points are scored at once.
+        batch_size: How many points are scored at once. None takes what fills the device in `evaluate_batch`, and 1
+            elsewhere.
         groups: As in `deletion`; not traced.
 
     Returns:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.evaluate.removal import Faithful, Task, chunked_map, random_subset, settings, share_of
+from jaxplain.evaluate.removal import Faithful, Task, random_subset, settings, share_of
 from jaxplain.evaluate.similarity import pearson, spearman
-from jaxplain.program import public, setting
+from jaxplain.program import chunked_map, public, setting
 from jaxplain.types import Array
 
 
@@ -94,7 +94,7 @@ def faithfulness_correlation(
     size: int | None = None,
     samples: int = 100,
     baseline: Any = 0.0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> SubsetCorrelation:
     """Correlation between the attribution of random subsets and the drop they cause; higher is better.
@@ -106,7 +106,8 @@ def faithfulness_correlation(
         size: How many features a subset has; None takes a quarter of them.
         samples: How many subsets are drawn.
         baseline: As in `deletion`.
-        batch_size: How many subsets are scored at once; memory grows with it and not with `samples`.
+        batch_size: How many subsets are scored at once; memory grows with it and not with `samples`. None takes what
+            fills the device in `evaluate_batch`, and 1 elsewhere.
         groups: As in `deletion`; where traced, `size` has to be given.
 
     Returns:
@@ -146,7 +147,7 @@ def mu_fidelity(
     samples: int = 200,
     window: int | tuple[int, ...] | None = None,
     baseline: Any = 0.0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> SubsetCorrelation:
     """Rank correlation between the attribution of random subsets of regions and the drop they cause; higher is better.
@@ -189,7 +190,7 @@ def mu_fidelity(
 
 
 def _sensitivity_n(
-    name: str, f: Any, sizes: Any, samples: int, baseline: Any, batch_size: int, groups: Any, with_curve: bool
+    name: str, f: Any, sizes: Any, samples: int, baseline: Any, batch_size: int | None, groups: Any, with_curve: bool
 ) -> SubsetCorrelation:
     if isinstance(sizes, int | np.integer):
         sizes = (sizes,)
@@ -212,7 +213,7 @@ def sensitivity_n(
     sizes: int | tuple[int, ...] | None = None,
     samples: int = 100,
     baseline: Any = 0.0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> SubsetCorrelation:
     """Correlation between summed attributions and drops, averaged over sizes of random subsets; higher is better.
@@ -255,7 +256,7 @@ def sensitivity_n_curve(
     sizes: int | tuple[int, ...] | None = None,
     samples: int = 100,
     baseline: Any = 0.0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> SubsetCorrelation:
     """The correlations of which `sensitivity_n` is the mean, by size.
@@ -305,7 +306,7 @@ class FaithfulnessEstimate(Faithful):
 
 @public
 def faithfulness_estimate(
-    f: Callable[..., Any], *, baseline: Any = 0.0, batch_size: int = 1, groups: Any = None
+    f: Callable[..., Any], *, baseline: Any = 0.0, batch_size: int | None = None, groups: Any = None
 ) -> FaithfulnessEstimate:
     """Correlation between each feature's attribution and the drop that removing it alone causes; higher is better.
 
@@ -314,7 +315,8 @@ def faithfulness_estimate(
     Args:
         f: As in `deletion`; the source takes a class probability.
         baseline: As in `deletion`.
-        batch_size: How many features are removed at once (each in a copy of its own).
+        batch_size: How many features are removed at once (each in a copy of its own). None takes what fills the device
+            in `evaluate_batch`, and 1 elsewhere.
         groups: As in `deletion`, traced ones too.
 
     Returns:

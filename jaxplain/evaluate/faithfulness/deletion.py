@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.curve import Curve
-from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
-from jaxplain.program import public, setting
+from jaxplain.evaluate.removal import Faithful, Task, portions, ranked, settings
+from jaxplain.program import chunked_map, public, setting
 from jaxplain.types import Array
 
 
@@ -74,7 +74,7 @@ def removal(
     f: Callable[..., Any],
     baseline: Any,
     steps: int | None,
-    batch_size: int,
+    batch_size: int | None,
     groups: Any,
     window: Any = None,
     **summary: Any,
@@ -93,7 +93,7 @@ def deletion(
     *,
     baseline: Any = 0.0,
     steps: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The area under the score's curve as features are removed, the most relevant first; lower is better.
@@ -109,7 +109,8 @@ def deletion(
         baseline: What removed features become: a number, an array or pytree of x's structure, or a function of `x` or
             of `(key, x)` (then calls take a key first, and one draw serves all steps of an example).
         steps: How many nearly equal portions the n features are removed in; None for one at a time.
-        batch_size: How many points of the curve are scored at once; memory grows with it and not with `steps`.
+        batch_size: How many points of the curve are scored at once; memory grows with it and not with `steps`. None
+            takes what fills the device in `evaluate_batch`, and 1 elsewhere.
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
             (`[H, W]` for `[H, W, C]`), or a pytree of them (the entries of x's integer leaves do not count). May be
             traced, for example under `vmap` over segmentations; then `steps` is needed, and gaps are features that
@@ -143,7 +144,7 @@ def insertion(
     *,
     baseline: Any = 0.0,
     steps: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The area under the score's curve as features are put into the baseline, most relevant first; higher is better.
@@ -180,7 +181,7 @@ def deletion_curve(
     *,
     baseline: Any = 0.0,
     steps: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The curve of which `deletion` is the area.
@@ -215,7 +216,7 @@ def insertion_curve(
     *,
     baseline: Any = 0.0,
     steps: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The curve of which `insertion` is the area.

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import attribution_leaves
-from jaxplain.evaluate.removal import Faithful, Task, chunked_map, settings
-from jaxplain.program import public, setting, total, wide_dtype
+from jaxplain.evaluate.removal import Faithful, Task, settings
+from jaxplain.program import chunked_map, public, setting, total, wide_dtype
 from jaxplain.types import Array, Pytree
 
 PERTURBATIONS = ("noise", "removal", "square")
@@ -123,7 +123,7 @@ def infidelity(
     scaled: bool = False,
     samples: int = 100,
     baseline: Any = 0.0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Infidelity:
     """How badly an attribution predicts the score: mean_s (I_s . a - (f(x) - f(x - I_s)))^2; lower is better.
@@ -145,7 +145,8 @@ def infidelity(
             its sign.
         samples: How many perturbations.
         baseline: As in `deletion`, for 'removal' and 'square'.
-        batch_size: How many perturbed inputs are scored at once; memory grows with it and not with `samples`.
+        batch_size: How many perturbed inputs are scored at once; memory grows with it and not with `samples`. None
+            takes what fills the device in `evaluate_batch`, and 1 elsewhere.
         groups: As in `deletion`, for 'removal'. A map `[H, W]` of slopes counts for every channel.
 
     Returns:

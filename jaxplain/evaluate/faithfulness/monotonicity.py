@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.evaluate.removal import Faithful, Task, chunked_map, portions, ranked, settings
+from jaxplain.evaluate.removal import Faithful, Task, portions, ranked, settings
 from jaxplain.evaluate.similarity import spearman
-from jaxplain.program import needs_key, public, setting
+from jaxplain.program import chunked_map, needs_key, public, setting
 from jaxplain.types import Array
 
 
@@ -48,7 +48,7 @@ def monotonicity(
     tolerance: float = 0.0,
     baseline: Any = 0.0,
     steps: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Monotonicity:
     """Whether the score never falls as features are put into the baseline, the least relevant first: 1 or 0.
@@ -128,7 +128,7 @@ def monotonicity_correlation(
     *,
     baseline: Any = 0.0,
     samples: int = 10,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> MonotonicityCorrelation:
     """Rank correlation between features' importance and the effect of not knowing them; higher is better.
@@ -142,7 +142,8 @@ def monotonicity_correlation(
         baseline: As in `deletion`; where it is random, as in the source, `samples` draws are made for each feature and
             calls take a key first.
         samples: How many draws; not used by a baseline that is not random.
-        batch_size: How many points are scored at once.
+        batch_size: How many points are scored at once. None takes what fills the device in `evaluate_batch`, and 1
+            elsewhere.
         groups: As in `deletion`, traced ones too.
 
     Returns:

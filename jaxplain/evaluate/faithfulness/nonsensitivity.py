@@ -38,7 +38,7 @@ def non_sensitivity(
     effect: float = 1e-5,
     baseline: Any = 0.0,
     samples: int = 10,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> NonSensitivity:
     """How many features have attribution without effect, or effect without attribution; lower is better.
@@ -53,7 +53,8 @@ def non_sensitivity(
         baseline: As in `deletion`; where it is random, as in the source, `samples` draws are made for each feature and
             calls take a key first. A feature that already has its baseline's value shows no effect.
         samples: How many draws; not used by a baseline that is not random.
-        batch_size: How many points are scored at once.
+        batch_size: How many points are scored at once. None takes what fills the device in `evaluate_batch`, and 1
+            elsewhere.
         groups: As in `deletion`, traced ones too.
 
     Returns:

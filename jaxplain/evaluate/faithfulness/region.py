@@ -17,7 +17,7 @@ def pixel_flipping(
     baseline: Any = 0.0,
     steps: int | None = None,
     order: str = "morf",
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The score's curve as pixels are flipped, the most relevant first (`order='morf'`).
@@ -61,7 +61,7 @@ def region_perturbation(
     baseline: Any = 0.0,
     steps: int | None = None,
     order: str = "morf",
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The mean drop of the score while regions are perturbed in order (AOPC): higher is better for 'morf'.
@@ -106,7 +106,7 @@ def selectivity(
     window: int | tuple[int, ...] | None = None,
     baseline: Any = 0.0,
     steps: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Removal:
     """The area under the score's curve as regions are removed, the most relevant first; lower is better.
@@ -140,7 +140,7 @@ def selectivity(
 
 
 @public
-def irof(f: Callable[..., Any], groups: Any, *, baseline: Any = 0.0, batch_size: int = 1) -> Removal:
+def irof(f: Callable[..., Any], groups: Any, *, baseline: Any = 0.0, batch_size: int | None = None) -> Removal:
     """The area over the relative score's curve as image segments are removed; higher is better.
 
     IROF = 1 - area under f(x_k) / f(x_0), where the k segments of highest mean attribution are replaced.

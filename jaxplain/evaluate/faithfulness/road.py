@@ -12,8 +12,8 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline import imputed
 from jaxplain.evaluate.curve import Curve
-from jaxplain.evaluate.removal import Faithful, Task, chunked_map, ranked, settings, share_of
-from jaxplain.program import Function, public, setting
+from jaxplain.evaluate.removal import Faithful, Task, ranked, settings, share_of
+from jaxplain.program import Function, chunked_map, public, setting
 from jaxplain.types import Array, Pytree
 
 
@@ -114,7 +114,7 @@ def _road(
     order: str,
     sigma: Any,
     baseline: Any,
-    batch_size: int,
+    batch_size: int | None,
     groups: Any,
     with_curve: bool,
 ) -> Road:
@@ -138,7 +138,7 @@ def road(
     order: str = "morf",
     sigma: float = 0.01,
     baseline: Any = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Road:
     """The mean score after shares of the pixels were removed and imputed from their neighbours.
@@ -156,7 +156,8 @@ def road(
         order: 'morf' or 'lerf'.
         sigma: Standard deviation of the imputation's noise, in units of the input.
         baseline: Another baseline in the imputation's place, as in `deletion`; None imputes.
-        batch_size: How many shares are scored at once.
+        batch_size: How many shares are scored at once. None takes what fills the device in `evaluate_batch`, and 1
+            elsewhere.
         groups: As in `deletion`; not traced.
 
     Returns:
@@ -186,7 +187,7 @@ def road_curve(
     order: str = "morf",
     sigma: float = 0.01,
     baseline: Any = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
     groups: Any = None,
 ) -> Road:
     """The scores of which `road` is the mean, by share removed.

@@ -12,9 +12,8 @@ from jaxplain import check
 from jaxplain.evaluate.curve import Curve
 from jaxplain.evaluate.metric import Metric
 from jaxplain.evaluate.randomization.layers import layer_masks, randomized
-from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import as_function, chunked_sum, map_floating, needs_key, public, setting, wide_dtype
+from jaxplain.program import as_function, chunked_map, chunked_sum, map_floating, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Pytree
 
 DIRECTIONS = ("top", "bottom")

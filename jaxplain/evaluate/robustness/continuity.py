@@ -10,9 +10,8 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.evaluate.metric import Metric
-from jaxplain.evaluate.removal import chunked_map
 from jaxplain.evaluate.robustness.sensitivity import explained, size
-from jaxplain.program import as_function, needs_key, public, setting, wide_dtype
+from jaxplain.program import as_function, chunked_map, needs_key, public, setting, wide_dtype
 from jaxplain.types import Array, Number
 
 
@@ -24,7 +23,7 @@ class Continuity(Metric):
     fill: Any
     steps: int = setting(default=8)
     axis: int = setting(default=1)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="continuity")
 
     @property
@@ -77,7 +76,7 @@ class Continuity(Metric):
 
 @public
 def continuity(
-    e: Callable[..., Any], *, steps: int = 8, axis: int = 1, fill: Number = 0.0, batch_size: int = 1
+    e: Callable[..., Any], *, steps: int = 8, axis: int = 1, fill: Number = 0.0, batch_size: int | None = None
 ) -> Continuity:
     """The steepest change of an explanation while the input is shifted pixel by pixel; lower is better.
 
@@ -89,7 +88,8 @@ def continuity(
         steps: How many pixels to either side.
         axis: Along which axis: 1 shifts an image `[H, W, C]` sideways, 0 a sequence `[T, D]` in time.
         fill: What comes in at the border, one number.
-        batch_size: How many shifted inputs are explained at once.
+        batch_size: How many shifted inputs are explained at once. None takes what fills the device in `evaluate_batch`,
+            and 1 elsewhere.
 
     Returns:
         `m(x, *args) -> continuity` (`m(key, x, *args)` where `e` is random), one number, at least 0, in units of `e`
@@ -118,5 +118,5 @@ def continuity(
         fill,
         check.count(steps, "continuity", "steps"),
         check.count(axis, "continuity", "axis", 0),
-        check.count(batch_size, "continuity", "batch_size"),
+        check.at_once(batch_size, "continuity"),
     )

@@ -24,7 +24,7 @@ class Around(Metric):
     radius: Any
     samples: int = setting(default=10)
     norm: str = setting(default="l2")
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="max_sensitivity")
 
     @property
@@ -119,7 +119,7 @@ def max_sensitivity(
     samples: int = 10,
     norm: str = "l2",
     relative: bool = True,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> Sensitivity:
     """How much an explanation changes at most around an input: max_s |e(x + d_s) - e(x)| / |e(x)|; lower is better.
 
@@ -134,7 +134,8 @@ def max_sensitivity(
         samples: How many perturbations.
         norm: 'l2', 'l1' or 'linf', over all values of the attribution.
         relative: Whether to divide by |e(x)|; then NaN where e(x) is zero everywhere.
-        batch_size: How many perturbed inputs are explained at once; memory grows with it and not with `samples`.
+        batch_size: How many perturbed inputs are explained at once; memory grows with it and not with `samples`. None
+            takes what fills the device in `evaluate_batch`, and 1 elsewhere.
 
     Returns:
         `m(key, x, *args) -> sensitivity`, one number, at least 0, without unit (in units of `e` if not `relative`).
@@ -156,11 +157,13 @@ def max_sensitivity(
     return _sensitivity("max_sensitivity", e, radius, samples, norm, batch_size, relative=bool(relative))
 
 
-def _sensitivity(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: int, **kind: Any) -> Sensitivity:
+def _sensitivity(
+    name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: int | None, **kind: Any
+) -> Sensitivity:
     return Sensitivity(**around(name, e, radius, samples, norm, batch_size), **kind)
 
 
-def around(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: int) -> dict[str, Any]:
+def around(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: int | None) -> dict[str, Any]:
     """Check what all metrics around an input are given, as fields of `Around`."""
     if not callable(e):
         raise TypeError(f"{name}: `e` has to be an explanation e(x, *args), not {type(e).__name__}.")
@@ -169,7 +172,7 @@ def around(name: str, e: Any, radius: Any, samples: int, norm: str, batch_size: 
         "radius": check.one_number(radius, name, "radius"),
         "samples": check.count(samples, name, "samples"),
         "norm": check.choice(norm, NORMS, name, "norm"),
-        "batch_size": check.count(batch_size, name, "batch_size"),
+        "batch_size": check.at_once(batch_size, name),
         "name": name,
     }
 
@@ -182,7 +185,7 @@ def average_sensitivity(
     samples: int = 10,
     norm: str = "l2",
     relative: bool = True,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> Sensitivity:
     """How much an explanation changes on average around an input: mean_s |e(x + d_s) - e(x)| / |e(x)|; lower is better.
 
@@ -213,7 +216,7 @@ def average_sensitivity(
 
 @public
 def local_lipschitz_estimate(
-    e: Callable[..., Any], *, radius: float, samples: int = 10, norm: str = "l2", batch_size: int = 1
+    e: Callable[..., Any], *, radius: float, samples: int = 10, norm: str = "l2", batch_size: int | None = None
 ) -> Sensitivity:
     """The steepest change of an explanation around an input: max_s |e(x + d_s) - e(x)| / |d_s|; lower is better.
 

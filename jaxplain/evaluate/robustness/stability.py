@@ -71,7 +71,15 @@ def _wide(tree: Pytree, argument: str) -> list[Array]:
 
 
 def _stability(
-    kind: str, e: Any, outputs: Any, representation: Any, radius: Any, samples: int, norm: str, floor: Any, batch: int
+    kind: str,
+    e: Any,
+    outputs: Any,
+    representation: Any,
+    radius: Any,
+    samples: int,
+    norm: str,
+    floor: Any,
+    batch: int | None,
 ) -> RelativeStability:
     name = f"relative_{kind}_stability"
     for function, argument in ((outputs, "outputs"), (representation, "representation")):
@@ -95,7 +103,7 @@ def relative_input_stability(
     samples: int = 10,
     norm: str = "l2",
     floor: float = 1e-6,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> RelativeStability:
     """The largest relative change of an explanation against that of the input; lower is better.
 
@@ -138,7 +146,7 @@ def relative_output_stability(
     samples: int = 10,
     norm: str = "l2",
     floor: float = 1e-6,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> RelativeStability:
     """The largest relative change of an explanation against the change of the logits; lower is better.
 
@@ -181,7 +189,7 @@ def relative_representation_stability(
     samples: int = 10,
     norm: str = "l2",
     floor: float = 1e-6,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> RelativeStability:
     """The largest relative change of an explanation against that of an inner layer; lower is better.
 

@@ -188,7 +188,7 @@ def _sorts_several(node: Node) -> bool:
 class DeepShap(DeepLift):
     """DeepLIFT averaged over a background set. Made by `deep_shap`."""
 
-    batch_size: int = setting(default=16)
+    batch_size: int | None = setting(default=None, points=True)
 
     @property
     def needs_key(self) -> bool:
@@ -302,7 +302,7 @@ def deep_shap(
     *,
     rule: str = "rescale",
     rules: Mapping[str, Any] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> DeepShap:
     """DeepLIFT averaged over a background set: a_i = 1/N sum_n m_i(b_n) (x_i - b_n,i).
 
@@ -314,7 +314,8 @@ def deep_shap(
         baseline: The background set, an array or pytree of x's structure with one more leading axis `[N, ...]`.
         rule: As in `deep_lift`.
         rules: As in `deep_lift`.
-        batch_size: How many baselines are run at once; memory grows with it and not with N.
+        batch_size: How many baselines are run at once; memory grows with it and not with N. None takes what fills the
+            device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` as of `deep_lift`, summed in float32 or wider. Cost: N forward and backward passes,
@@ -335,7 +336,7 @@ def deep_shap(
     check.batch_length(baseline, "deep_shap", "baseline")
     check.finite(baseline, "deep_shap", "baseline")
     operations, given = _given(rules, "deep_shap")
-    size = check.count(batch_size, "deep_shap", "batch_size")
+    size = check.at_once(batch_size, "deep_shap")
     score = as_function(check.callable_score(f, "deep_shap"))
     return DeepShap(score, "deep_shap", baseline, given, operations, rule, size)
 

@@ -7,29 +7,28 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.cam.layer_map import Grid, LayerMap, Resize, layer_map
 from jaxplain.internals import Places, masked_input, resized
-from jaxplain.program import public, setting, widen
+from jaxplain.program import chunked_map, public, setting, widen
 from jaxplain.types import Array, Pytree
 
 
 class MaskingMap(LayerMap):
     """A map whose weights are scores of changed inputs or layers. Made by `score_cam` and `ablation_cam`."""
 
-    batch_size: int = setting(default=16)
+    batch_size: int | None = setting(default=None, points=True)
 
     def signed(self, h: Array, where: Places, x: Pytree, *args: Any) -> Array:
         """The signed map at the layer's own size."""
         values = where.arrange(widen(h))
         if self.name == "score_cam":
             channels = jnp.moveaxis(values, -1, 0)  # once: a channel picked in the loop is read from everywhere
-            seen = lax.map(lambda one: self._masked(one, where, x, *args), channels, batch_size=self.batch_size)
+            seen = chunked_map(lambda one: self._masked(one, where, x, *args), channels, self.batch_size)
             return values @ jax.nn.softmax(seen)
         numbers = jnp.arange(values.shape[-1])
-        scores = lax.map(lambda k: self._ablated(k, h, where, x, *args), numbers, batch_size=self.batch_size)
+        scores = chunked_map(lambda k: self._ablated(k, h, where, x, *args), numbers, self.batch_size)
         whole = self._score(self.head(h, x, *args))
         return values @ ((whole - scores) / whole)
 
@@ -66,7 +65,7 @@ def score_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     batch_axis: int | Literal["auto"] | None = "auto",
 ) -> MaskingMap:
     """Channels weighted by the score of the input seen through them; no gradients.
@@ -83,7 +82,8 @@ def score_cam(
         normalize: As in `grad_cam`.
         grid: As in `grad_cam`.
         channel_axis: As in `grad_cam`.
-        batch_size: How many channels are evaluated at once; memory grows with it and not with their number.
+        batch_size: How many channels are evaluated at once; memory grows with it and not with their number. None takes
+            what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
         batch_axis: As in `split`.
 
     Returns:
@@ -104,7 +104,7 @@ def score_cam(
 
     Source: Wang et al. 2020, "Score-CAM: score-weighted visual explanations", Definition 2 and Algorithm 1.
     """
-    size = check.count(batch_size, "score_cam", "batch_size")
+    size = check.at_once(batch_size, "score_cam")
     return layer_map(
         MaskingMap, "score_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis, batch_size=size
     )
@@ -120,7 +120,7 @@ def ablation_cam(
     normalize: bool = False,
     grid: Grid = None,
     channel_axis: int = -1,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     batch_axis: int | Literal["auto"] | None = "auto",
 ) -> MaskingMap:
     """Channels weighted by the share of the score that is lost without them; no gradients.
@@ -158,7 +158,7 @@ def ablation_cam(
 
     Source: Desai and Ramaswamy 2020, "Ablation-CAM", equations 3 and 4.
     """
-    size = check.count(batch_size, "ablation_cam", "batch_size")
+    size = check.at_once(batch_size, "ablation_cam")
     return layer_map(
         MaskingMap, "ablation_cam", f, layer, relu, resize, normalize, grid, channel_axis, batch_axis, batch_size=size
     )

@@ -14,11 +14,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from jaxplain.explain.gradient.path import Convergence, IntegratedGradients, interpolate
 from jaxplain.explain.gradient.spacing import GRID, Points, Spacing, enough_steps, joined, ruled, spaced, spacing
-from jaxplain.program import common_dtype, like, quadrature, total, wide_dtype
+from jaxplain.program import chunked_map, common_dtype, like, points_at_once, quadrature, total, wide_dtype
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Pytree
@@ -34,7 +33,7 @@ class _Work(NamedTuple):
 
     def blocks(self, points: Points) -> Iterator[tuple[np.ndarray, ...]]:
         """Points in blocks of one size, and which are real: the last block is filled up with its last point."""
-        count, size = len(points.row), int(jax.tree.leaves(self.x)[0].shape[0]) * self.e.batch_size
+        count, size = len(points.row), int(jax.tree.leaves(self.x)[0].shape[0]) * points_at_once(self.e.batch_size)
         dtype = common_dtype(self.x)
         for begin in range(0, count, size):
             index = np.arange(begin, begin + size)
@@ -188,7 +187,7 @@ def _along(
         start = e.start(key, x)
         empty = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), _sum_dtype(leaf)), x)
         grid = jnp.linspace(0.0, 1.0, GRID + 1, dtype=common_dtype(x))
-        return start, empty, lax.map(lambda alpha: e.score(interpolate(start, x, alpha), *args), grid)
+        return start, empty, chunked_map(lambda alpha: e.score(interpolate(start, x, alpha), *args), grid, e.batch_size)
 
     return _batched(one, keys, x, args)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +34,9 @@ class BlurIntegratedGradients(Function):
     axes: tuple[int, ...] = setting(default=(0, 1))
     steps: int = setting(default=50)
     rule: str = setting(default="gauss_legendre")
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="blur_integrated_gradients")
+    counted: ClassVar[str] = "steps"
 
     def __call__(self, x: Pytree, *args: Any) -> Pytree:
         """Explain one example: an attribution of x's structure and dtypes."""
@@ -80,7 +81,7 @@ def blur_integrated_gradients(
     axes: tuple[int, ...] = (0, 1),
     steps: int = 50,
     rule: str = "gauss_legendre",
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> BlurIntegratedGradients:
     """Integrate the gradient on the path on which a blurred image comes into focus.
 
@@ -95,7 +96,8 @@ def blur_integrated_gradients(
             a signal.
         steps: Number of gradients.
         rule: The quadrature, as in `integrated_gradients`.
-        batch_size: How many points of the path are evaluated at once; memory grows with it and not with `steps`.
+        batch_size: How many points of the path are evaluated at once; memory grows with it and not with `steps`. None
+            takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves are
@@ -120,4 +122,4 @@ def blur_integrated_gradients(
     check.choice(rule, RULES, name, "rule")
     steps = check.count(steps, name, "steps", least=2 if rule == "trapezoid" else 1)
     score = as_function(check.callable_score(f, name))
-    return BlurIntegratedGradients(score, sigma, tuple(axes), steps, rule, check.count(batch_size, name, "batch_size"))
+    return BlurIntegratedGradients(score, sigma, tuple(axes), steps, rule, check.at_once(batch_size, name))

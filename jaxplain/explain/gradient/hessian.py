@@ -111,7 +111,12 @@ def _as_trees(pairs: Array, leaves: list[Any], moving: list[bool], structure: An
 
 @public
 def integrated_hessians(
-    f: Callable[..., Any], *, baseline: Any = 0.0, steps: int = 32, smooth: float | None = None, batch_size: int = 1
+    f: Callable[..., Any],
+    *,
+    baseline: Any = 0.0,
+    steps: int = 32,
+    smooth: float | None = None,
+    batch_size: int | None = None,
 ) -> IntegratedHessians:
     """Divide each integrated gradient among the features it interacts with: integrated gradients of themselves.
 
@@ -130,7 +135,8 @@ def integrated_hessians(
         steps: Number of nodes.
         smooth: None, or beta: softplus(beta z) / beta is put in the place of ReLU (leaky ReLU, absolute values, maxima
             and max pooling follow, with logsumexp(beta z) / beta for maxima of several values).
-        batch_size: How many columns of the Hessian are computed at once.
+        batch_size: How many columns of the Hessian are computed at once. None takes what fills the device in
+            `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> G`, in units of the score: for an array x of shape S, an array of shape S + S; for a pytree, a
@@ -154,5 +160,5 @@ def integrated_hessians(
     if smooth is not None:
         check.one_number(smooth, name, "smooth")
     score = as_function(check.callable_score(f, name))
-    size = check.count(batch_size, name, "batch_size")
+    size = check.at_once(batch_size, name)
     return IntegratedHessians(score, as_baseline(baseline), size, name, smooth, check.count(steps, name, "steps"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +36,9 @@ class LayerPath(Function):
     baseline: Any
     steps: int = setting(default=32)
     rule: str = setting(default="gauss_legendre")
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="conductance")
+    counted: ClassVar[str] = "steps"
 
     @property
     def needs_key(self) -> bool:
@@ -100,7 +101,7 @@ def conductance(
     baseline: Any = 0.0,
     steps: int = 32,
     rule: str = "gauss_legendre",
-    batch_size: int = 1,
+    batch_size: int | None = None,
     batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerPath:
     """How much of the change from a baseline's score to the score flows through each unit of a layer.
@@ -115,7 +116,8 @@ def conductance(
         baseline: As in `integrated_gradients`, for the input.
         steps: Number of points on the path.
         rule: As in `integrated_gradients`.
-        batch_size: How many points are evaluated at once; memory grows with it and not with `steps`.
+        batch_size: How many points are evaluated at once; memory grows with it and not with `steps`. None takes what
+            fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
         batch_axis: As in `split`.
 
     Returns:
@@ -148,7 +150,7 @@ def internal_influence(
     baseline: Any = 0.0,
     steps: int = 32,
     rule: str = "gauss_legendre",
-    batch_size: int = 1,
+    batch_size: int | None = None,
     batch_axis: int | Literal["auto"] | None = "auto",
 ) -> LayerPath:
     """How the score reacts to each unit of a layer, averaged over a path of inputs.
@@ -193,11 +195,11 @@ def _layer_path(
     baseline: Any,
     steps: int,
     rule: str,
-    batch_size: int,
+    batch_size: int | None,
     batch_axis: int | Literal["auto"] | None,
 ) -> LayerPath:
     check.choice(rule, RULES, name, "rule")
     body, head = cut(f, path, batch_axis, name)
     steps = check.count(steps, name, "steps", least=2 if rule == "trapezoid" else 1)
-    batch_size = check.count(batch_size, name, "batch_size")
+    batch_size = check.at_once(batch_size, name)
     return LayerPath(body, head, as_baseline(baseline), steps, rule, batch_size, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,9 @@ class Noisy(Function):
     explain: Any
     sigma: Any
     samples: int = setting(default=16)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="smoothgrad")
+    counted: ClassVar[str] = "samples"
 
     @property
     def needs_key(self) -> bool:
@@ -76,16 +77,16 @@ def add_noise(key: Array, x: Pytree, sigma: Any) -> Pytree:
     return map_floating(shift, x)
 
 
-def _noisy(name: str, e: Callable[..., Any], sigma: Any, samples: int, batch_size: int) -> Noisy:
+def _noisy(name: str, e: Callable[..., Any], sigma: Any, samples: int, batch_size: int | None) -> Noisy:
     check.positive(sigma, name, "sigma", zero=True)
     if jnp.shape(sigma) != ():
         raise ValueError(f"{name}: `sigma` has shape {jnp.shape(sigma)}; pass one number, in units of the input.")
     samples = check.count(samples, name, "samples", least=2 if name == "vargrad" else 1)
-    return Noisy(as_function(e), sigma, samples, check.count(batch_size, name, "batch_size"), name)
+    return Noisy(as_function(e), sigma, samples, check.at_once(batch_size, name), name)
 
 
 @public
-def smoothgrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int = 1) -> Noisy:
+def smoothgrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int | None = None) -> Noisy:
     """The mean of an explanation over noisy inputs: a = 1/n sum_s e(x + sigma z_s), z_s ~ N(0, 1).
 
     Around `gradient` this is SmoothGrad; any explanation can be wrapped, a random one gets a key of its own for each
@@ -95,7 +96,8 @@ def smoothgrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_
         e: An explanation, `e(x, *args)` or, if random, `e(key, x, *args)`.
         sigma: Standard deviation of the noise, in units of the input (the source uses 0.1 to 0.2 of its range).
         samples: How many noisy copies.
-        batch_size: How many of them are explained at once; memory grows with it and not with `samples`.
+        batch_size: How many of them are explained at once; memory grows with it and not with `samples`. None takes what
+            fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(key, x, *args) -> attribution` of x's structure, in units of `e`, summed in float32.
@@ -118,7 +120,9 @@ def smoothgrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_
 
 
 @public
-def smoothgrad_squared(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int = 1) -> Noisy:
+def smoothgrad_squared(
+    e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int | None = None
+) -> Noisy:
     """The mean square of an explanation over noisy inputs: a = 1/n sum_s e(x + sigma z_s)^2.
 
     Args:
@@ -147,7 +151,7 @@ def smoothgrad_squared(e: Callable[..., Any], *, sigma: float, samples: int = 16
 
 
 @public
-def vargrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int = 1) -> Noisy:
+def vargrad(e: Callable[..., Any], *, sigma: float, samples: int = 16, batch_size: int | None = None) -> Noisy:
     """The variance of an explanation over noisy inputs: a = 1/n sum_s (e_s - mean e)^2, e_s = e(x + sigma z_s).
 
     The plain (population) variance, accumulated by merging means and squared deviations, so that it stays exact and

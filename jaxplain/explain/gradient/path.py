@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,9 +57,10 @@ class IntegratedGradients(Function):
     steps: int = setting(default=FIXED)
     rule: str = setting(default="gauss_legendre")
     max_steps: int = setting(default=1024)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     with_gap: bool = setting(default=False)
     name: str = setting(default="integrated_gradients")
+    counted: ClassVar[str] = "steps"
 
     @property
     def needs_key(self) -> bool:
@@ -166,7 +167,7 @@ def integrated_gradients(
     tolerance: float | None = None,
     floor: float = 1e-3,
     max_steps: int = 1024,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> IntegratedGradients:
     """Integrate the gradient on the straight line from a baseline b to x.
 
@@ -194,7 +195,8 @@ def integrated_gradients(
         tolerance: None for a fixed number of steps, or the relative completeness gap to reach, e.g. 1e-3.
         floor: Absolute part of the tolerance's scale, in units of the score: it matters where f(x) is close to f(b).
         max_steps: The most gradients spent on one example with `tolerance` (the ladder counts its last rung only).
-        batch_size: How many points of the path are evaluated at once; memory grows with it and not with `steps`.
+        batch_size: How many points of the path are evaluated at once; memory grows with it, not with `steps`. None
+            takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves are
@@ -230,7 +232,7 @@ def integrated_gradients_with_gap(
     tolerance: float | None = None,
     floor: float = 1e-3,
     max_steps: int = 1024,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> IntegratedGradients:
     """Integrated gradients together with the gradients used, the completeness gap, and whether it is small enough.
 
@@ -273,7 +275,7 @@ def _integrated(
     tolerance: Any,
     floor: Any,
     max_steps: int,
-    batch_size: int,
+    batch_size: int | None,
     *,
     with_gap: bool,
 ) -> IntegratedGradients:
@@ -293,7 +295,7 @@ def _integrated(
         steps,
         rule,
         max_steps,
-        check.count(batch_size, name, "batch_size"),
+        check.at_once(batch_size, name),
         with_gap,
         name,
     )
@@ -305,7 +307,8 @@ class ExpectedGradients(Function):
     score: Any
     baseline: Any
     samples: int = setting(default=64)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
+    counted: ClassVar[str] = "samples"
 
     @property
     def needs_key(self) -> bool:
@@ -358,7 +361,7 @@ def _times(gradient: Array, x: Any, start: Any) -> Array:
 
 @public
 def expected_gradients(
-    f: Callable[..., Any], baseline: Any = 0.0, *, samples: int = 64, batch_size: int = 1
+    f: Callable[..., Any], baseline: Any = 0.0, *, samples: int = 64, batch_size: int | None = None
 ) -> ExpectedGradients:
     """Integrated gradients averaged over a background set, by sampling baselines and points of the path together.
 
@@ -373,7 +376,7 @@ def expected_gradients(
             which a row is drawn for every sample; or one baseline as in `integrated_gradients` (a function of
             `(key, x)` draws for every sample).
         samples: How many pairs (b, alpha) are drawn.
-        batch_size: How many of them are evaluated at once; memory grows with it and not with `samples`.
+        batch_size: How many of them are evaluated at once, as in `integrated_gradients`.
 
     Returns:
         `e(key, x, *args) -> attribution` of x's structure, in units of the score, summed in float32 or wider.
@@ -393,6 +396,6 @@ def expected_gradients(
     expected gradients", equation 3.
     """
     samples = check.count(samples, "expected_gradients", "samples")
-    batch_size = check.count(batch_size, "expected_gradients", "batch_size")
+    batch_size = check.at_once(batch_size, "expected_gradients")
     score = as_function(check.callable_score(f, "expected_gradients"))
     return ExpectedGradients(score, as_baseline(baseline), samples, batch_size)

@@ -90,7 +90,7 @@ def xrai(
     regions: Arrays | None = None,
     baseline: Sequence[Any] = (0.0, 1.0),
     steps: int = 32,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> Xrai:
     """Rank regions by the integrated gradients they hold for their size, and give each pixel its region's density.
 

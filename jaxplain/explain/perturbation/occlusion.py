@@ -138,7 +138,7 @@ def _averaged(drops: Array, axes: list[Slide], shape: tuple[int, ...]) -> Array:
 
 @public
 def occlusion(
-    f: Callable[..., Any], *, window: Any, stride: Any = None, baseline: Any = 0.0, batch_size: int = 1
+    f: Callable[..., Any], *, window: Any, stride: Any = None, baseline: Any = 0.0, batch_size: int | None = None
 ) -> Occlusion:
     """How far the score falls when a sliding window is hidden, averaged over the windows that cover a value.
 
@@ -154,7 +154,8 @@ def occlusion(
             gives each leaf its own.
         stride: From one window to the next, of the window's form; None takes the window (no overlap).
         baseline: What hidden values become, as in `feature_ablation`.
-        batch_size: How many windows are evaluated at once; memory grows with it and not with the windows.
+        batch_size: How many windows are evaluated at once; memory grows with it and not with the windows. None takes
+            what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves get
@@ -173,7 +174,7 @@ def occlusion(
     Source: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks", section 4.2.
     """
     name = "occlusion"
-    size = check.count(batch_size, name, "batch_size")
+    size = check.at_once(batch_size, name)
     fixed = _static_lengths(window, name, "window")
     step = None if stride is None else _static_lengths(stride, name, "stride")
     step = jax.tree.map(lambda _: Static(None), fixed, is_leaf=_is_static) if step is None else step

@@ -72,7 +72,7 @@ def feature_ablation(
     baseline: Any = 0.0,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> FeatureAblation:
     """How far the score falls when a feature is replaced by its baseline: a_g = f(x) - f(x with b in g).
 
@@ -92,7 +92,8 @@ def feature_ablation(
             value, and every pixel of `[H, W, C]`. May be traced, as under `vmap` over segmentations.
         max_groups: With traced groups, the most that an example has; None evaluates as many as there are values. An
             example with more gets NaN.
-        batch_size: How many features are evaluated at once; memory grows with it and not with the features.
+        batch_size: How many features are evaluated at once; memory grows with it and not with the features. None takes
+            what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves get
@@ -113,7 +114,7 @@ def feature_ablation(
     name = "feature_ablation"
     given = as_groups(groups, name)
     most = None if max_groups is None else check.count(max_groups, name, "max_groups")
-    size = check.count(batch_size, name, "batch_size")
+    size = check.at_once(batch_size, name)
     return FeatureAblation(
         as_function(check.callable_score(f, name)), as_baseline(baseline), size, name, given.numbers, given.total, most
     )
@@ -128,7 +129,7 @@ class FeaturePermutation(Function):
     count: int | None = setting(default=None)
     max_groups: int | None = setting(default=None)
     samples: int | None = setting(default=None)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="feature_permutation")
 
     @property
@@ -179,7 +180,7 @@ def feature_permutation(
     groups: Any = None,
     max_groups: int | None = None,
     samples: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> FeaturePermutation:
     """How far the score falls when a feature is taken from other examples, on average.
 
@@ -194,7 +195,8 @@ def feature_permutation(
         groups: As in `feature_ablation`.
         max_groups: As in `feature_ablation`.
         samples: How many rows are drawn for an example (calls take a key first); None averages over all of them.
-        batch_size: How many points are evaluated at once; memory grows with it and not with rows or features.
+        batch_size: How many points are evaluated at once; memory grows with it and not with rows or features. None
+            takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution`, or `e(key, x, *args)` with `samples`, of x's structure, in units of the score.
@@ -218,7 +220,7 @@ def feature_permutation(
     if samples is not None and check.count(samples, name, "samples") > rows:
         raise ValueError(f"{name}: `samples` is {samples}, but `data` has {rows} rows. Pass None to use them all.")
     most = None if max_groups is None else check.count(max_groups, name, "max_groups")
-    size = check.count(batch_size, name, "batch_size")
+    size = check.at_once(batch_size, name)
     score = as_function(check.callable_score(f, name))
     return FeaturePermutation(score, data, given.numbers, given.total, most, samples, size, name)
 

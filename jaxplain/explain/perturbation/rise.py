@@ -120,7 +120,7 @@ def rise(
     probability: float = 0.5,
     samples: int = 1000,
     baseline: Any = 0.0,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> Rise:
     """Average random masks, weighted by the score of the input behind them: a_i = 1/(n p) sum_s f(x_s) M_s,i.
 
@@ -138,7 +138,8 @@ def rise(
         probability: p, how likely a cell is kept, in (0, 1).
         samples: How many masks; errors fall as 1 / sqrt(samples).
         baseline: What is behind the masks, as in `feature_ablation`; integer and boolean leaves need `groups` to move.
-        batch_size: How many masks are evaluated at once; memory grows with it and not with `samples`.
+        batch_size: How many masks are evaluated at once; memory grows with it and not with `samples`. None takes what
+            fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(key, x, *args) -> attribution` of x's structure, in units of the score. Cost: `samples` forward passes.
@@ -170,7 +171,7 @@ def rise(
     return Rise(
         as_function(check.callable_score(f, name)),
         as_baseline(baseline),
-        check.count(batch_size, name, "batch_size"),
+        check.at_once(batch_size, name),
         name,
         given.numbers,
         probability,

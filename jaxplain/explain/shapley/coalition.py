@@ -29,6 +29,7 @@ from jaxplain.program import (
     like,
     map_range,
     needs_key,
+    points_at_once,
     setting,
     side_by_side,
     wide_dtype,
@@ -109,7 +110,7 @@ class Game:
     @property
     def at_once(self) -> int:
         """How many coalitions are evaluated together, so that no more than `batch_size` points are."""
-        return max(1, self._e.batch_size // self._rows)
+        return max(1, points_at_once(self._e.batch_size) // self._rows)
 
     def all_present(self) -> Array:
         """v of all features: the score of the input, in one forward pass."""
@@ -191,7 +192,7 @@ class Coalitional(Function):
     groups: Any
     count: int | None = setting(default=None)
     max_groups: int | None = setting(default=None)
-    batch_size: int = setting(default=1)
+    batch_size: int | None = setting(default=None, points=True)
     name: str = setting(default="shapley_values")
 
     @property
@@ -213,8 +214,8 @@ class Coalitional(Function):
 
 
 def checked(
-    name: str, f: Callable[..., Any], baseline: Any, groups: Any, max_groups: int | None, batch_size: int
-) -> tuple[Any, Any, Any, int | None, int | None, int, str]:
+    name: str, f: Callable[..., Any], baseline: Any, groups: Any, max_groups: int | None, batch_size: int | None
+) -> tuple[Any, Any, Any, int | None, int | None, int | None, str]:
     """The fields of a `Coalitional` from what a caller passes, in their order."""
     given = as_groups(groups, name)
     return (
@@ -223,7 +224,7 @@ def checked(
         given.numbers,
         given.total,
         None if max_groups is None else check.count(max_groups, name, "max_groups"),
-        check.count(batch_size, name, "batch_size"),
+        check.at_once(batch_size, name),
         name,
     )
 

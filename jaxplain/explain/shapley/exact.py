@@ -74,7 +74,7 @@ def shapley_values(
     baseline: Any = 0.0,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> ShapleyValues:
     """The Shapley value of every feature, exact, by the scores of all 2^n coalitions.
 
@@ -96,7 +96,8 @@ def shapley_values(
             (`[H, W]` for `[H, W, C]`), or a pytree of them, in which one group may span several arrays. None takes
             every value, or every pixel of `[H, W, C]`. May be traced (one segmentation for each example, under `vmap`).
         max_groups: The most groups an example has; needed where `groups` is traced. Too small a number gives NaN.
-        batch_size: How many points (a coalition with one baseline) are scored at once.
+        batch_size: How many points (a coalition with one baseline) are scored at once. None takes what fills the device
+            in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves get
@@ -166,7 +167,7 @@ def shapley_interactions(
     baseline: Any = 0.0,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> ShapleyInteractions:
     """How much each pair of features adds together beyond what both add alone, exact, by all 2^n coalitions.
 

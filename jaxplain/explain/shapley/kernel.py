@@ -178,7 +178,7 @@ def kernel_shap(
     samples: int = 1024,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> KernelShap:
     """The Shapley value of every feature, estimated by a weighted regression of scores on coalitions.
 
@@ -197,7 +197,7 @@ def kernel_shap(
         groups: As in `shapley_values`.
         max_groups: As in `shapley_values`.
         batch_size: How many points (a coalition with one baseline) are scored at once; memory grows with it and not
-            with `samples`.
+            with `samples`. None takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(key, x, *args) -> attribution` of x's structure and dtypes, in units of the score. Cost: `samples` + 2

@@ -135,7 +135,7 @@ def owen_values(
     *,
     baseline: Any = 0.0,
     samples: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> OwenValues:
     """The Owen value of every feature: a Shapley value that lets the features of a group come in together.
 
@@ -152,7 +152,8 @@ def owen_values(
         baseline: As in `shapley_values`.
         samples: None for all coalitions; or how many orders are drawn, in pairs of one and its reverse, as in
             `shapley_sampling` (then calls take a key first).
-        batch_size: How many points (a coalition with one baseline) are scored at once.
+        batch_size: How many points (a coalition with one baseline) are scored at once. None takes what fills the device
+            in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score. Cost, for groups of sizes g_k:

@@ -148,7 +148,7 @@ def shapley_sampling(
     samples: int = 64,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> ShapleySampling:
     """The Shapley value of every feature, estimated from random orders in which the features come in.
 
@@ -164,7 +164,7 @@ def shapley_sampling(
         groups: As in `shapley_values`.
         max_groups: As in `shapley_values`.
         batch_size: How many points (a coalition with one baseline) are scored at once; memory grows with it and not
-            with `samples`.
+            with `samples`. None takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(key, x, *args) -> attribution` of x's structure and dtypes, in units of the score, without bias. Cost:
@@ -195,7 +195,7 @@ def shapley_sampling_with_error(
     confidence: float = 0.95,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> ShapleySampling:
     """Sampled Shapley values with the standard error of each and an interval around it.
 

@@ -138,7 +138,7 @@ def lime(
     penalty: float = 0.0,
     groups: Any = None,
     max_groups: int | None = None,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> Lime:
     """The coefficients of a linear model that is fitted to the score of inputs with random features absent.
 
@@ -160,7 +160,7 @@ def lime(
         groups: As in `shapley_values`; for images superpixels, such as those of `jaxplain.baseline.superpixels`.
         max_groups: As in `shapley_values`.
         batch_size: How many points (a mask with one baseline) are scored at once; memory grows with it and not with
-            `samples`.
+            `samples`. None takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
     Returns:
         `e(key, x, *args) -> attribution` of x's structure and dtypes, in units of the score. Cost: `samples` + 1

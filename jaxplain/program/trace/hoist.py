@@ -8,19 +8,18 @@ of the programs inside it are taken out, and the rest is compiled with them as a
 from __future__ import annotations
 
 import functools
-import types
 import warnings
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from jaxplain.program.function import Static, is_array, kept
+from jaxplain.program.trace.code import codes, holds_foreign_code, holds_passing_code, is_static
 from jaxplain.program.trace.compat import (
     INLINED_CALLS,
     REMATERIALIZED,
@@ -30,6 +29,7 @@ from jaxplain.program.trace.compat import (
     evaluate_equation,
     is_literal,
     jitted_like,
+    kinds_of,
     literal_value,
     loop_parts,
     open_program,
@@ -49,113 +49,6 @@ KEPT = 32
 """How many traced functions are kept at most; each goes earlier when its code is garbage."""
 
 _REBUILT = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
-_LIBRARIES = frozenset(("jax", "jaxlib", "flax", "numpy", "optax", "jaxplain"))
-_ATOMS = (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.BuiltinFunctionType, np.dtype)
-
-
-def holds_foreign_code(f: Any) -> bool:
-    """Whether code inside a callable pytree may hold arrays that are no leaves: in closures, globals, attributes.
-
-    Args:
-        f: A function, such as an explanation; what is `Static` in it is code.
-
-    Returns:
-        False only where every array that the code reaches was found to be a leaf; code of JAX, Flax, NumPy, optax and
-        of this library holds none.
-    """
-    return any(_holds_arrays(code) for code in _codes(f))
-
-
-def _codes(f: Any) -> list[Any]:
-    """What is `Static` in a callable pytree, found once for each `Function`."""
-
-    def found() -> list[Any]:
-        nodes = jax.tree.leaves(f, is_leaf=_is_static)
-        return [node.value for node in nodes if _is_static(node)]
-
-    return kept(f, "_codes", found)
-
-
-def _is_static(node: Any) -> bool:
-    return isinstance(node, Static)
-
-
-_KNOWN: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
-
-
-def _holds_arrays(code: Any) -> bool:
-    if not isinstance(code, types.FunctionType):
-        return _reaches_arrays(code)
-    if code not in _KNOWN:
-        _KNOWN[code] = _reaches_arrays(code)
-    return _KNOWN[code]
-
-
-def _reaches_arrays(value: Any) -> bool:
-    """Whether an array can be reached from a value."""
-    seen: dict[int, Any] = {}
-    waiting = [value]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, _ATOMS) or id(value) in seen:
-            continue
-        if is_array(value):
-            return True
-        seen[id(value)] = value
-        parts = _parts(value)
-        if parts is None:
-            return True
-        waiting.extend(parts)
-    return False
-
-
-def _parts(value: Any) -> Iterable[Any] | None:
-    """What a value holds; None where that cannot be known."""
-    if str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES and callable(value):
-        # Of a wrapper (jit, custom_jvp) of foreign code, the code; of a partial or a module, what it was made with.
-        inner = getattr(value, "__wrapped__", None)
-        return [inner] if inner is not None else list(getattr(value, "__dict__", {}).values())
-    if isinstance(value, types.FunctionType):
-        return _function_parts(value)
-    if isinstance(value, types.MethodType):
-        return [value.__self__, value.__func__]
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    if isinstance(value, functools.partial):
-        return [value.func, value.args, value.keywords]
-    attributes = list(getattr(value, "__dict__", {}).values())
-    slots = [getattr(value, name) for cls in type(value).__mro__ for name in _slots(cls) if hasattr(value, name)]
-    wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
-    return None if callable(value) and not (attributes or slots or wrapped) else [*attributes, *slots, *wrapped]
-
-
-def _slots(cls: type) -> Iterable[str]:
-    slots = cls.__dict__.get("__slots__", ())
-    return [name for name in ([slots] if isinstance(slots, str) else slots) if name not in ("__dict__", "__weakref__")]
-
-
-def _function_parts(function: types.FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    yield from function.__defaults__ or ()
-    yield from (function.__kwdefaults__ or {}).values()
-    yield from vars(function).values()
-    for name in _names(function.__code__):
-        if name in function.__globals__:
-            yield function.__globals__[name]
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The names that code, and the functions defined in it, may look up."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
 
 
 class _Traced:
@@ -166,6 +59,7 @@ class _Traced:
         self.structure: Any = None  # of the function and its inputs, while it is traced: it keeps the code alive
         self.kept: list[Any] = []
         self.compiled: dict[int, tuple[Any, Callable[..., Any]]] = {}
+        self.known: list[tuple[Any, Any, list[Any], Callable[..., Any], Any]] = []
         self.trace = jax.jit(self._call, static_argnums=0).trace
 
     def _call(self, _: Any, leaves: list[Any]) -> Any:
@@ -173,18 +67,45 @@ class _Traced:
         return self.f(e, *inputs)
 
     def __call__(self, e: Any, inputs: Any) -> Any:
-        leaves, self.structure = jax.tree.flatten((e, inputs))
-        try:
-            traced = self.trace(jax.tree.structure(inputs), leaves)
-        finally:
-            self.structure = None
+        # Tracing again, even for what JAX has kept, asks every leaf in Python: with hundreds of them it took longer
+        # than the program. What tracing depends on beside shapes (flags, meshes) JAX says by a program of nothing.
+        leaves, structure, context = jax.tree.leaves((e, inputs)), jax.tree.structure(inputs), _CONTEXT.trace().jaxpr
+        kinds = kinds_of(leaves)
+        for entry in self.known:
+            if entry[0] is context and entry[1] == structure and entry[2] == kinds:
+                return jax.tree.unflatten(entry[4], entry[3](leaves))
+        call, results = self._made(e, inputs, leaves)
+        if call is None:
+            return self.f(e, *inputs)
+        self.known = [(context, structure, kinds, call, results), *self.known[: KEPT - 1]]
+        return jax.tree.unflatten(results, call(leaves))
+
+    def lower(self, e: Any, inputs: Any) -> Any:
+        """The compiled call of arrays of these shapes, lowered."""
+        leaves = jax.tree.leaves((e, inputs))
+        call, _ = self._made(e, inputs, leaves)
+        return jax.jit(self.f).lower(e, *inputs) if call is None else call.func.lower(*call.args, leaves)
+
+    def _made(self, e: Any, inputs: Any, leaves: list[Any]) -> tuple[Any, Any]:
+        """What computes the results' leaves from `leaves`, and their structure; None where code holds traced values."""
+        traced = self._trace(e, inputs, leaves)
         program = open_program(traced.jaxpr)
         if len(program.jaxpr.invars) != len(leaves):  # the code holds values that are traced, which are arguments then
-            return self.f(e, *inputs)
+            return None, None
         if id(traced.jaxpr) not in self.compiled:
             self.compiled[id(traced.jaxpr)] = traced.jaxpr, _compiled(program)
-        outputs = self.compiled[id(traced.jaxpr)][1](leaves)
-        return jax.tree.unflatten(jax.tree.structure(traced.out_info), outputs)
+        return self.compiled[id(traced.jaxpr)][1], jax.tree.structure(traced.out_info)
+
+    def _trace(self, e: Any, inputs: Any, leaves: list[Any]) -> Any:
+        self.structure = jax.tree.structure((e, inputs))
+        try:
+            return self.trace(jax.tree.structure(inputs), leaves)
+        finally:
+            self.structure = None
+
+
+_CONTEXT = jax.jit(lambda: None)
+"""Its traced program is another one wherever JAX would trace anew."""
 
 
 _TRACED: OrderedDict[Any, _Traced] = OrderedDict()
@@ -207,23 +128,28 @@ def hoisted(f: Callable[..., Any], e: Any, *inputs: Any) -> Any:
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((e, inputs))):
         return f(e, *inputs)
-    codes, key = _codes(e), (f, jax.tree.structure(jax.tree.map(_named, e, is_leaf=_is_static)))
+    return _traced(f, e)(e, inputs)
+
+
+def _traced(f: Callable[..., Any], e: Any) -> _Traced:
+    """What is kept of `f` around the code of an explanation, until that is garbage."""
+    named = kept(e, "_named", lambda: jax.tree.structure(jax.tree.map(_named, e, is_leaf=is_static)))
+    found, key = codes(e), (f, named)
     if key not in _TRACED:
         _TRACED[key] = traced = _Traced(f)
-        for code in codes:
+        for code in found:
             try:
                 weakref.finalize(code, _TRACED.pop, key, None).atexit = False
             except TypeError:  # no weak reference to it is possible
                 traced.kept.append(code)
         while len(_TRACED) > KEPT:
             _TRACED.popitem(last=False)
-    traced = _TRACED[key]
     _TRACED.move_to_end(key)
-    return traced(e, inputs)
+    return _TRACED[key]
 
 
 class Compiled:
-    """A function of an explanation and arrays, compiled: with `hoisted` where foreign code needs that, else by `jit`.
+    """A function of an explanation and arrays, compiled: by `jit`, or by `hoisted` where code holds arrays or passes.
 
     Attributes:
         plain: The function under `jit`, which takes what is a leaf as an argument and nothing else.
@@ -234,15 +160,23 @@ class Compiled:
 
     def __call__(self, e: Any, *inputs: Any) -> Any:
         """Call `f(e, *inputs)`."""
-        return hoisted(self.f, e, *inputs) if holds_foreign_code(e) else self.plain(e, *inputs)
+        return hoisted(self.f, e, *inputs) if _apart(e) else self.plain(e, *inputs)
+
+    def lower(self, e: Any, *inputs: Any) -> Any:
+        """The call lowered, for arrays or their shapes; what is compiled of it is what a call with such arrays runs."""
+        return _traced(self.f, e).lower(e, inputs) if _apart(e) else self.plain.lower(e, *inputs)
+
+
+def _apart(e: Any) -> bool:
+    return holds_passing_code(e) or holds_foreign_code(e)
 
 
 def _named(node: Any) -> Any:
     """Code by its identity, which does not keep it alive."""
-    return Static(("code", id(node.value))) if _is_static(node) else node
+    return Static(("code", id(node.value))) if is_static(node) else node
 
 
-def _compiled(program: Program) -> Callable[[list[Any]], list[Any]]:
+def _compiled(program: Program) -> functools.partial[list[Any]]:
     """The program, compiled with its constants as arguments."""
     _warn(program)
     found = {id(value): value for value in _constants(program, _REBUILT) if _size(value) > SMALL}
@@ -252,7 +186,7 @@ def _compiled(program: Program) -> Callable[[list[Any]], list[Any]]:
     def call(values: list[Any], leaves: list[Any]) -> list[Any]:
         return _run(program, dict(zip(constants, values, strict=True)), leaves)
 
-    return lambda leaves: call(list(constants.values()), leaves)
+    return functools.partial(call, list(constants.values()))
 
 
 def _size(value: Any) -> int:

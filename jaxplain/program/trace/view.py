@@ -18,6 +18,7 @@ from jax import lax
 from jaxplain import check
 from jaxplain.program.function import Static, is_array
 from jaxplain.program.trace.address import Selected, contents, is_pattern, keyed, missing, select
+from jaxplain.program.trace.code import holds_passing_code
 from jaxplain.program.trace.compat import Program, dtype_of, shape_of, trace
 from jaxplain.program.trace.marks import mark_batch, state
 from jaxplain.program.trace.sites import Site, has_batch_axis, in_order, scope_sites, tagged_sites
@@ -113,11 +114,13 @@ def _is_traced(leaf: Any) -> bool:
 
 
 def _trace(f: Any, args: Any, batch: int) -> tuple[Program, Any]:
-    # JAX keeps traces by the function object: one for all where equal code is equal, a new one where a closure could
-    # hold arrays, which would be kept alive with the trace.
-    call = (lambda f, args: _call(f, args)) if _has_closure(f) else _call
+    # JAX keeps traces by the function object, and the structures of arguments for ever: one for all where equal code is
+    # equal, a new one of leaves alone where a closure could hold arrays, or code is garbage one day.
     with tagging(batch):
-        return trace(call, f, args)
+        if not (holds_passing_code(f) or _has_closure(f)):
+            return trace(_call, f, args)
+        leaves, structure = jax.tree.flatten((f, args))
+        return trace(lambda *leaves: _call(*jax.tree.unflatten(structure, leaves)), *leaves)
 
 
 def _has_closure(f: Any) -> bool:

@@ -1,0 +1,148 @@
+"""How many points a method evaluates at once where nobody has said: what fills the device and fits its memory.
+
+The one place of the rule. A method whose `batch_size` is None does not know the device or how many examples there are;
+who does (`explain_batch`, `explain_dataset`, `evaluate_batch`) fills the number in before anything is compiled. In any
+other place it is one point, so that nobody runs out of memory unseen.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain.program.function import Function, kept
+from jaxplain.program.memory import free_bytes, needed_bytes
+from jaxplain.types import is_concrete
+
+ROWS = {"gpu": 256, "tpu": 256}
+"""Examples times points that fill a device, by platform; on a CPU one point at a time is fastest.
+
+Measured on one H100 in bfloat16: with 32 images 8 points at once reach 98 % of the gradients a second of a batch of 256
+(ResNet-50: 7,952 of 8,115, one point 6,781; ViT-B/16: 2,624 of 2,614, one point 1,984). On two CPU cores with 32 images
+one point takes 0.65 of the time of sixteen (Deep SHAP) to 0.87 (Score-CAM), on a small convolutional network.
+"""
+
+
+def is_open(e: Any) -> bool:
+    """Whether a number of points at once is left to be filled in, in an explanation or in one that it wraps."""
+    return isinstance(e, Function) and kept(e, "_is_open", lambda: _is_open(e))
+
+
+def _is_open(e: Function) -> bool:
+    own = any(field.metadata.get("points") and getattr(e, field.name) is None for field in _fields(e))
+    return own or any(is_open(inner) for _, value in _inside(e) for inner in _members(value))
+
+
+def most_points(examples: int, platform: str) -> int:
+    """How many points for each of so many examples fill a device of a platform."""
+    return max(1, ROWS.get(platform, 1) // max(1, examples))
+
+
+def filled(e: Any, points: int) -> Any:
+    """An explanation with every None filled in: inner explanations first, so that the product is at most `points`.
+
+    Numbers that somebody has chosen stay, and count.
+    """
+    return _filled(e, points)[0] if is_open(e) else e
+
+
+def fitting(e: Any, points: int, fits: Callable[[Any], bool]) -> int:
+    """The largest of `points`, a half of it, a quarter and so on with which an explanation fits; 1 in any case.
+
+    Args:
+        e: An explanation with a None.
+        points: From `most_points`.
+        fits: Whether the compiled program of a filled explanation has room. Asked once where the first has it.
+
+    Returns:
+        The number for `filled`.
+    """
+    while points > 1 and not fits(filled(e, points)):
+        points //= 2
+    return points
+
+
+def _filled(e: Any, points: int) -> tuple[Any, int]:
+    """The filled explanation, and how many points it evaluates at once."""
+    if not isinstance(e, Function):
+        return e, 1
+    own = [field.name for field in _fields(e) if field.metadata.get("points")]
+    chosen = math.prod(min(number, _count(e)) for name in own if (number := getattr(e, name)) is not None)
+    changed, used = {}, 1
+    for name, value in _inside(e):
+        parts = [_filled(inner, max(1, points // chosen)) for inner in _members(value)]
+        used = max([used, *(number for _, number in parts)])
+        changed[name] = parts[0][0] if isinstance(value, Function) else type(value)(part for part, _ in parts)
+    used *= chosen
+    for name in own:
+        if getattr(e, name) is None:
+            changed[name] = max(1, points // used)
+            used *= min(changed[name], _count(e))
+    return dataclasses.replace(e, **changed), used  # type: ignore[type-var]
+
+
+def _fields(e: Function) -> tuple[Any, ...]:
+    return dataclasses.fields(e)  # type: ignore[arg-type]
+
+
+def _inside(e: Function) -> list[tuple[str, Any]]:
+    """The fields of an explanation that hold others: one, or a tuple or list of them."""
+    values = ((field.name, getattr(e, field.name)) for field in _fields(e))
+    return [(name, value) for name, value in values if any(isinstance(m, Function) for m in _members(value))]
+
+
+def _members(value: Any) -> list[Any]:
+    return list(value) if type(value) in (tuple, list) else [value]
+
+
+def _count(e: Function) -> int:
+    """How many points there are, where the setting that a class names in `counted` says so."""
+    number = getattr(e, getattr(e, "counted", ""), None)
+    return number if isinstance(number, int) else 1 << 30
+
+
+def with_points(e: Any, lower: Callable[..., Any], x: Any, *inputs: Any) -> Any:
+    """An explanation of which every number of points is the one that fills the devices where a batch lies.
+
+    Looked up where the same object was asked with such a batch before. The program that is asked for its memory is the
+    one that runs afterwards, so that it is compiled once if the first has room.
+
+    Args:
+        e: An explanation (or a metric) for one example.
+        lower: `(e, x, *inputs)` to the lowered program of the batch.
+        x: `[B, ...]`, which says where it runs.
+        *inputs: What else the program takes.
+
+    Returns:
+        `e` itself where nothing is left open or one point at a time is right.
+    """
+    if not is_open(e):
+        return e
+    devices = _devices_of(x)
+    platform, width = devices[0].platform, len(devices)
+    if platform not in ROWS:
+        return e
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((x, inputs)))
+    known = kept(e, "_with_points", dict)
+    if (platform, width, shapes) not in known:
+        points = most_points(-(-shapes[0][0][0] // width), platform)
+        known[platform, width, shapes] = filled(e, fitting(e, points, has_room(lower, devices[0], x, *inputs)))
+    return known[platform, width, shapes]
+
+
+def has_room(lower: Callable[..., Any], device: Any, *inputs: Any) -> Callable[[Any], bool]:
+    """Whether the compiled program of a filled explanation has room on a device."""
+    return lambda e: needed_bytes(lower(e, *inputs).compile()) <= free_bytes(device)
+
+
+def _devices_of(x: Any) -> list[Any]:
+    """Where a batch will be explained: where its arrays lie, else the default device."""
+    for leaf in jax.tree.leaves(x):
+        if isinstance(leaf, jax.Array) and is_concrete(leaf):
+            return sorted(leaf.devices(), key=lambda device: device.id)
+    return jax.local_devices()[:1]
