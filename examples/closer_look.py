@@ -73,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jaxplain.keep_programs()
     main()

@@ -26,6 +26,7 @@ import numpy as np
 import optax
 from map_similarity import COLUMNS, METHODS, MODULE, drawn, explained, similarities
 
+import jaxplain
 from jaxplain import data, evaluate, plot, train
 
 KEPT = lambda params, key: params  # noqa: E731
@@ -85,4 +86,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jaxplain.keep_programs()
     main()

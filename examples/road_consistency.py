@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from road import judged, options
 
+import jaxplain
 from jaxplain import evaluate, plot
 
 EIGHT = [f"{base}{kind}" for base in ("IG", "guided") for kind in ("", ", smooth", ", squared", ", variance")]
@@ -57,4 +58,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    jaxplain.keep_programs()
     main()

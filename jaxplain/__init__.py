@@ -191,7 +191,7 @@ from jaxplain.explain import (
 from jaxplain.explain.backward import relevance
 from jaxplain.explain.visualization import image, objective, regulariser, transform
 from jaxplain.internals import activation_patching, attribution_patching, capture, draw, intervene, layers, split
-from jaxplain.program import Function, meant
+from jaxplain.program import Function, keep_programs, meant
 from jaxplain.program.fast import fast_layout
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
 
@@ -276,6 +276,7 @@ __all__ = [
     "integrated_hessians",
     "internal_influence",
     "intervene",
+    "keep_programs",
     "kernel_shap",
     "layer_cam",
     "layers",

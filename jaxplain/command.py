@@ -100,6 +100,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
 
 def explain_command(options: argparse.Namespace) -> None:
     """Explain a dataset as the options say."""
+    jaxplain.keep_programs(quiet=options.quiet)
     data, transform = load_data(options), None if options.transform is None else named(options.transform)
     e = explanation(options, *model(options, data, transform))
     size: Any = options.batch_size

@@ -10,6 +10,7 @@ import os
 import pathlib
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor do programs that tests start touch the user's folder
 
 import jax
 import pytest

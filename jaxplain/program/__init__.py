@@ -19,6 +19,7 @@ from jaxplain.program.function import (
     thaw,
 )
 from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
+from jaxplain.program.keep import keep_programs
 from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
 from jaxplain.program.loop import (
     Moments,
@@ -68,6 +69,7 @@ __all__ = [
     "is_array",
     "is_node",
     "is_open",
+    "keep_programs",
     "kept",
     "leaves_by_parts",
     "leaves_by_path",

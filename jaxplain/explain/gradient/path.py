@@ -195,8 +195,7 @@ def integrated_gradients(
         tolerance: None for a fixed number of steps, or the relative completeness gap to reach, e.g. 1e-3.
         floor: Absolute part of the tolerance's scale, in units of the score: it matters where f(x) is close to f(b).
         max_steps: The most gradients spent on one example with `tolerance` (the ladder counts its last rung only).
-        batch_size: How many points of the path are evaluated at once; memory grows with it, not with `steps`. None
-            takes what fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
+        batch_size: How many points are evaluated at once; None fills the device in `explain_batch`, and is 1 elsewhere.
 
     Returns:
         `e(x, *args) -> attribution` of x's structure and dtypes, in units of the score; integer and boolean leaves are

@@ -6,15 +6,18 @@ import types
 import weakref
 
 import jax
+import jax.monitoring
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen
 from jax import lax
 
+import jaxplain
 from jaxplain.program.function import Static, as_function
-from jaxplain.program.trace import hoist
-from jaxplain.program.trace.hoist import hoisted, holds_foreign_code
+from jaxplain.program.trace import code, hoist
+from jaxplain.program.trace.code import holds_foreign_code
+from jaxplain.program.trace.hoist import hoisted
 from jaxplain.score import logit
 
 SIZE = 64
@@ -276,3 +279,69 @@ def test_code_that_holds_none_is_known():
         as_function(sum),
     ):
         assert not holds_foreign_code(f)
+
+
+FORGOTTEN = {
+    "explain_batch": lambda f: jaxplain.explain_batch(jaxplain.gradient(f), X),
+    "a backward rule": lambda f: jaxplain.lrp(f, jaxplain.relevance.epsilon())(X[0]),
+    "layers": lambda f: jaxplain.layers(f)(X[0]),
+    "evaluate_batch": lambda f: jaxplain.evaluate.evaluate_batch(jaxplain.evaluate.deletion(f), X, X),
+}
+
+
+@pytest.mark.parametrize("name", FORGOTTEN)
+def test_a_function_of_each_call_is_forgotten_with_its_programs(name):
+    alive = []
+    for _ in range(4):
+        f = lambda x: jnp.tanh(2 * x).sum()  # noqa: E731
+        alive.append(weakref.ref(f))
+        FORGOTTEN[name](f)
+        del f
+    gc.collect()
+    assert not [function for function in alive if function() is not None]
+    assert all("test_hoist" not in str(key) for key in hoist._TRACED)
+
+
+def test_few_functions_of_a_run_each_are_kept():
+    alive = []
+    for _ in range(6):
+        f = lambda x: jnp.tanh(2 * x).sum()  # noqa: E731
+        alive.append(weakref.ref(f))
+        jaxplain.explain_dataset(jaxplain.gradient(f), np.asarray(X), out="memory", progress=False)
+        del f
+    gc.collect()
+    assert sum(function() is not None for function in alive) <= 4
+
+
+def test_lasting_code_is_compiled_by_jit_alone():
+    assert not code.holds_passing_code(jaxplain.logit(jnp.dot, jnp.ones(3)))
+    assert code.holds_passing_code(Static(lambda x: x))
+    assert not code.holds_passing_code(Static(jax.nn.relu))
+    assert not code.holds_passing_code(Static("a setting"))
+    assert code.holds_passing_code(Static(object()))
+
+
+def test_a_flag_of_jax_traces_anew():
+    traced = []
+    f = Static(lambda x: (traced.append(1), x.sum())[1])
+    hoisted(value, f, X[0])
+    hoisted(value, f, X[1])
+    assert len(traced) == 1
+    with jax.default_matmul_precision("highest"):
+        hoisted(value, f, X[0])
+    assert len(traced) == 2
+
+
+def test_what_is_lowered_is_what_runs_later():
+    f, compiled = Static(lambda x: (x @ WEIGHT).sum()), []
+
+    def note(name, _, **__):
+        compiled.extend([name] if name.endswith("backend_compile_duration") else [])
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    call = hoist.Compiled(value)
+    call.lower(f, X[0]).compile()
+    count = len(compiled)
+    found = call(f, X[0])
+    assert len(compiled) == count > 0
+    np.testing.assert_allclose(found, (X[0] @ WEIGHT).sum(), rtol=1e-4)
