@@ -23,7 +23,7 @@ if jax.default_backend() != "cpu":
     jax.config.update("jax_default_matmul_precision", "highest")
 
 # Scripts for environments with torch, and programs that tests start: the latter change how many devices JAX sees.
-collect_ignore_glob = ["peers/*", "dataset/eight_devices.py", "dataset/*_processes.py", "*/killed*.py"]
+collect_ignore_glob = ["peers/*", "dataset/eight_*.py", "dataset/*_processes.py", "*/killed*.py"]
 
 QUICK = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}
 """The CPU compiler's former way to write fused loops takes two thirds of the time; jaxlib 0.11 has it no more."""

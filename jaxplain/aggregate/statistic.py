@@ -112,14 +112,14 @@ class MomentsAggregator(Aggregator):
     def merge(self, one: MomentsState, other: MomentsState) -> MomentsState:
         """Both passes together (Chan, Golub and LeVeque), with what rounding takes kept beside each sum."""
         count = one.examples + other.examples
-        weight = other.examples / jnp.maximum(count, 1)
+        weight = lambda like: _ratio(other.examples, count, like)  # noqa: E731
         pair = partial(jax.tree.map, is_leaf=lambda node: isinstance(node, Sum))
 
         def mean(a: Sum, b: Sum) -> Sum:
-            return _add(a, _difference(b, a) * _column(weight, a.value))
+            return _add(a, _difference(b, a) * weight(a.value))
 
         def square(a: Sum, b: Sum, mean_a: Sum, mean_b: Sum) -> Sum:
-            between = jnp.square(_difference(mean_b, mean_a)) * _column(one.examples * weight, a.value)
+            between = jnp.square(_difference(mean_b, mean_a)) * _column(one.examples, a.value) * weight(a.value)
             return _add(_add(Sum(a.value, a.rest + b.rest), b.value), between)
 
         return MomentsState(
@@ -148,6 +148,11 @@ class MomentsAggregator(Aggregator):
 def _column(per_class: Array, values: Array) -> Array:
     """`[K]` with axes of length one up to the rank of `[K, ...]`."""
     return per_class.reshape(per_class.shape + (1,) * (values.ndim - 1))
+
+
+def _ratio(part: Array, count: Array, values: Array) -> Array:
+    """A class's share, in the values' own precision: of two int32 it would be float32's, whatever it is taken of."""
+    return _column(part, values).astype(values.dtype) / _column(jnp.maximum(count, 1), values).astype(values.dtype)
 
 
 def _class_means(values: Array, where: Array, count: Array) -> Array:

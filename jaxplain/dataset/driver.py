@@ -24,7 +24,7 @@ from jaxplain.dataset.lock import locked
 from jaxplain.dataset.ordered import Lanes, Ordered, resumed
 from jaxplain.dataset.progress import bar
 from jaxplain.dataset.reader import Reader
-from jaxplain.dataset.record import as_record, named
+from jaxplain.dataset.record import as_record, named, prepared
 from jaxplain.dataset.run import Plan, first_rows, run
 from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import OWN, Spec
@@ -65,6 +65,7 @@ def explain_dataset(
     dtype: Any = None,
     ids: Any = None,
     transform: Callable[[Any], Any] | None = None,
+    prepare: Callable[[Any], Any] | None = None,
 ) -> Explained:
     """Explain every example of a dataset, in batches of one compiled program; reading and writing go on meanwhile.
 
@@ -111,6 +112,9 @@ def explain_dataset(
         dtype: Floating-point dtype of what is written, such as "float16"; None keeps it as it is.
         ids: `[N]` integers or texts by which examples are found again; None takes their places.
         transform: Applied on the host to each example's x while it is read, in NumPy.
+        prepare: Applied on the device to each example's x, in the same program as the explanation, which explains what
+            it returns: images travel as uint8, a quarter of float32's bytes, and become numbers there
+            (`lambda x: x / 255.0`). A function of one example that JAX can trace.
 
     Returns:
         `Explained(explanations, aggregate)`. By name, `[N, ...]`: attribution, id, index, finite (no NaN or infinity in
@@ -149,14 +153,17 @@ def explain_dataset(
         check.count(batch_size, NAME, "batch_size")
     if needs_key(function):
         require_key(function, key, NAME)
-    record = as_record(function, target=target, reduce=reduce, dtype=dtype, whole=aggregate is not None)
+    record = as_record(
+        function, target=target, reduce=reduce, prepare=prepare, dtype=dtype, whole=aggregate is not None
+    )
     source, sample = first_rows(as_source(data, ids, transform))
     devices = Devices(mesh)
     plan = Plan(devices.place(record), devices.place(key), devices, sample)
     with devices.context():
+        x = prepared(record, sample.x)
         if target is None:
-            check_calls(plan.record, sample.x, known_arguments(source) or sample.args)
-        check_own_baseline(function, sample.x)
+            check_calls(plan.record, x, known_arguments(source) or sample.args)
+        check_own_baseline(function, x)
         shapes = plan.shapes()
     job = _Job(plan, source, batch_size, aggregate, progress, shapes)
     kept = _kept(out)

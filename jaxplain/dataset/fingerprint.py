@@ -81,8 +81,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def _kept(then: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The settings of what is kept; a reduction that computes the same may be written in another way."""
-    left_out = ("reduce",) if then["program"] == now["program"] else ()
+    """The settings of what is kept; functions that compute the same may be written in another way."""
+    left_out = ("reduce", "prepare") if then["program"] == now["program"] else ()
     one, other = ({k: v for k, v in part["settings"].items() if k not in left_out} for part in (then, now))
     return one, other
 

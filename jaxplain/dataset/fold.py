@@ -46,7 +46,9 @@ class Fold:
         whole = record.get("whole", record["attribution"])
         with self._context():
             self.state: Any = aggregator.init(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), whole))
-        self._start = self.state
+        self._start = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), self.state)
+        if not on_host:  # a state of zeros may hold one array twice, and what is given away must be one's own
+            self.state = jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), self.state)
 
     def _context(self) -> contextlib.AbstractContextManager[Any]:
         """What is active around computations: the mesh of the batches' devices, or none."""
@@ -55,7 +57,10 @@ class Fold:
         return contextlib.nullcontext() if self._devices.mesh is None else jax.set_mesh(None)
 
     def update(self, record: dict[str, Any], positions: np.ndarray, mask: np.ndarray) -> Any:
-        """Take a batch of records in, without waiting for it; returns the state."""
+        """Take a batch of records in, without waiting for it; returns a number that is there once that is done.
+
+        A state on the devices is written over by the next, which needs no room of its own.
+        """
         given = {
             "attribution": record.get("whole", record["attribution"]),
             "label": record.get("label", record.get("target")),
@@ -64,8 +69,9 @@ class Fold:
             "mask": mask,
         }
         with self._context():
-            self.state = _update(self._aggregator, self.state, given)
-        return self.state
+            update = _update if self._on_host else _update_in_place
+            self.state, done = update(self._aggregator, self.state, given)
+        return done
 
     def save(self, path: Path, state: Any, covered: Iterable[int]) -> None:
         """Write a state and the chunks that it holds, whole or not at all."""
@@ -78,7 +84,7 @@ class Fold:
 
     def load(self, path: Path) -> tuple[set[int], Any] | None:
         """A state and its chunks; None where there is none, or it is damaged or another aggregator's."""
-        leaves, structure = jax.tree.flatten(jax.tree.map(np.asarray, self._start))
+        leaves, structure = jax.tree.flatten(self._start)
         try:
             with np.load(path) as file:
                 if str(file["name"]) != self._name:
@@ -121,9 +127,13 @@ class Saver:
         self._cost = self._last - begin
 
 
-@jax.jit
-def _update(aggregator: Aggregator, state: Any, batch: dict[str, Any]) -> Any:
-    return aggregator.update(state, **batch)
+def _updated(aggregator: Aggregator, state: Any, batch: dict[str, Any]) -> Any:
+    state = aggregator.update(state, **batch)
+    return state, [leaf.reshape(-1)[:1] for leaf in jax.tree.leaves(state)]
+
+
+_update = jax.jit(_updated)  # states that are saved while others are made of them
+_update_in_place = jax.jit(_updated, donate_argnums=1)
 
 
 @jax.jit

@@ -65,11 +65,16 @@ def describe(plan: Plan, source: Source) -> dict[str, Any]:
         "format": FORMAT,
         "versions": versions(),
         "method": settings_of(record.explain),
-        "arrays": {**arrays_of(record.explain), **{f"reduce.{k}": v for k, v in arrays_of(record.reduce).items()}},
+        "arrays": {
+            **arrays_of(record.explain),
+            **{f"reduce.{k}": v for k, v in arrays_of(record.reduce).items()},
+            **{f"prepare.{k}": v for k, v in arrays_of(record.prepare).items()},
+        },
         "program": _program(plan),
         "key": None if plan.key is None or not record.needs_key else _key_data(plan.key),
         "data": {"count": source.count, **shapes(plan.sample)},
-        "settings": {"target": record.target, "reduce": settings_of(record.reduce), "dtype": record.dtype},
+        "settings": {"target": record.target, "reduce": settings_of(record.reduce), "dtype": record.dtype}
+        | ({} if record.prepare is None else {"prepare": settings_of(record.prepare)}),
     }
 
 

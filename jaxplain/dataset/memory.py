@@ -16,7 +16,9 @@ LARGEST = 1024
 """More examples than this at once gain nothing and make chunks large."""
 
 
-def largest_batch(compiled: Callable[[int], Any], fits: Callable[[int], bool], devices: Devices, count: Any) -> int:
+def largest_batch(
+    compiled: Callable[[int], Any], fits: Callable[[int], bool], devices: Devices, count: Any, waiting: int = 0
+) -> int:
     """The largest power of two (times the width of the mesh) of which programs fit.
 
     Memory is read off compiled programs, of two small batches first: it grows linearly, so the size that fits is known
@@ -27,6 +29,7 @@ def largest_batch(compiled: Callable[[int], Any], fits: Callable[[int], bool], d
         fits: Whether a trial run of a size got its memory; asked on devices with a memory of their own.
         devices: Where it will run.
         count: The number of examples, or None.
+        waiting: Bytes on one device that each example takes beside the program, waiting for it.
 
     Returns:
         The batch size, at least the width of the mesh.
@@ -34,12 +37,16 @@ def largest_batch(compiled: Callable[[int], Any], fits: Callable[[int], bool], d
     room, width = min(float(np.asarray(free)) for free in gathered(np.float32(free_bytes(devices)))), devices.width
     limit = LARGEST if count is None else min(LARGEST, 1 << max(count - 1, 0).bit_length())
     small, large = width, 8 * width
-    base = needed_bytes(compiled(small))
-    slope = max((needed_bytes(compiled(large)) - base) / (large - small), 1.0)
+
+    def needed(size: int) -> int:
+        return needed_bytes(compiled(size)) + waiting * size
+
+    base = needed(small)
+    slope = max((needed(large) - base) / (large - small), 1.0)
     size = width
     while 2 * size <= max(limit, width) and base + slope * (2 * size - small) <= room:
         size *= 2
-    while size > width and needed_bytes(compiled(size)) > room:
+    while size > width and needed(size) > room:
         size //= 2
     while size > width and not all(bool(np.asarray(ok)) for ok in gathered(np.asarray(fits(size)))):
         size //= 2

@@ -15,6 +15,7 @@ from jaxplain.dataset.devices import Devices
 from jaxplain.dataset.fingerprint import refuse, rows_digest
 from jaxplain.dataset.ledger import Finished
 from jaxplain.dataset.source import Rows, Source, joined, validate
+from jaxplain.program import as_called
 
 Item = TypeVar("Item")
 
@@ -155,7 +156,7 @@ def read_ahead(items: Callable[[], Iterator[Item]], size: int = 2) -> Iterator[I
         except BaseException as error:
             offer("error", error)
 
-    thread = threading.Thread(target=run, name="jaxplain-reader", daemon=True)
+    thread = threading.Thread(target=as_called(run), name="jaxplain-reader", daemon=True)
     thread.start()
     try:
         while True:

@@ -32,6 +32,7 @@ class Record(Function):
 
     explain: Any
     reduce: Any
+    prepare: Any = None
     target: str | int | None = setting(default=None)
     dtype: str | None = setting(default=None)
     whole: bool = setting(default=False)
@@ -49,6 +50,7 @@ class Record(Function):
     def __call__(self, *inputs: Any) -> dict[str, Any]:
         """Explain one example, `(x, *args)` or `(key, x, *args)`, and note what is known of it."""
         key, x, args = (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
+        x = x if self.prepare is None else self.prepare(x)
         facts, args = Facts(self.explain, self.target)(key, x, *args)
         result = self.explain(x, *args) if key is None else self.explain(key, x, *args)
         return self.finish(result, facts)
@@ -105,13 +107,15 @@ class Facts(Function):
         return "this explanation holds none" if outputs is None else f"its outputs have shape {outputs.shape}"
 
 
-def as_record(e: Any, *, target: Any, reduce: Any, dtype: Any, whole: bool) -> Record:
+def as_record(e: Any, *, target: Any, reduce: Any, prepare: Any, dtype: Any, whole: bool) -> Record:
     """Wrap an explanation (taken by `as_function`) so that it notes what is known of each example."""
     if reduce is not None and not callable(reduce):
         raise TypeError(
             f"{NAME}: `reduce` is {type(reduce).__name__}; pass a function of one attribution, such as "
             "jaxplain.dataset.channel_sum()."
         )
+    if prepare is not None and not callable(prepare):
+        raise TypeError(f"{NAME}: `prepare` has to be a function of one example's input, not {check.short(prepare)}.")
     if target is not None and target != "predicted":
         target = check.count(target, NAME, "target", least=0) if not isinstance(target, str) else None
         if target is None:
@@ -126,15 +130,27 @@ def as_record(e: Any, *, target: Any, reduce: Any, dtype: Any, whole: bool) -> R
             raise TypeError(f"{NAME}: `dtype` is {name}; attributions are kept as floating-point numbers.")
     if _adaptive(e):  # its Convergence says what is known of the error
         e = dataclasses.replace(e, with_gap=True)
-    return Record(e, None if reduce is None else as_function(reduce), target, name, whole)
+    reduce, prepare = (None if function is None else as_function(function) for function in (reduce, prepare))
+    return Record(e, reduce, prepare, target, name, whole)
 
 
 def record_rows(record: Record, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> dict[str, Any]:
     """The records of a batch, by the compiled call of `explain_batch`; `[B, ...]` on every leaf."""
     if not _adaptive(record.explain):
         return explain_rows(record, keys, x, args)
+    x = prepared(record, x)
     facts, args = _facts(record, keys, x, args)
     return _finish(record, explain_rows(record.explain, keys, x, args), facts)
+
+
+def prepared(record: Record, x: Pytree) -> Pytree:
+    """A batch of inputs as the explanation takes them."""
+    return x if record.prepare is None else _prepare(record.prepare, x)
+
+
+@Compiled
+def _prepare(prepare: Any, x: Pytree) -> Pytree:
+    return jax.vmap(lambda one: prepare(one))(x)
 
 
 def _adaptive(e: Any) -> bool:

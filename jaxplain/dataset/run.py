@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain.dataset.devices import Devices, gathered
 from jaxplain.dataset.fold import Fold
 from jaxplain.dataset.memory import free_bytes, largest_batch, out_of_memory
-from jaxplain.dataset.reader import Batch, Reader, read_ahead
+from jaxplain.dataset.reader import Reader, read_ahead
 from jaxplain.dataset.record import Record, record_rows
 from jaxplain.dataset.source import Rows, Source
 from jaxplain.dataset.writer import Writer
@@ -22,6 +22,17 @@ from jaxplain.program import ROWS, filled, fitting, is_open, most_points, needed
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
+
+READ_AHEAD = 3
+"""Batches that are on the devices before they are computed: two in the queue, one in the reader's hands."""
+
+
+class Placed(NamedTuple):
+    """This process's rows of a batch on its devices: inputs, further arguments, numbers for keys."""
+
+    x: Pytree
+    args: tuple[Any, ...]
+    places: Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +44,14 @@ class Plan:
     devices: Devices
     sample: Rows
 
-    def explain(self, rows: Rows) -> dict[str, Any]:
+    def placed(self, rows: Rows) -> Placed:
+        """This process's rows of a batch on its devices; the copying is not waited for."""
+        return Placed(*self.devices.spread((rows.x, rows.args, rows.places.astype(np.uint32))))
+
+    def explain(self, rows: Placed) -> dict[str, Any]:
         """Records of this process's rows of a batch, dispatched and not waited for."""
         with self.devices.context():
-            x, args, index = self.devices.spread((rows.x, rows.args, rows.places.astype(np.uint32)))
+            x, args, index = rows
             keys = example_keys(self.record, self.key, index, index.shape[0], NAME)
             return self.devices.local(record_rows(self.record, keys, x, args))
 
@@ -72,6 +87,12 @@ class Plan:
         """The plan with so many points at once where the explanation leaves that open."""
         return dataclasses.replace(self, record=filled(self.record, points))
 
+    @property
+    def waiting(self) -> int:
+        """Bytes on one device of the inputs that are copied ahead, for each example of a batch."""
+        row = sum(leaf[:1].nbytes for leaf in jax.tree.leaves(self.sample[:2]))
+        return -(-READ_AHEAD * row // self.devices.width)
+
     def points(self, size: int) -> int:
         """How many points at once fill the devices with their parts of a batch of `size`, and fit; all agree on it."""
         device = self.devices.first
@@ -81,7 +102,7 @@ class Plan:
 
         def fits(record: Record) -> bool:
             program = dataclasses.replace(self, record=record).compiled(size)
-            return needed_bytes(program) <= free_bytes(self.devices)
+            return needed_bytes(program) + size * self.waiting <= free_bytes(self.devices)
 
         fitted = fitting(self.record, most, fits)
         return min(int(np.asarray(number)) for number in gathered(np.int32(fitted)))
@@ -96,7 +117,7 @@ class Plan:
             return True
         rows = self.sample.take(np.zeros(self.devices.share(size), np.int64))
         try:
-            jax.block_until_ready(self.explain(rows))
+            jax.block_until_ready(self.explain(self.placed(rows)))
         except jax.errors.JaxRuntimeError as error:
             if not out_of_memory(error):
                 raise
@@ -107,7 +128,7 @@ class Plan:
         """The number asked for, or the largest that fits."""
         if asked != "auto":
             return int(asked)
-        return largest_batch(self.compiled, self.fits, self.devices, count)
+        return largest_batch(self.compiled, self.fits, self.devices, count, self.waiting)
 
 
 def _one(record: Record) -> Any:
@@ -141,24 +162,19 @@ def _shape(leaf: Any) -> Any:
 def run(plan: Plan, reader: Reader, fold: Fold | None, writer: Writer) -> Pytree:
     """Explain every batch of the reader; the last state of the fold.
 
-    Nothing in here waits for the devices: results are fetched by the writer's thread, and this one goes on until the
-    writer is two batches behind.
+    Nothing in here waits for the devices: batches are read and copied to them by the reader's thread, results are
+    fetched by the writer's, and this one goes on until the writer is two batches behind.
     """
     try:
-        for batch in _batches(reader):
-            record = plan.explain(batch.rows)
-            state = None if fold is None else fold.update(record, batch.positions, batch.mask)
-            writer.put(batch, record, state)
+        for batch, placed in read_ahead(lambda: ((read, plan.placed(read.rows)) for read in reader.batches())):
+            record = plan.explain(placed)
+            done = None if fold is None else fold.update(record, batch.positions, batch.mask)
+            writer.put(batch, record, done)
     except BaseException:
         writer.abandon()
         raise
     writer.close()
     return None if fold is None else fold.state
-
-
-def _batches(reader: Reader) -> Iterator[Batch]:
-    items: Callable[[], Iterator[Batch]] = reader.batches
-    return read_ahead(items)
 
 
 @public

@@ -18,6 +18,7 @@ from jaxplain.dataset.reader import Batch
 from jaxplain.dataset.record import named
 from jaxplain.dataset.source import read_ids
 from jaxplain.dataset.store import Store
+from jaxplain.program import as_called
 
 NAME = "explain_dataset"
 
@@ -131,12 +132,12 @@ class Writer:
         self._error: BaseException | None = None
         self._held: list[dict[str, Any]] = []
         self._not_finite: list[Any] = []
-        self._thread = threading.Thread(target=self._run, name="jaxplain-writer", daemon=True)
+        self._thread = threading.Thread(target=as_called(self._run), name="jaxplain-writer", daemon=True)
         self._thread.start()
 
-    def put(self, batch: Batch, record: dict[str, Any], state: Any) -> None:
-        """Hand over the records of a batch, and the aggregate's state after it."""
-        self._box.put((batch, record, state))
+    def put(self, batch: Batch, record: dict[str, Any], done: Any) -> None:
+        """Hand over the records of a batch, and what is there once the aggregate has taken them in."""
+        self._box.put((batch, record, done))
         self._raise()
 
     def close(self) -> None:
@@ -168,9 +169,9 @@ class Writer:
         except BaseException as error:
             self._error = self._error or error
 
-    def _take(self, batch: Batch, record: dict[str, Any], state: Any) -> None:
+    def _take(self, batch: Batch, record: dict[str, Any], done: Any) -> None:
         if isinstance(self._target, Nothing):
-            jax.block_until_ready(state)
+            jax.block_until_ready(done)
             record = {"finite": record["finite"]}
         if self._ordered is None:
             record = {name: tree for name, tree in record.items() if name != "whole"}  # stays where it is

@@ -41,6 +41,7 @@ from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
 from jaxplain.program.place import as_folder, as_path
 from jaxplain.program.spelling import meant, public
 from jaxplain.program.text import call_name, short
+from jaxplain.program.thread import as_called
 
 __all__ = [
     "ROWS",
@@ -48,6 +49,7 @@ __all__ = [
     "Function",
     "Moments",
     "Static",
+    "as_called",
     "as_folder",
     "as_function",
     "as_path",

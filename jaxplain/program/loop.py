@@ -141,9 +141,13 @@ def merge_moments(moments: Moments, terms: Pytree, mask: Array) -> Moments:
     squares = jax.tree.map(lambda p, m: masked(jnp.square(p - m[None]), mask).sum(axis=0), terms, means)
     total = moments.terms + new
     delta = jax.tree.map(jnp.subtract, means, moments.mean)
-    mean = jax.tree.map(lambda m, d: m + d * (new / total), moments.mean, delta)
+
+    def share(leaf: Array) -> Array:  # in the leaf's own precision
+        return new.astype(leaf.dtype) / total.astype(leaf.dtype)
+
+    mean = jax.tree.map(lambda m, d: m + d * share(d), moments.mean, delta)
     square = jax.tree.map(
-        lambda a, b, d: a + b + jnp.square(d) * (moments.terms * new / total), moments.square, squares, delta
+        lambda a, b, d: a + b + jnp.square(d) * moments.terms.astype(d.dtype) * share(d), moments.square, squares, delta
     )
     return Moments(total, mean, square)
 
