@@ -218,29 +218,45 @@ class Normalization(Rule):
         (x,), (x0,) = here.inputs, there.inputs
 
         def scales(x: Array) -> list[Array]:
-            values = node.values([x], here.fixed)
+            values = node.values([x], here.fixed, wanted=[value for value, _ in node.held])
             return [1 / values[value] if power > 0 else values[value] for value, power in node.held]
 
         def normalised(x: Array, c: list[Array]) -> Array:
             known = {value: 1 / s if power > 0 else s for (value, power), s in zip(node.held, c, strict=True)}
-            values = node.values([x], here.fixed, known)
+            values = node.values([x], here.fixed, known, node.outputs)
             return values[node.outputs[0]]
 
         c, c0 = scales(x), scales(x0)
         weight = [1 / (1 + (a / jnp.where(b == 0, 1, b)) ** 2) for a, b in zip(c, c0, strict=True)]
         mixed = [w * a + (1 - w) * b for w, a, b in zip(weight, c, c0, strict=True)]
-        (direct,) = jax.vjp(lambda x: normalised(x, mixed), x)[1](relevance[0])
-        of_scale = [jnp.zeros_like(value) for value in c]
-        for point, share in ((x0, weight), (x, [1 - w for w in weight])):
-            (slopes,) = jax.vjp(lambda c, point=point: normalised(point, c), mixed)[1](relevance[0])
-            of_scale = [a + w * s for a, w, s in zip(of_scale, share, slopes, strict=True)]
-        _, moved = jax.jvp(scales, (0.5 * (x + x0),), (x - x0,))
-        factors = [(a - b) / jnp.where(m == 0, 1, m) for a, b, m in zip(c, c0, moved, strict=True)]
-        (through,) = jax.vjp(scales, 0.5 * (x + x0))[1]([s * f for s, f in zip(of_scale, factors, strict=True)])
+        direct, of_scale = _slopes_between(normalised, mixed, weight, x, x0, relevance[0])
+        _, along = jax.linearize(scales, 0.5 * (x + x0))
+        factors = [(a - b) / jnp.where(m == 0, 1, m) for a, b, m in zip(c, c0, along(x - x0), strict=True)]
+        back = jax.linear_transpose(along, x)
+        (through,) = back([s * f for s, f in zip(of_scale, factors, strict=True)])
         return [completed(direct + through, x - x0, relevance[0] * (here.outputs[0] - there.outputs[0]))]
 
     def __str__(self) -> str:
         return "normalization"
+
+
+def _slopes_between(
+    normalised: Callable[..., Array], scales: list[Array], weight: list[Array], x: Array, x0: Array, relevance: Array
+) -> tuple[Array, list[Array]]:
+    """The slopes c' of the values and a' of each scale, a' at the point w x0 + (1 - w) x.
+
+    With the scales held the result is affine in x, whose slope is the same everywhere, and a scale's slope is affine in
+    the point: of one scale that x can be weighted by, both come from one pass there.
+    """
+    if len(scales) == 1 and weight[0].ndim == x.ndim and jnp.broadcast_shapes(weight[0].shape, x.shape) == x.shape:
+        (w,) = weight
+        return jax.vjp(normalised, w * x0 + (1 - w) * x, scales)[1](relevance)
+    (direct,) = jax.vjp(lambda x: normalised(x, scales), x)[1](relevance)
+    of_scale = [jnp.zeros_like(value) for value in scales]
+    for point, share in ((x0, weight), (x, [1 - w for w in weight])):
+        (slopes,) = jax.vjp(lambda c, point=point: normalised(point, c), scales)[1](relevance)
+        of_scale = [a + w * s for a, w, s in zip(of_scale, share, slopes, strict=True)]
+    return direct, of_scale
 
 
 def completed(multipliers: Array, differences: Array, effects: Array) -> Array:

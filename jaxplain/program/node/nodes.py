@@ -24,7 +24,7 @@ node of a kind:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -94,16 +94,31 @@ class Node:
         values = self.values(active, fixed)
         return [values[value] for value in self.outputs]
 
-    def values(self, active: Sequence[Any], fixed: Sequence[Any], held: dict[Value, Any] | None = None) -> dict:
-        """Every value of the node; those in `held` are taken as given."""
+    def values(
+        self,
+        active: Sequence[Any],
+        fixed: Sequence[Any],
+        held: dict[Value, Any] | None = None,
+        wanted: Collection[Value] | None = None,
+    ) -> dict[Value, Any]:
+        """Every value of the node, or what the `wanted` ones need; those in `held` are taken as given."""
         values = dict(zip(self.active, active, strict=True)) | dict(zip(self.fixed, fixed, strict=True))
         held = held or {}
-        for step in self.steps:
+        for step in self.steps if wanted is None else self._needed(wanted, held):
             if not set(step.results) <= held.keys():
                 operands = [v.number if v.number is not None else values[v] for v in step.operands]
                 values.update(zip(step.results, step.evaluate(operands), strict=True))
             values.update((v, held[v]) for v in step.results if v in held)
         return values
+
+    def _needed(self, wanted: Collection[Value], held: Collection[Value]) -> list[Step]:
+        """The steps that the wanted values rest on, where those in `held` are known."""
+        values, steps = set(wanted), list[Step]()
+        for step in reversed(self.steps):
+            if values.intersection(step.results):
+                steps.append(step)
+                values.update(() if set(step.results) <= set(held) else step.operands)
+        return steps[::-1]
 
     def with_constant_scale(self, active: Sequence[Any], fixed: Sequence[Any]) -> Callable[..., list[Any]]:
         """The node as a function of its active values, with the scale of a normalisation held where it is now."""
@@ -111,7 +126,7 @@ class Node:
         held = {value: now[value] for value, _ in self.held}
 
         def function(*active: Any) -> list[Any]:
-            values = self.values(active, fixed, held)
+            values = self.values(active, fixed, held, self.outputs)
             return [values[value] for value in self.outputs]
 
         return function
