@@ -243,20 +243,17 @@ class Normalization(Rule):
 def _slopes_between(
     normalised: Callable[..., Array], scales: list[Array], weight: list[Array], x: Array, x0: Array, relevance: Array
 ) -> tuple[Array, list[Array]]:
-    """The slopes c' of the values and a' of each scale, a' at the point w x0 + (1 - w) x.
+    """The slopes c' of the values, and a' of each scale: w times its slope at x0 and 1 - w times that at x.
 
-    With the scales held the result is affine in x, whose slope is the same everywhere, and a scale's slope is affine in
-    the point: of one scale that x can be weighted by, both come from one pass there.
+    Both points go through one pass, side by side. With the scales held the result is affine in x: its slope is the same
+    at both.
     """
-    if len(scales) == 1 and weight[0].ndim == x.ndim and jnp.broadcast_shapes(weight[0].shape, x.shape) == x.shape:
-        (w,) = weight
-        return jax.vjp(normalised, w * x0 + (1 - w) * x, scales)[1](relevance)
-    (direct,) = jax.vjp(lambda x: normalised(x, scales), x)[1](relevance)
-    of_scale = [jnp.zeros_like(value) for value in scales]
-    for point, share in ((x0, weight), (x, [1 - w for w in weight])):
-        (slopes,) = jax.vjp(lambda c, point=point: normalised(point, c), scales)[1](relevance)
-        of_scale = [a + w * s for a, w, s in zip(of_scale, share, slopes, strict=True)]
-    return direct, of_scale
+
+    def slopes(point: Array) -> tuple[Array, list[Array]]:
+        return jax.vjp(normalised, point, scales)[1](relevance)
+
+    direct, of_scale = jax.vmap(slopes)(jnp.stack([x0, x]))
+    return direct[0], [w * s[0] + (1 - w) * s[1] for w, s in zip(weight, of_scale, strict=True)]
 
 
 def completed(multipliers: Array, differences: Array, effects: Array) -> Array:
