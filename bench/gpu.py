@@ -3,7 +3,9 @@
     python -m bench --device gpu --only gpu
 
 The bound of a method is the passes it needs at the rate at which the same model's compiled gradient, or its compiled
-forward pass, runs outside of any method at the batch that it is fastest at. Cases stand in the order of their
+forward pass, runs outside of any method at the batch that it is fastest at. Captum stands beside it where torch and
+torchvision have the card: the same architectures with random weights of their own, so that times are compared and
+numbers are not. Last, a dataset of uint8 images is explained into a folder. Cases stand in the order of their
 importance, since a run ends at its time limit with what it has.
 """
 
@@ -11,13 +13,16 @@ from __future__ import annotations
 
 import functools
 import math
+import tempfile
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxplain
+from bench.gpu_peer import captum_program
 from bench.harness import BOUND, OURS, Case, Program
 from jaxplain.models import resnet, transformer
 
@@ -63,12 +68,12 @@ METHODS = {
         random=True,
     ),
     f"occlusion, windows of {WINDOW}": Method(
-        lambda f, model, size: jaxplain.occlusion(f, window=min(WINDOW, size // 4), batch_size=4),
+        lambda f, model, size: jaxplain.occlusion(f, window=min(WINDOW, size // 4)),
         lambda size: math.ceil(size / min(WINDOW, size // 4)) ** 2 + 1,
         False,
     ),
     f"KernelSHAP, {COALITIONS} coalitions": Method(
-        lambda f, model, size: jaxplain.kernel_shap(f, samples=COALITIONS, groups=cells(size), batch_size=4),
+        lambda f, model, size: jaxplain.kernel_shap(f, samples=COALITIONS, groups=cells(size)),
         lambda size: COALITIONS + 2,
         False,
         random=True,
@@ -117,7 +122,32 @@ def method_case(name: str, model: Model, params: Any, x: Any, how: str, method: 
             scale=passes * model.batch / model.best,
         ),
     ]
+    programs += captum_program(name, how, model.batch, size, x.dtype.name, passes)
     return Case(f"{name}, {x.dtype.name}: {how}", programs, examples=model.batch, targets={BOUND: 1 / TARGET})
+
+
+def dataset_case(name: str, model: Model, params: Any, x: Any) -> Case:
+    """Gradients of images that travel as uint8, written to a folder, beside the bare gradients of as many."""
+    count = 8 * model.best
+    images = np.random.default_rng(0).integers(0, 256, (count, *x.shape[1:]), np.uint8)
+    y = jnp.arange(len(x)) % CLASSES
+    f = jaxplain.logit(functools.partial(model.module.apply, train=False), params)
+
+    def prepare(image: Any) -> Any:
+        return (image.astype(jnp.float32) / 255.0).astype(x.dtype)
+
+    def explain() -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {"out": f"{folder}/run", "batch_size": model.best, "prepare": prepare, "progress": False}
+            data = (images, np.arange(count) % CLASSES)
+            sums = jaxplain.dataset.channel_sum()
+            return jaxplain.explain_dataset(jaxplain.gradient(f), data, reduce=sums, **settings).explanations.count
+
+    programs = [
+        Program("explain_dataset to a folder, uint8", explain, OURS, None, most=3),
+        Program(f"{count} gradients of the bare model", lambda: bare(True, f, x, y), BOUND, None, scale=8),
+    ]
+    return Case(f"{name}, {x.dtype.name}: a dataset of {count} images", programs, examples=count)
 
 
 def gpu_cases(quick: bool) -> list[Case]:
@@ -130,10 +160,11 @@ def gpu_cases(quick: bool) -> list[Case]:
         x = jax.random.normal(KEY, (every[name].best, size, size, 3), dtype)
         return jax.tree.map(lambda leaf: leaf.astype(dtype), params), x
 
-    return [
+    methods = [
         method_case(name, model, *made(name, dtype), how, method)
         for how, method in METHODS.items()
         for dtype in ((jnp.bfloat16,) if quick else (jnp.bfloat16, jnp.float32))
         for name, model in every.items()
         if not (how.startswith("guided") and name.startswith("ViT"))
     ]
+    return [*methods, *(dataset_case(name, model, *made(name, jnp.bfloat16)) for name, model in every.items())]
