@@ -93,6 +93,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     option("--batch-size", default="64", help="a number, or 'auto' for the largest that fits (64)")
     option("--reduce", help="channel_sum, or top_features:K")
     option("--dtype", help="of what is written, such as float16")
+    option("--prepare", metavar="MODULE:FUNCTION", help="applied to each example's input on the device, in JAX")
     option("--no-resume", action="store_true", help="refuse a folder that holds a run")
     option("--quiet", action="store_true", help="no progress, no summary")
     parser.set_defaults(command=explain_command)
@@ -102,7 +103,8 @@ def explain_command(options: argparse.Namespace) -> None:
     """Explain a dataset as the options say."""
     jaxplain.keep_programs(quiet=options.quiet)
     data, transform = load_data(options), None if options.transform is None else named(options.transform)
-    e = explanation(options, *model(options, data, transform))
+    prepare = None if options.prepare is None else named(options.prepare)
+    e = explanation(options, *model(options, data, transform, prepare))
     size: Any = options.batch_size
     size = size if size == "auto" else _number(size, "--batch-size")
     target = {"data": None, "predicted": "predicted"}.get(options.target, options.target)
@@ -120,6 +122,7 @@ def explain_command(options: argparse.Namespace) -> None:
         reduce=_reduction(options.reduce),
         dtype=options.dtype,
         transform=transform,
+        prepare=prepare,
     ).explanations
     if not options.quiet:
         assert found is not None
@@ -188,7 +191,7 @@ def load_data(options: argparse.Namespace) -> Any:
     )
 
 
-def model(options: argparse.Namespace, data: Any, transform: Callable[[Any], Any] | None) -> tuple[Any, Any]:
+def model(options: argparse.Namespace, data: Any, transform: Any, prepare: Any) -> tuple[Any, Any]:
     """The model's function in evaluation mode, and its parameters, from the checkpoint where there is one."""
     built = named(options.model)()
     if isinstance(built, tuple) and len(built) == 2:
@@ -196,7 +199,7 @@ def model(options: argparse.Namespace, data: Any, transform: Callable[[Any], Any
     elif hasattr(built, "init") and hasattr(built, "apply"):
         if options.checkpoint is None:
             raise ValueError(f"{options.model} is a Linen module without parameters; pass --checkpoint.")
-        apply, params = built.apply, _shapes(built, data, transform)
+        apply, params = built.apply, _shapes(built, data, transform, prepare)
     else:
         apply, params = from_nnx(built)
     if options.checkpoint is not None:
@@ -204,12 +207,13 @@ def model(options: argparse.Namespace, data: Any, transform: Callable[[Any], Any
     return as_trainable(apply), params
 
 
-def _shapes(module: Any, data: Any, transform: Callable[[Any], Any] | None) -> Any:
+def _shapes(module: Any, data: Any, transform: Any, prepare: Any) -> Any:
     """The shapes of a Linen module's variables, from the first example."""
     from jaxplain.dataset import as_source, first_rows
 
     _, rows = first_rows(as_source(data, None, transform))
-    return jax.eval_shape(module.init, jax.random.key(0), rows.x)
+    seen = (lambda x: x) if prepare is None else jax.vmap(prepare)
+    return jax.eval_shape(lambda x: module.init(jax.random.key(0), seen(x)), rows.x)
 
 
 def explanation(options: argparse.Namespace, apply: Any, params: Any) -> Any:

@@ -85,6 +85,16 @@ def explain(folder, *more, out="out", model="pair", data="set.npz"):
     )
 
 
+def test_inputs_are_prepared_on_the_device(made):
+    folder, apply, params, x, y = made
+    options = ("explain", "--model", "command_models:pair", "--data", str(folder / "set.npz"))
+    settings = ("--method", "gradient", "--batch-size", "4", "--quiet", "--prepare", "command_models:preprocess")
+    assert main([*options, "--out", str(folder / "prepared"), *settings]) == 0
+    f = jaxplain.logit(lambda params, x: apply(params, x, train=False), jax.tree.map(lambda p: p - 0.1, params))
+    expected = jaxplain.explain_batch(jaxplain.gradient(f), jnp.asarray(x / 255, jnp.float32), y)
+    np.testing.assert_allclose(open_explanations(folder / "prepared")["attribution"], expected, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_explain_is_the_function(made, capsys):
     folder, apply, params, x, y = made
