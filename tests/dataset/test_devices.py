@@ -87,6 +87,7 @@ def test_adaptive_methods_in_two_processes(two):
 
 
 @pytest.mark.optimized
+@pytest.mark.slow
 def test_what_two_processes_began_one_can_finish(two, tmp_path):
     folder = tmp_path / "begun"
     shutil.copytree(two / "random", folder)

@@ -23,3 +23,8 @@ def alternate(table: Sequence[Any], first: int) -> pytest.MarkDecorator:
         for i, row in enumerate(table)
     ]
     return pytest.mark.parametrize("row", rows)
+
+
+def halves(values: Sequence[Any]) -> list[Any]:
+    """Values of which every second one is left to the slow tests."""
+    return [pytest.param(v, marks=[pytest.mark.slow] if i % 2 else []) for i, v in enumerate(values)]

@@ -7,6 +7,7 @@ import pytest
 
 from jaxplain.baseline.absent import blur, mean, uniform_noise
 from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion, insertion_curve
+from shared.tables import halves
 
 CURVES = {False: deletion_curve, True: insertion_curve}
 AREAS = {False: deletion, True: insertion}
@@ -46,7 +47,7 @@ def quadratic(shape, seed=0):
 
 
 @pytest.mark.parametrize("insert", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 4, 100])
+@pytest.mark.parametrize("batch_size", halves([4, 1, None, 100]))
 @pytest.mark.parametrize(("shape", "steps"), [((7,), None), ((7,), 3), ((3, 4), 5), ((3, 2, 3), None), ((3, 3, 1), 4)])
 def test_curve_and_area_equal_the_reference(shape, steps, insert, batch_size):
     rng = np.random.default_rng(1)
