@@ -45,8 +45,11 @@ SMALL = 256
 LARGE = 2**20
 """Bytes above which a constant that stays is worth a warning."""
 
-KEPT = 32
+KEPT = 1024
 """How many traced functions are kept at most; each goes earlier when its code is garbage."""
+
+SHAPES = 64
+"""For how many shapes of one function its compiled call is found without tracing."""
 
 _REBUILT = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
 
@@ -77,7 +80,7 @@ class _Traced:
         call, results = self._made(e, inputs, leaves)
         if call is None:
             return self.f(e, *inputs)
-        self.known = [(context, structure, kinds, call, results), *self.known[: KEPT - 1]]
+        self.known = [(context, structure, kinds, call, results), *self.known[: SHAPES - 1]]
         return jax.tree.unflatten(results, call(leaves))
 
     def lower(self, e: Any, inputs: Any) -> Any:

@@ -172,7 +172,8 @@ def test_nothing_is_kept_alive_by_it(constants):
 
 
 @pytest.mark.slow
-def test_the_number_of_traced_functions_is_bounded():
+def test_the_number_of_traced_functions_is_bounded(monkeypatch):
+    monkeypatch.setattr(hoist, "KEPT", 32)
     kept = [as_function(lambda x, i=i: x + i * jnp.ones((1, SIZE))) for i in range(hoist.KEPT + 3)]
     for e in kept:
         hoisted(value, e, X)
