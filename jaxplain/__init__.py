@@ -16,6 +16,7 @@ The stages, each a namespace that is there after `import jaxplain`:
                                           intervene, split, draw), explain_batch, explain_dataset, open_explanations
     jaxplain.baseline, relevance          what absent means; the rules of relevance propagation
     jaxplain.image, objective, transform, regulariser    what activation maximization is composed of
+    jaxplain.language                     language models: scores of text, attribution of generated text, circuits
     jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
     jaxplain.influence                    which training examples did it: derivatives through training, retraining
     jaxplain.aggregate                    the whole model: means, top-k, effects, importances, units
@@ -167,6 +168,7 @@ from jaxplain.explain import (
     integrated_hessians,
     internal_influence,
     kernel_shap,
+    language,
     layer_cam,
     lime,
     lrp,
@@ -224,6 +226,7 @@ NAMESPACES = (
     "objective",
     "transform",
     "regulariser",
+    "language",
 )
 """Where everything else is reached, without a second import."""
 
@@ -312,6 +315,7 @@ __all__ = [
 # `import jaxplain.image` finds the namespaces of deeper folders by their public names, too, as `import os.path` does.
 _DEEPER = {"image": image, "objective": objective, "regulariser": regulariser, "relevance": relevance}
 _DEEPER["transform"] = transform
+_DEEPER["language"] = language
 for _name, _space in _DEEPER.items():
     sys.modules[f"jaxplain.{_name}"] = _space
 

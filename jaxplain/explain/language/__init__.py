@@ -1,0 +1,17 @@
+"""Language models: scores of text, attribution of what was generated, units that people read, circuits.
+
+For sequences of token ids: `x` `[T]` for one example, with outputs `[T, K]`. What is explained may be any model that JAX
+can trace; nothing is registered or re-implemented.
+"""
+
+from jaxplain.explain.language.scores import contrastive, entropy, kl_to, token_log_probability, token_logit
+from jaxplain.explain.language.sequence import sequence_log_probability
+
+__all__ = [
+    "contrastive",
+    "entropy",
+    "kl_to",
+    "sequence_log_probability",
+    "token_log_probability",
+    "token_logit",
+]
