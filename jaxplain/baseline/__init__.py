@@ -5,6 +5,7 @@ A baseline is a number, an array of x's shape, or a function of `x` or of `(key,
 
 from jaxplain.baseline.absent import blur, gaussian_noise, mean, sample, uniform_noise, zeros
 from jaxplain.baseline.counter_class import nearest_counter_class
+from jaxplain.baseline.embedded import at_lookups, tokens_alone
 from jaxplain.baseline.features import Features, Groups, as_groups, attribution_leaves, feature_sums, features
 from jaxplain.baseline.given import Replacement, as_baseline, held, is_background, like_rows, replacement, resolve
 from jaxplain.baseline.imputation import imputed, linear_imputation, noisy_linear_imputation
@@ -22,6 +23,7 @@ __all__ = [
     "Replacement",
     "as_baseline",
     "as_groups",
+    "at_lookups",
     "attribution_leaves",
     "blur",
     "feature_sums",
@@ -43,6 +45,7 @@ __all__ = [
     "resolve",
     "sample",
     "superpixels",
+    "tokens_alone",
     "uniform_noise",
     "warn_where_equal",
     "zeros",

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.baseline import tokens_alone
 from jaxplain.explain.gradient import IntegratedGradients, refine
 from jaxplain.program import Function, as_function, needs_key, public, with_points
 from jaxplain.program.fast import fast_layout
@@ -62,7 +63,7 @@ def explain_batch(
     look = _Look(function, x, args) if values else None
     if look is None:
         return explain_filled(function, keys, x, args)
-    if _refines(function):  # which waits for its values
+    if _refines(function, x):  # which waits for its values
         look()
     kept = _LOOK.set(look)
     try:
@@ -111,13 +112,13 @@ def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -
     Returns:
         What `e` returns, `[B, ...]`. Dispatched without waiting, but for integrated gradients to a tolerance.
     """
-    if _refines(e):
+    if _refines(e, x):
         return refine(e, x, args, keys)
     return _explain(e, keys, x, args)
 
 
-def _refines(e: Any) -> bool:
-    return isinstance(e, IntegratedGradients) and e.adaptive
+def _refines(e: Any, x: Pytree) -> bool:
+    return isinstance(e, IntegratedGradients) and e.adaptive and not tokens_alone(x)
 
 
 def lower_rows(e: Any, x: Pytree, keys: Any, args: tuple[Any, ...]) -> Any:

@@ -10,7 +10,15 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, held, is_background, refuse_where_moved, resolve, warn_where_equal
+from jaxplain.baseline import (
+    as_baseline,
+    at_lookups,
+    held,
+    is_background,
+    refuse_where_moved,
+    resolve,
+    warn_where_equal,
+)
 from jaxplain.explain.backward.backward import Backward
 from jaxplain.explain.backward.logarithmic import LogSumExp
 from jaxplain.explain.backward.multipliers import Midpoint, Normalization, Quotient, Rescale, Secant, Softmax, Winner
@@ -95,6 +103,7 @@ class DeepLift(Backward):
             elif node.kind in ("while", "other") or _sorts_several(node):
                 missing.append(node)
 
+    @at_lookups
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
@@ -195,6 +204,7 @@ class DeepShap(DeepLift):
         """Never: all baselines are used."""
         return False
 
+    @at_lookups
     def __call__(self, x: Pytree, *args: Any) -> Pytree:
         """Explain one example: an attribution of x's structure and dtypes."""
         check.differentiable(x, self.name)

@@ -50,6 +50,11 @@ class RectifiedBackward(Backward):
         """The traced score; a custom derivative stays as it is where no ReLU is inside."""
         return open_score(self.score, x, args, self.name, opaque=_without_rectifier)
 
+    def check_input(self, x: Pytree) -> None:
+        """Refuse what is not finite; token ids are explained by what they look up."""
+        check.arrays(x, self.name)
+        check.finite(x, self.name)
+
     def rules(self, opened: Opened) -> dict[Node, Rule]:
         """The rule, for each ReLU."""
         nodes = opened.graph.walk()

@@ -2,15 +2,14 @@
 
 from jaxplain.explain.gradient.adaptive import refine
 from jaxplain.explain.gradient.blur_path import blur_integrated_gradients
+from jaxplain.explain.gradient.expected import ExpectedGradients, expected_gradients
 from jaxplain.explain.gradient.gradient import gradient, input_x_gradient, saliency
 from jaxplain.explain.gradient.guided_path import guided_integrated_gradients
 from jaxplain.explain.gradient.hessian import integrated_hessians
 from jaxplain.explain.gradient.layer import conductance, internal_influence
 from jaxplain.explain.gradient.noise import smoothgrad, smoothgrad_squared, vargrad
 from jaxplain.explain.gradient.path import (
-    ExpectedGradients,
     IntegratedGradients,
-    expected_gradients,
     integrated_gradients,
     integrated_gradients_with_gap,
 )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.baseline import at_lookups
 from jaxplain.program import Function, as_function, public, setting, value_and_gradient
 from jaxplain.types import Pytree
 
@@ -19,6 +20,7 @@ class Gradient(Function):
     score: Any
     name: str = setting(default="gradient")
 
+    @at_lookups
     def __call__(self, x: Pytree, *args: Any) -> Pytree:
         """Explain one example: an attribution of x's structure and dtypes."""
         check.differentiable(x, self.name)

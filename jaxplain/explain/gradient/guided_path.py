@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import DERIVATIVE, Perturbing, as_baseline
+from jaxplain.baseline import DERIVATIVE, Perturbing, as_baseline, at_lookups
 from jaxplain.program import as_function, common_dtype, like, public, setting, value_and_gradient
 from jaxplain.types import Array, Pytree
 
@@ -30,6 +30,7 @@ class GuidedIntegratedGradients(Perturbing):
         """The path between the baseline and the input has a derivative at floating-point values alone."""
         return DERIVATIVE
 
+    @at_lookups
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.baseline import at_lookups
 from jaxplain.program import (
     Function,
     as_function,
@@ -39,6 +40,7 @@ class Noisy(Function):
         """Always: the noise is drawn from the key."""
         return True
 
+    @at_lookups
     def __call__(self, key: Array, x: Pytree, *args: Any) -> Pytree:
         """Explain one example: an attribution of x's structure and dtypes."""
         check.needed_key((key,), self.name, "e(key, x, *args)")

@@ -1,7 +1,7 @@
 """Language models: scores of text, attribution of what was generated, units that people read, circuits.
 
-For sequences of token ids: `x` `[T]` for one example, with outputs `[T, K]`. What is explained may be any model that JAX
-can trace; nothing is registered or re-implemented.
+For sequences of token ids: `x` `[T]` for one example, with outputs `[T, K]`. What is explained may be any model that
+JAX can trace; nothing is registered or re-implemented.
 """
 
 from jaxplain.explain.language.scores import contrastive, entropy, kl_to, token_log_probability, token_logit

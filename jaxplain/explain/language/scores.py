@@ -1,7 +1,7 @@
 """Scores of text: one number from a causal model's outputs `[T, K]` at the positions that predict tokens.
 
-`f(x, positions, tokens, *inputs) -> scalar` for one sequence of ids `x` `[T]`, from a batch-first `apply`. The outputs at
-position p predict the token at p + 1. All targets at once are a `jax.vmap` over positions and tokens: the model then
+`f(x, positions, tokens, *inputs) -> scalar` for one sequence of ids `x` `[T]`, from a batch-first `apply`. The outputs
+at position p predict the token at p + 1. All targets at once are a `jax.vmap` over positions and tokens: the model then
 runs once.
 """
 
@@ -39,7 +39,7 @@ class TextScore(ModelScore):
         value = self.reduce(rows, tokens, self.name)
         return value if valid is True else jnp.where(valid, value, jnp.nan)
 
-    def check_call(self, x: Pytree, positions: Any = None, tokens: Any = None, *inputs: Any) -> None:  # type: ignore[override]
+    def check_call(self, x: Pytree, positions: Any = None, tokens: Any = None, *inputs: Any) -> None:
         """Raise for concrete batched positions and tokens outside the outputs (used by drivers)."""
         row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (x, inputs))
         length, size = jax.eval_shape(lambda f, x, inputs: text_outputs(f, x, inputs), self, *row).shape

@@ -47,7 +47,7 @@ class SequenceScore(ModelScore):
         inside = (first > 0) & (first <= length) & jnp.all((given >= 0) & (given < log.shape[-1]))
         return jnp.where(inside, value, jnp.nan)
 
-    def check_call(self, x: Pytree, start: Any = None, tokens: Any = None, *inputs: Any) -> None:  # type: ignore[override]
+    def check_call(self, x: Pytree, start: Any = None, tokens: Any = None, *inputs: Any) -> None:
         """Raise for concrete batched starts outside the prompts (used by drivers)."""
         if start is not None and check.is_concrete(start):
             _start_range(np.asarray(start), jnp.shape(x)[-1], self.name)

@@ -20,6 +20,7 @@ from jaxplain.program.trace import (
     REMATERIALIZED,
     Equation,
     Program,
+    Route,
     Variable,
     dtype_of,
     evaluate_equation,
@@ -58,15 +59,21 @@ class Value:
 
 
 class Step:
-    """One equation between values; `path` is the module or scope that it belongs to."""
+    """One equation between values; `path` is the module or scope that it belongs to, `route` its place as a site's."""
 
-    __slots__ = ("_program", "equation", "operands", "path", "results")
+    __slots__ = ("_program", "equation", "operands", "path", "results", "route")
 
     def __init__(
-        self, program: Program, equation: Equation, operands: list[Value], results: list[Value], path: str
+        self,
+        program: Program,
+        equation: Equation,
+        operands: list[Value],
+        results: list[Value],
+        path: str,
+        route: Route = (),
     ) -> None:
         self._program, self.equation = program, _widened(equation)
-        self.operands, self.results, self.path = operands, results, path
+        self.operands, self.results, self.path, self.route = operands, results, path, route
 
     @property
     def name(self) -> str:
@@ -142,7 +149,7 @@ class _Flattening:
         self.constants: list[tuple[Value, Any]] = []
         self.steps: list[Step] = []
 
-    def add(self, program: Program, arguments: Sequence[Value], outer: str) -> list[Value]:
+    def add(self, program: Program, arguments: Sequence[Value], outer: str, route: Route = ()) -> list[Value]:
         """Append the steps of a program; return its outputs."""
         env: dict[Variable, Value] = {}
         for variable, constant in zip(program.jaxpr.constvars, program.constants, strict=True):
@@ -163,10 +170,10 @@ class _Flattening:
             if equation.primitive.name == "name":
                 results = operands
             elif self._opens(equation):
-                results = self.add(subprograms(equation)[0], operands, stack)
+                results = self.add(subprograms(equation)[0], operands, stack, (*route, index, 0))
             else:
                 results = [Value(shape_of(v), dtype_of(v)) for v in equation.outvars]
-                self.steps.append(Step(program, equation, operands, results, path_of(stack)))
+                self.steps.append(Step(program, equation, operands, results, path_of(stack), (*route, index)))
             env.update(zip(equation.outvars, results, strict=True))
         return [read(atom) for atom in program.outputs]
 

@@ -1,7 +1,8 @@
-"""Look-ups of embeddings by token ids: where relevance leaves a model whose input is integers.
+"""Look-ups of embeddings by token ids: where relevance, or a gradient, leaves a model whose input is integers.
 
-The flat program is cut behind each look-up, and what was looked up becomes an input of its own. Which token a row of it
-belongs to is found by sending the tokens' positions the way that the tokens go.
+What was looked up becomes an input of its own: for rules the flat program is cut behind each look-up, for derivatives
+the traced one takes the rows in its place. Which token a row belongs to is found by sending the tokens' positions the
+way that the tokens go.
 """
 
 from __future__ import annotations
@@ -10,26 +11,40 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
+from jaxplain import check
 from jaxplain.program.node.facts import Facts, learn
-from jaxplain.program.node.flat import Flat, Value, live_steps
+from jaxplain.program.node.flat import Flat, Step, Value, live_steps
 from jaxplain.program.node.probe import is_elementwise
+from jaxplain.program.trace import Route
 
-_MOVES = frozenset((
-    "broadcast_in_dim", "concatenate", "expand_dims", "pad", "reshape", "rev", "slice", "squeeze", "transpose",
-))  # fmt: skip
+_MOVED = {
+    "broadcast_in_dim": 1, "concatenate": 0, "copy": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "expand_dims": 1,
+    "gather": 1, "pad": 2, "reshape": 1, "rev": 1, "slice": 1, "squeeze": 1, "transpose": 1,
+}  # fmt: skip
+"""Operations that move values, and how many of their first operands those are (0: all); the others say where to."""
 _NOWHERE = -1
 """The position of what is no token: padding, a class token that the model adds."""
+_MOST = 2**24
+"""Elements of the largest array of positions that is made; masks of long sequences are no ids."""
 
 
 class Lookup(NamedTuple):
-    """Rows of a table picked by the tokens of one input: their value, which input, the position of each row's token."""
+    """Rows of a table picked by the tokens of one input.
+
+    value: the rows; place: of which input the tokens are; positions: of each row's token; row_axes: the axes within a
+    row; route: of the equation that picks them; rows: how many the table has.
+    """
 
     value: Value
     place: int
     positions: Any
     row_axes: tuple[int, ...]
+    route: Route
+    rows: int
 
     def per_token(self, relevance: Any, size: int) -> Any:
         """The relevance of each of `size` tokens: that of the rows that it picked."""
@@ -38,26 +53,19 @@ class Lookup(NamedTuple):
         return jnp.zeros(size, rows.dtype).at[places.reshape(-1)].add(rows.reshape(-1), mode="drop")
 
 
-def cut_at_lookups(flat: Flat, tokens: Sequence[int]) -> tuple[Flat, Flat, list[Lookup]]:
+def cut_at_lookups(flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]) -> tuple[Flat, Flat, list[Lookup]]:
     """Cut a program behind the look-ups that its integer inputs make.
 
     Args:
         flat: The program.
         tokens: The places of the integer inputs.
+        arguments: The values of its inputs.
 
     Returns:
         The program before the cut, whose outputs are the values looked up; the program behind it, with one more input
         for each of them; and the look-ups.
     """
-    facts = learn(flat, [place in tokens for place in range(len(flat.inputs))])
-    lookups: list[Lookup] = []
-    for step in flat.steps:
-        if step.name == "gather" and step.results[0].is_floating and step.operands[0] not in facts.depends:
-            for place in tokens:
-                positions = _positions(facts, step.operands[1], flat.inputs[place])
-                if positions is not None and positions.shape[-1:] == (1,):
-                    axes = tuple(step.params["dimension_numbers"].offset_dims)
-                    lookups.append(Lookup(step.results[0], place, positions[..., 0], axes))
+    lookups = find_lookups(flat, tokens, arguments)
     values = [lookup.value for lookup in lookups]
     rest = [step for step in flat.steps if step.results[0] not in values]
     before = Flat(flat.inputs, flat.constants, live_steps(flat.steps, values), values)
@@ -65,19 +73,127 @@ def cut_at_lookups(flat: Flat, tokens: Sequence[int]) -> tuple[Flat, Flat, list[
     return before, behind, lookups
 
 
-def _positions(facts: Facts, value: Value, token: Value) -> Any:
-    """The position of the token that each element of a value comes from; None where it comes from none."""
-    known: dict[Value, Any] = {token: jnp.arange(math.prod(token.shape)).reshape(token.shape)}
-    for step in facts.steps[: facts.producer.get(value, -1) + 1]:
-        sources = [operand for operand in step.operands if operand in known]
-        if not sources or len(step.results) != 1:
-            continue
-        if is_elementwise(step.equation) and sources[0].shape == step.results[0].shape:
-            known[step.results[0]] = known[sources[0]]
-        elif step.name in _MOVES:
-            (known[step.results[0]],) = step.evaluate([_source(operand, known) for operand in step.operands])
-    return known.get(value)
+def find_lookups(flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]) -> list[Lookup]:
+    """The look-ups that the integer inputs of a program make: `table[ids]`, and `one_hot(ids) @ table`.
+
+    Args:
+        flat: The program.
+        tokens: The places of the integer inputs.
+        arguments: The values of its inputs, which may be traced.
+    """
+    facts = learn(flat, [place in tokens for place in range(len(flat.inputs))])
+    lookups: list[Lookup] = []
+    for place in tokens:
+        follow = _Positions(facts, flat.inputs[place], arguments)
+        for step in flat.steps:
+            follow(step)
+            picked = follow.picked(step)
+            if picked is not None:
+                positions, axes, rows = picked
+                lookups.append(Lookup(step.results[0], place, positions, axes, step.route, rows))
+    return lookups
 
 
-def _source(operand: Value, known: dict[Value, Any]) -> Any:
-    return known[operand] if operand in known else jnp.full(operand.shape, _NOWHERE)
+class _Positions:
+    """The position of the token of one input that each element of a value comes from, for the values that have one."""
+
+    def __init__(self, facts: Facts, token: Value, arguments: Sequence[Any]) -> None:
+        self._facts = facts
+        self._known: dict[Value, Any] = {token: np.arange(math.prod(token.shape)).reshape(token.shape)}
+        self._values: dict[Value, Any] = dict(zip(facts.flat.inputs, arguments, strict=True))
+        self._values.update(facts.flat.constants)
+
+    def __call__(self, step: Step) -> None:
+        """Follow the tokens through one step, where each result comes from one token."""
+        sources = [v for v in step.operands if v in self._facts.depends]
+        if not sources or len(step.results) != 1 or not all(v in self._known for v in sources):
+            return
+        first, (result,) = self._known[sources[0]], step.results
+        chooses = step.name == "select_n" and step.operands[0] not in sources
+        if step.name == "broadcast_in_dim" and isinstance(first, np.ndarray):
+            self._known[result] = _broadcast(first, step)  # a view, as one-hot codes and masks are large
+        elif not chooses and is_elementwise(step.equation) and all(_same(self._known[v], first) for v in sources):
+            if np.shape(first) == result.shape:
+                self._known[result] = first
+            elif isinstance(first, np.ndarray) and first.ndim == len(result.shape):  # along axes of length one
+                self._known[result] = np.broadcast_to(first, result.shape)
+        elif math.prod(result.shape) > _MOST:
+            return
+        elif chooses:
+            data = [self._known.get(v, np.full(v.shape, _NOWHERE)) for v in step.operands[1:]]
+            self._known[result] = _evaluated(step, [self._value(step.operands[0]), *data])
+        elif step.name in _MOVED:
+            self._move(step)
+
+    def _move(self, step: Step) -> None:
+        count = _MOVED[step.name] or len(step.operands)
+        if any(v in self._facts.depends for v in step.operands[count:]):
+            return  # where the values go depends on tokens
+        moved = [self._known.get(v, np.full(v.shape, _NOWHERE)) for v in step.operands[:count]]
+        where = [self._value(v) for v in step.operands[count:]]
+        self._known[step.results[0]] = _evaluated(step, [*moved, *where])
+
+    def picked(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
+        """Where a step looks up rows of a table: the positions of their tokens, the axes within a row, the table's."""
+        if not step.results or not step.results[0].is_floating:
+            return None
+        if step.name == "gather" and step.operands[0] not in self._facts.depends:
+            positions = self._known.get(step.operands[1])
+            if positions is None or np.shape(positions)[-1:] != (1,):
+                return None
+            numbers = step.params["dimension_numbers"]
+            return positions[..., 0], tuple(numbers.offset_dims), step.operands[0].shape[numbers.start_index_map[0]]
+        return self._one_hot(step) if step.name == "dot_general" else None
+
+    def _one_hot(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
+        (contracted, batched) = step.params["dimension_numbers"]
+        for side, (picks, table) in enumerate((step.operands, step.operands[::-1])):
+            positions = self._known.get(picks)
+            if positions is None or table in self._facts.depends or batched[0] or len(contracted[side]) != 1:
+                continue
+            (axis,) = contracted[side]
+            rows = np.take(positions, 0, axis) if isinstance(positions, np.ndarray) else None
+            if rows is None or not _constant_along(positions, axis):
+                continue
+            free, first = len(table.shape) - 1, len(picks.shape) - 1
+            axes = range(first, first + free) if side == 0 else range(free)
+            return rows, tuple(axes), picks.shape[axis]
+        return None
+
+    def _value(self, value: Value) -> Any:
+        """The value of what depends on no token, computed where somebody asks."""
+        if value.number is not None:
+            return value.number
+        if value not in self._values:
+            step = self._facts.source(value)
+            assert step is not None
+            results = _evaluated(step, [self._value(v) for v in step.operands])
+            self._values.update(zip(step.results, results if isinstance(results, list) else [results], strict=True))
+        return self._values[value]
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    return isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and np.array_equal(a, b)
+
+
+def _broadcast(positions: np.ndarray, step: Step) -> np.ndarray:
+    """Positions of a broadcast value."""
+    shape, places = step.results[0].shape, step.params["broadcast_dimensions"]
+    sizes = [positions.shape[places.index(axis)] if axis in places else 1 for axis in range(len(shape))]
+    return np.broadcast_to(positions.reshape(sizes), shape)
+
+
+def _constant_along(positions: np.ndarray, axis: int) -> bool:
+    return positions.strides[axis] == 0 or bool((np.take(positions, [0], axis) == positions).all())
+
+
+def _evaluated(step: Step, operands: Sequence[Any]) -> Any:
+    """The results of a step (the one, where there is one), as NumPy arrays where nothing is traced."""
+    if all(check.is_concrete(v) for v in operands):
+        with jax.ensure_compile_time_eval():
+            results: list[Any] = [np.asarray(v) for v in step.evaluate(operands)]
+    else:
+        results = list(step.evaluate(operands))
+    return results[0] if len(results) == 1 else results

@@ -138,18 +138,18 @@ def open_score(
     """
     x = jax.tree.map(jnp.asarray, x)
     view = look(f, (x, *args), name)
-    check.scalar(jax.tree.unflatten(view.structure, [jax.ShapeDtypeStruct(*o) for o in view.outputs()]), name)
     first, leaves = len(jax.tree.leaves(view.f)), jax.tree.leaves(x)
     flat, arguments = flatten(view.program, opaque), [widened(leaf) for leaf in view.leaves]
     moving = [first + place for place, leaf in enumerate(leaves) if check.is_floating(leaf)]
     lookups: list[Lookup] = []
     if not moving:
-        before, flat, lookups = cut_at_lookups(flat, range(first, first + len(leaves)))
+        before, flat, lookups = cut_at_lookups(flat, range(first, first + len(leaves)), arguments)
         if not lookups:
             check.differentiable(x, name)
         moving = list(range(len(arguments), len(arguments) + len(lookups)))
         found = run(build(before, [False] * len(before.inputs)), [arguments], {}, {})
         arguments = [*arguments, *found[0]]
+    check.scalar(jax.tree.unflatten(view.structure, [jax.ShapeDtypeStruct(*o) for o in view.outputs()]), name)
     graph = build(flat, [place in moving for place in range(len(flat.inputs))], stops=stops, opaque=opaque)
     if lost := [node for node in graph.walk() if node.kind == "complex"]:
         raise without_rule(

@@ -1,0 +1,183 @@
+"""Methods at token ids: derivatives at the rows that the ids look up, everything else by replacing ids."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxplain
+from jaxplain import language
+from jaxplain.explain.backward import relevance
+from shared.language import VOCABULARY, behind_embedding, decoder, parameters
+
+PARAMS = parameters()
+IDS = jnp.array([3, 1, 4, 1, 5])
+KEY = jax.random.key(0)
+F = language.token_logit(decoder, PARAMS)
+ROWS = PARAMS["embed"][IDS]
+
+
+def at_rows(h, position, token):
+    """The score by hand, of the embedding."""
+    return behind_embedding(PARAMS, h[None])[0, position, token]
+
+
+DERIVATIVE = {
+    "gradient": jaxplain.gradient,
+    "saliency": jaxplain.saliency,
+    "input_x_gradient": jaxplain.input_x_gradient,
+    "integrated_gradients": functools.partial(jaxplain.integrated_gradients, steps=4),
+    "integrated_gradients from an id": functools.partial(jaxplain.integrated_gradients, steps=4, baseline=2),
+    "tolerance": functools.partial(jaxplain.integrated_gradients, steps=4, tolerance=1e-3, max_steps=16),
+    "expected_gradients": functools.partial(jaxplain.expected_gradients, samples=4),
+    "guided_integrated_gradients": functools.partial(jaxplain.guided_integrated_gradients, steps=4),
+    "smoothgrad": lambda f: jaxplain.smoothgrad(jaxplain.gradient(f), sigma=0.1, samples=3),
+    "vargrad": lambda f: jaxplain.vargrad(jaxplain.gradient(f), sigma=0.1, samples=3),
+    "deep_lift": jaxplain.deep_lift,
+    "lrp": lambda f: jaxplain.lrp(f, relevance.attn_lrp()),
+}
+
+
+@jax.jit
+def explained(e, x, *args):
+    return e(KEY, x, *args) if e.needs_key else e(x, *args)
+
+
+@pytest.mark.parametrize("name", DERIVATIVE)
+def test_a_derivative_at_ids_is_that_at_their_rows_summed(name):
+    e, by_hand = DERIVATIVE[name](F), DERIVATIVE[name](at_rows)
+    if name.endswith("an id"):
+        by_hand = jaxplain.integrated_gradients(at_rows, steps=4, baseline=jnp.tile(PARAMS["embed"][2], (5, 1)))
+    found = explained(e, IDS, 3, 2)
+    assert found.shape == IDS.shape
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, explained(by_hand, ROWS, 3, 2).sum(-1), rtol=1e-4, atol=1e-5)
+    assert float(abs(found[4])) < 1e-6  # what is behind the position has no part in it
+
+
+@pytest.mark.slow
+def test_rows_of_ids_as_baselines():
+    data = jnp.array([[2, 2, 2, 2, 2], [0, 1, 2, 3, 4]])
+    for baseline, by_hand in (
+        (data[1], PARAMS["embed"][data[1]]),
+        (lambda x: 0 * x, jnp.tile(PARAMS["embed"][0], (5, 1))),
+        (jaxplain.baseline.zeros(), 0.0),
+    ):
+        a = explained(jaxplain.integrated_gradients(F, baseline=baseline, steps=4), IDS, 3, 2)
+        b = explained(jaxplain.integrated_gradients(at_rows, baseline=by_hand, steps=4), ROWS, 3, 2)
+        np.testing.assert_allclose(a, b.sum(-1), rtol=1e-4, atol=1e-5)
+    a = explained(jaxplain.expected_gradients(F, data, samples=4), IDS, 3, 2)
+    b = explained(jaxplain.expected_gradients(at_rows, PARAMS["embed"][data], samples=4), ROWS, 3, 2)
+    np.testing.assert_allclose(a, b.sum(-1), rtol=1e-4, atol=1e-5)
+    a = explained(jaxplain.deep_shap(F, data), IDS, 3, 2)
+    b = explained(jaxplain.deep_shap(at_rows, PARAMS["embed"][data]), ROWS, 3, 2)
+    np.testing.assert_allclose(a, b.sum(-1), rtol=1e-4, atol=1e-5)
+    drawn = jaxplain.integrated_gradients(F, baseline=jaxplain.baseline.sample(data[:1]), steps=64)
+    a = explained(drawn, IDS, 3, 2)
+    np.testing.assert_allclose(a.sum(), F(IDS, 3, 2) - F(data[0], 3, 2), rtol=1e-3)
+
+
+def test_completeness_and_the_gap_are_those_of_the_rows():
+    result = explained(jaxplain.integrated_gradients_with_gap(F, baseline=2, steps=32), IDS, 3, 2)
+    change = F(IDS, 3, 2) - F(jnp.full(5, 2), 3, 2)
+    np.testing.assert_allclose(result.attribution.sum(), change, rtol=1e-3)
+    assert bool(result.reached)
+
+
+def test_batches_and_new_parameters():
+    e = jaxplain.integrated_gradients(F, baseline=2, steps=4)
+    rows = jnp.stack([IDS, IDS[::-1]])
+    batch = jaxplain.explain_batch(e, rows, jnp.array([3, 4]), jnp.array([2, 1]))
+    np.testing.assert_allclose(batch[0], explained(e, IDS, 3, 2), rtol=1e-4, atol=1e-6)
+    adaptive = jaxplain.integrated_gradients(F, baseline=2, tolerance=1e-3, max_steps=16)
+    change = [F(row, 3, 2) - F(jnp.full(5, 2), 3, 2) for row in rows]
+    np.testing.assert_allclose(jaxplain.explain_batch(adaptive, rows, 3, 2).sum(-1), change, rtol=2e-3)
+
+    def energy(params):
+        f = language.token_logit(decoder, params)
+        return jnp.sum(jaxplain.input_x_gradient(f)(IDS, 3, 2) ** 2)
+
+    slope = jax.jit(jax.grad(energy))(PARAMS)["embed"]
+    by_hand = jax.jit(
+        jax.grad(
+            lambda t: jnp.sum(
+                jaxplain.input_x_gradient(lambda h: behind_embedding({**PARAMS}, h[None])[0, 3, 2])(t[IDS]).sum(-1) ** 2
+            )
+        )
+    )(PARAMS["embed"])
+    np.testing.assert_allclose(slope, by_hand, rtol=1e-3, atol=1e-4)
+
+
+class Tied(nn.Module):
+    """Two tables, one of them the unembedding too; a mask and positions made of the ids; rows looked up under remat."""
+
+    @nn.compact
+    def __call__(self, ids):
+        table = nn.Embed(VOCABULARY, 6, name="words")
+        mask = (ids != 0).astype(jnp.float32)
+        place = (jnp.cumsum(ids != 0, axis=1) * (ids != 0)).astype(jnp.int32)
+        h = table(ids) + nn.Embed(16, 6, name="places")(place) + nn.Embed(2, 6, name="kinds")((ids > 5).astype(int))
+        h = jax.checkpoint(jnp.tanh)(h) * mask[..., None]
+        return table.attend(jnp.cumsum(h, axis=1))
+
+
+def test_positions_made_of_the_ids_are_held_and_every_table_counts():
+    module = Tied()
+    params = module.init(KEY, IDS[None])
+    f = language.token_logit(module.apply, params)
+    words, kinds = (params["params"][name]["embedding"] for name in ("words", "kinds"))
+    places = params["params"]["places"]["embedding"][jnp.arange(1, 6)]
+
+    def by_hand(rows):
+        h = jnp.cumsum(jnp.tanh(rows[0] + rows[1] + places), axis=0)
+        return (h @ words.T)[3, 2]
+
+    rows = (words[IDS], kinds[(IDS > 5).astype(int)])
+    wanted = sum((g * r).sum(-1) for g, r in zip(jax.grad(by_hand)(rows), rows, strict=True))
+    np.testing.assert_allclose(explained(jaxplain.input_x_gradient(f), IDS, 3, 2), wanted, rtol=1e-4, atol=1e-6)
+
+
+def test_one_hot_codes_are_look_ups_and_several_arrays_of_ids_are_explained():
+    def coded(params, x):
+        codes = jax.nn.one_hot(x["a"], VOCABULARY) @ params["embed"]
+        return behind_embedding(params, codes + params["position"][x["b"]])
+
+    f = language.token_logit(coded, PARAMS)
+    x = {"a": IDS, "b": jnp.array([4, 3, 2, 1, 0])}
+    a = explained(jaxplain.input_x_gradient(f), x, 3, 2)
+
+    def by_hand(h, p):
+        return behind_embedding(PARAMS, (h + p)[None])[0, 3, 2]
+
+    rows = (ROWS, PARAMS["position"][x["b"]])
+    grads = jax.grad(by_hand, (0, 1))(*rows)
+    np.testing.assert_allclose(a["a"], (grads[0] * rows[0]).sum(-1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(a["b"], (grads[1] * rows[1]).sum(-1), rtol=1e-4, atol=1e-6)
+
+
+def test_a_prompt_before_a_continuation():
+    f, tokens = language.sequence_log_probability(decoder, PARAMS), jnp.array([2, 7])
+    padded = jnp.array([3, 1, 4, 0, 0])
+    a = explained(jaxplain.input_x_gradient(f), padded, 3, tokens)
+    b = explained(jaxplain.input_x_gradient(f), padded[:3], None, tokens)
+    np.testing.assert_allclose(a[:3], b, rtol=1e-4, atol=1e-6)
+    assert not np.asarray(a[3:]).any()
+
+    def by_hand(h):
+        log = jax.nn.log_softmax(behind_embedding(PARAMS, jnp.concatenate([h, PARAMS["embed"][tokens]])[None])[0])
+        return log[2, 2] + log[3, 7]
+
+    np.testing.assert_allclose(b, (jax.grad(by_hand)(ROWS[:3]) * ROWS[:3]).sum(-1), rtol=1e-4, atol=1e-6)
+
+
+def test_integers_that_look_up_nothing_are_refused_as_before():
+    for make in (jaxplain.gradient, jaxplain.integrated_gradients, jaxplain.deep_lift):
+        with pytest.raises(TypeError, match="only floating-point values have a gradient"):
+            make(lambda x: (x / 255.0).sum())(jnp.arange(4))
+    with pytest.raises(TypeError, match="only floating-point values have a gradient"):
+        jaxplain.smoothgrad(lambda x: x, sigma=0.1)(KEY, jnp.arange(4))
