@@ -4,12 +4,14 @@ For sequences of token ids: `x` `[T]` for one example, with outputs `[T, K]`. Wh
 JAX can trace; nothing is registered or re-implemented.
 """
 
+from jaxplain.explain.language.generation import explain_generation
 from jaxplain.explain.language.scores import contrastive, entropy, kl_to, token_log_probability, token_logit
 from jaxplain.explain.language.sequence import sequence_log_probability
 
 __all__ = [
     "contrastive",
     "entropy",
+    "explain_generation",
     "kl_to",
     "sequence_log_probability",
     "token_log_probability",

@@ -3,6 +3,7 @@
 All play the same game of coalitions: the score when some features keep their values and the others are absent.
 """
 
+from jaxplain.explain.shapley.coalition import Coalitional
 from jaxplain.explain.shapley.exact import shapley_interactions, shapley_values
 from jaxplain.explain.shapley.kernel import kernel_shap
 from jaxplain.explain.shapley.owen import owen_values
@@ -10,6 +11,7 @@ from jaxplain.explain.shapley.sampling import ShapleyEstimate, shapley_sampling,
 from jaxplain.explain.shapley.surrogate import lime
 
 __all__ = [
+    "Coalitional",
     "ShapleyEstimate",
     "kernel_shap",
     "lime",
