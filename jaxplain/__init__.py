@@ -32,7 +32,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     activation | what makes probabilities of logits | - | scores | 'softmax'
     axes | axes counted from the front | - | images | None; (0,1): blur, blur_integrated_gradients
     baseline | what absent means: a number, an array, a function of x or (key, x) | units of x | all | 0.0; None: road,
-          road_curve; (0.0,1.0): xrai
+          road_curve; (0.0,1.0): xrai; 0: feature_ablation, kernel_shap, lime, occlusion, owen_values, rise,
+          shapley_interactions, shapley_sampling, shapley_sampling_with_error, shapley_values
     batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
     batch_size | points, samples, masks or rows at once: the memory knob; None fills the device (`explain_batch`) |
           count | all | None; 1: banzhaf, beta_shapley, counterfactual_curve, data_out_of_bag, data_shapley,
@@ -67,8 +68,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     initialize | how a layer is drawn anew | - | randomization | None
     k | how many examples of each kind | count | all | 9; 5: tail_patch
     key | randomness; each example folds its index in | PRNG key | all | -; None: banzhaf, beta_shapley, compare_models,
-          counterfactual_curve, data_shapley, evaluate_batch, explain_batch, explain_dataset, influence_function,
-          leave_out_curve, linear_datamodeling_score, tail_patch, unrolled
+          counterfactual_curve, data_shapley, evaluate_batch, explain_batch, explain_dataset, explain_generation,
+          influence_function, leave_out_curve, linear_datamodeling_score, tail_patch, unrolled
     layers | which layers, and in which order | - | randomization | None
     least | fewest members of a group | count | all | 20; 3: activation_atlas
     loss | (outputs, target) -> loss of one example | - | training | cross_entropy

@@ -6,13 +6,16 @@ JAX can trace; nothing is registered or re-implemented.
 
 from jaxplain.explain.language.generation import explain_generation
 from jaxplain.explain.language.scores import contrastive, entropy, kl_to, token_log_probability, token_logit
+from jaxplain.explain.language.segments import Segments, segments
 from jaxplain.explain.language.sequence import sequence_log_probability
 
 __all__ = [
+    "Segments",
     "contrastive",
     "entropy",
     "explain_generation",
     "kl_to",
+    "segments",
     "sequence_log_probability",
     "token_log_probability",
     "token_logit",

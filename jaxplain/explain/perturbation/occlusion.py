@@ -138,7 +138,7 @@ def _averaged(drops: Array, axes: list[Slide], shape: tuple[int, ...]) -> Array:
 
 @public
 def occlusion(
-    f: Callable[..., Any], *, window: Any, stride: Any = None, baseline: Any = 0.0, batch_size: int | None = None
+    f: Callable[..., Any], *, window: Any, stride: Any = None, baseline: Any = 0, batch_size: int | None = None
 ) -> Occlusion:
     """How far the score falls when a sliding window is hidden, averaged over the windows that cover a value.
 

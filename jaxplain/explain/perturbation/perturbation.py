@@ -69,7 +69,7 @@ def spread(values: Array, parts: Features) -> list[Any]:
 def feature_ablation(
     f: Callable[..., Any],
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     groups: Any = None,
     max_groups: int | None = None,
     batch_size: int | None = None,
@@ -86,7 +86,8 @@ def feature_ablation(
         baseline: What removed features become: a number, an array or pytree of x's structure, or a function of `x` or
             of `(key, x)` (then calls take a key first, and one draw serves all features). Integer and boolean leaves
             take the values that a pytree or a function gives for them (a function that returns x's own holds them); a
-            number leaves them alone, but for an integer and an `x` that is one array of token ids.
+            number leaves them alone, but where `x` is one array of token ids: there an integer is an id (0, if nobody
+            says another).
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
             (`[H, W]` for `[H, W, C]`), or a pytree of them, whose groups may span several leaves. None takes every
             value, and every pixel of `[H, W, C]`. May be traced, as under `vmap` over segmentations.

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import MIXTURE, Groups, Perturbing, as_baseline, as_groups, features, merged, replaced
+from jaxplain.baseline import Groups, Perturbing, as_baseline, as_groups, features, merged, replaced
 from jaxplain.program import as_function, fold_range, public, setting, side_by_side
 from jaxplain.types import Array, Pytree
 
@@ -28,11 +28,6 @@ class Rise(Perturbing):
         """Always: the masks are drawn from the key."""
         return True
 
-    @property
-    def holds(self) -> str | None:
-        """Cells mix the input with the baseline at their edges, which integers do not allow; groups do not."""
-        return MIXTURE if self.groups is None else None
-
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example, `e(key, x, *args)`: an attribution of x's structure and dtypes."""
         key, x, args = self.take(*inputs)
@@ -42,8 +37,8 @@ class Rise(Perturbing):
 
         def sample(index: Array) -> tuple[Array, list[Any]]:
             own = jax.random.fold_in(draws, index)
-            masks = self._cell_masks(own, x) if parts is None else self._group_masks(own, parts)
-            # Features are kept or replaced whole; only cells have edges between.
+            masks = self._cell_masks(own, x, moves) if parts is None else self._group_masks(own, parts)
+            # Features are kept or replaced whole; only cells of floating-point values have edges between.
             seen = _seen(x, absent, masks) if parts is None else replaced(absent, x, [_kept(mask) for mask in masks])
             return self.scored(seen, args), masks
 
@@ -69,16 +64,16 @@ class Rise(Perturbing):
         kept = jax.random.bernoulli(key, self.probability, (parts.slots,)).astype(jnp.float32)
         return [None if numbers is None else kept[numbers] for numbers in parts.numbers]
 
-    def _cell_masks(self, key: Array, x: Pytree) -> list[Any]:
+    def _cell_masks(self, key: Array, x: Pytree, moves: tuple[bool, ...]) -> list[Any]:
         leaves = jax.tree_util.tree_leaves_with_path(x)
         return [
-            self._leaf_mask(jax.random.fold_in(key, index), jnp.shape(leaf), path) if check.is_floating(leaf) else None
-            for index, (path, leaf) in enumerate(leaves)
+            self._leaf_mask(jax.random.fold_in(key, index), leaf, path) if move else None
+            for index, ((path, leaf), move) in enumerate(zip(leaves, moves, strict=True))
         ]
 
-    def _leaf_mask(self, key: Array, shape: tuple[int, ...], path: Any) -> Array:
-        """A grid of random cells, interpolated linearly along each axis and shifted by a part of a cell."""
-        cells = self.cells
+    def _leaf_mask(self, key: Array, leaf: Any, path: Any) -> Array:
+        """A grid of random cells, shifted by a part of a cell, and interpolated linearly where values can be mixed."""
+        cells, shape = self.cells, jnp.shape(leaf)
         if isinstance(cells, int):
             cells = tuple(min(cells, size) for size in (shape[:2] if len(shape) == 3 else shape))
         if len(cells) > len(shape) or any(cell > size for cell, size in zip(cells, shape, strict=False)):
@@ -92,6 +87,7 @@ class Rise(Perturbing):
             length = -(-size // cell)
             shift = jax.random.randint(jax.random.fold_in(key, axis), (), 0, length)
             place = (jnp.arange(size) + shift) / length
+            place = place if check.is_floating(leaf) else jnp.floor(place)
             weights = jnp.maximum(0, 1 - jnp.abs(place[:, None] - jnp.arange(cell + 2)[None, :]))
             mask = jnp.moveaxis(jnp.tensordot(weights, mask, (1, axis)), 0, axis)
         return jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (len(shape) - mask.ndim)), shape)
@@ -103,12 +99,16 @@ def _kept(mask: Any) -> Any:
 
 def _seen(x: Pytree, absent: Pytree, masks: list[Any]) -> Pytree:
     """The baseline where a mask is 0 and x where it is 1, a mixture between; leaves without a mask stay."""
+
+    def mixed(leaf: Any, other: Any, mask: Any) -> Any:
+        if mask is None:
+            return leaf
+        if not check.is_floating(leaf):
+            return jnp.where(mask > 0, leaf, other)
+        return (other + mask * (leaf - other)).astype(jnp.result_type(leaf))
+
     leaves, structure = jax.tree.flatten(x)
-    mixed = [
-        leaf if mask is None else (other + mask * (leaf - other)).astype(jnp.result_type(leaf))
-        for leaf, other, mask in zip(leaves, jax.tree.leaves(absent), masks, strict=True)
-    ]
-    return jax.tree.unflatten(structure, mixed)
+    return jax.tree.unflatten(structure, list(map(mixed, leaves, jax.tree.leaves(absent), masks)))
 
 
 @public
@@ -119,7 +119,7 @@ def rise(
     groups: Any = None,
     probability: float = 0.5,
     samples: int = 1000,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     batch_size: int | None = None,
 ) -> Rise:
     """Average random masks, weighted by the score of the input behind them: a_i = 1/(n p) sum_s f(x_s) M_s,i.
@@ -137,7 +137,8 @@ def rise(
         groups: Take these features as the cells, as in `feature_ablation`.
         probability: p, how likely a cell is kept, in (0, 1).
         samples: How many masks; errors fall as 1 / sqrt(samples).
-        baseline: What is behind the masks, as in `feature_ablation`; integer and boolean leaves need `groups` to move.
+        baseline: What is behind the masks, as in `feature_ablation`; cells of integer and boolean leaves have no edges,
+            their values are kept or replaced whole.
         batch_size: How many masks are evaluated at once; memory grows with it and not with `samples`. None takes what
             fills the device in `explain_batch` and `explain_dataset`, and 1 elsewhere.
 
@@ -147,7 +148,7 @@ def rise(
     Raises:
         ValueError: A probability outside (0, 1), more cells than values, settings below 1, groups or a baseline that do
             not fit, NaN or infinities in a concrete `x` or in its scores.
-        TypeError: `x` has no floating-point leaf.
+        TypeError: As in `feature_ablation`.
 
     Example:
         >>> e = rise(lambda x: 4 * x[0], cells=2, samples=2000, batch_size=500)

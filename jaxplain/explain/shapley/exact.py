@@ -71,7 +71,7 @@ def few_enough(n: int, name: str, most: int = MOST) -> None:
 def shapley_values(
     f: Callable[..., Any],
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     groups: Any = None,
     max_groups: int | None = None,
     batch_size: int | None = None,
@@ -90,8 +90,9 @@ def shapley_values(
         baseline: What "absent" means: a scalar, an array or pytree of x's shape, a function of `x` or of `(key, x)`
             (then calls take a key first, and one draw serves all coalitions), or a background set: x's structure with
             one more leading axis `[N, ...]`, over which v is averaged. Integer and boolean leaves take the values that
-            arrays, rows or a function give for them (a function that returns x's own holds them); a number leaves them
-            alone, but for an integer and an `x` that is one array of token ids.
+            arrays, rows or a function give for them (a function that returns x's own holds them); a
+            number leaves them alone, but where `x` is one array of token ids: there an integer is an id (0, if nobody
+            says another).
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
             (`[H, W]` for `[H, W, C]`), or a pytree of them, in which one group may span several arrays. None takes
             every value, or every pixel of `[H, W, C]`. May be traced (one segmentation for each example, under `vmap`).
@@ -164,7 +165,7 @@ def shapley_interactions(
     f: Callable[..., Any],
     *,
     index: str = "shapley",
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     groups: Any = None,
     max_groups: int | None = None,
     batch_size: int | None = None,

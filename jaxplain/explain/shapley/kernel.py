@@ -174,7 +174,7 @@ def _other_if(other: Array, keep: list[Any]) -> list[Any]:
 def kernel_shap(
     f: Callable[..., Any],
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     samples: int = 1024,
     groups: Any = None,
     max_groups: int | None = None,

@@ -133,7 +133,7 @@ def owen_values(
     f: Callable[..., Any],
     groups: Any,
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     samples: int | None = None,
     batch_size: int | None = None,
 ) -> OwenValues:

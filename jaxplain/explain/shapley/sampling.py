@@ -144,7 +144,7 @@ def _estimate(game: Game, moments: PairMoments, t: Array) -> ShapleyEstimate:
 def shapley_sampling(
     f: Callable[..., Any],
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     samples: int = 64,
     groups: Any = None,
     max_groups: int | None = None,
@@ -190,7 +190,7 @@ def shapley_sampling(
 def shapley_sampling_with_error(
     f: Callable[..., Any],
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     samples: int = 256,
     confidence: float = 0.95,
     groups: Any = None,

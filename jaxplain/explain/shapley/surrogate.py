@@ -131,7 +131,7 @@ def _descend(products: Array, moments: Array, penalty: Array, present: Array) ->
 def lime(
     f: Callable[..., Any],
     *,
-    baseline: Any = 0.0,
+    baseline: Any = 0,
     samples: int = 1024,
     kernel_width: float = 0.25,
     regression: str = "ridge",

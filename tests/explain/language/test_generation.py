@@ -31,7 +31,7 @@ METHODS = {
     "occlusion": partial(jaxplain.occlusion, window=1, baseline=0),
     "rise": partial(jaxplain.rise, samples=8, baseline=0, cells=99),
     "shapley_sampling": partial(jaxplain.shapley_sampling, samples=4, baseline=0),
-    "kernel_shap": partial(jaxplain.kernel_shap, samples=32, baseline=0),
+    "kernel_shap": partial(jaxplain.kernel_shap, samples=80, baseline=0),
     "lime": partial(jaxplain.lime, samples=64, baseline=0),
 }
 QUICK = ("input_x_gradient", "feature_ablation")
@@ -53,7 +53,7 @@ def test_it_is_a_call_for_each_target_and_padding_changes_nothing(name):
         e = method(F, groups=jnp.arange(7)) if name == "feature_ablation" else None
     for t, token in enumerate(CONTINUATION) if e is not None else ():
         alone = single(e, 4 + t, token)
-        np.testing.assert_allclose(found[t, : 5 + t], alone[: 5 + t], atol=1e-5)
+        np.testing.assert_allclose(found[t, : 5 + t], alone[: 5 + t], atol=1e-5, rtol=1e-4)
         assert not np.asarray(found[t, 5 + t :]).any()
     if name == "smoothgrad":  # its noise is drawn for the padded length
         return
@@ -119,7 +119,7 @@ def test_32_prompts_of_different_lengths_compile_three_programs_at_most():
 @pytest.mark.cpu
 def test_the_memory_of_many_targets_is_that_of_one_gradient():
     length = 1024
-    params = parameters(depth=2, length=length)
+    params = parameters(depth=4, length=length)
     e = jaxplain.input_x_gradient(language.token_log_probability(decoder, params))
     ids, tokens, sizes = np.zeros(length, np.int32), np.zeros(32, np.int32), np.array([length, 1000, 24], np.int32)
     ours = jax.jit(generation._fast).lower(e, e.score, None, ids, sizes, tokens, np.zeros(1, np.int8)).compile()

@@ -13,13 +13,17 @@ import pytest
 import jaxplain
 from jaxplain import language
 from jaxplain.explain.backward import relevance
+from jaxplain.program import as_function
 from shared.language import VOCABULARY, behind_embedding, decoder, parameters
+from shared.methods import METHODS
 
 PARAMS = parameters()
 IDS = jnp.array([3, 1, 4, 1, 5])
 KEY = jax.random.key(0)
 F = language.token_logit(decoder, PARAMS)
 ROWS = PARAMS["embed"][IDS]
+GROUPS = jnp.array([0, 1, 1, 0])
+SIX = ("feature_ablation", "occlusion", "shapley_values", "shapley_sampling", "kernel_shap", "lime")
 
 
 def at_rows(h, position, token):
@@ -181,3 +185,71 @@ def test_integers_that_look_up_nothing_are_refused_as_before():
             make(lambda x: (x / 255.0).sum())(jnp.arange(4))
     with pytest.raises(TypeError, match="only floating-point values have a gradient"):
         jaxplain.smoothgrad(lambda x: x, sigma=0.1)(KEY, jnp.arange(4))
+
+
+FORWARD = {
+    **{row.name: row.build for row in METHODS if row.name in SIX},
+    "rise": lambda f: jaxplain.rise(f, samples=512, batch_size=64),
+    "owen_values": lambda f: jaxplain.owen_values(f, GROUPS),
+    "shapley_sampling_with_error": lambda f: _Estimate(jaxplain.shapley_sampling_with_error(f, samples=4)),
+    "feature_permutation": lambda f: jaxplain.feature_permutation(f, jnp.zeros((2, 4), jnp.int32)),
+}
+
+
+class _Estimate(jaxplain.Function):
+    """The estimate alone."""
+
+    explain: jaxplain.Function
+
+    @property
+    def needs_key(self):
+        return True
+
+    def __call__(self, *inputs):
+        return self.explain(*inputs).attribution
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_every_method_without_a_derivative_takes_ids_as_they_are(name):
+    """Of an additive score each token gets its own difference to the id 0, whatever the dtype of the ids."""
+    table = jnp.array([0.5, 1.0, 3.0, -5.0, 2.0])
+    for dtype in (jnp.int32, jnp.uint8, jnp.int16) if name == "feature_ablation" else (jnp.int32,):
+        x = jnp.array([3, 1, 2, 4], dtype)
+        build = FORWARD[name] if name != "feature_permutation" or dtype == jnp.int32 else None
+        found = explained(as_function(build(lambda x: table[x].sum())), x)
+        wanted = np.asarray(table[x] - table[0])
+        if name == "rise":  # every token gets the mean of the score, too
+            found, wanted = found - found.mean(), (wanted - wanted.mean()) / 2
+        np.testing.assert_allclose(found, wanted, atol=0.6 if name == "rise" else 1e-4)
+        assert found.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("row", [row for row in METHODS if row.name != "blur_integrated_gradients"], ids=repr)
+@pytest.mark.slow
+def test_the_whole_table_explains_ids(row):
+    """A sweep: every method of the table takes token ids of a model, and what nothing reads gets nothing."""
+    e = as_function(row.build(F))
+    found = explained(e, IDS, 3, 2)
+    assert found.shape == IDS.shape
+    assert np.isfinite(found).all()
+    if row.dummy:
+        assert abs(float(found[4])) < 1e-5
+    if row.complete and row.name in SIX:
+        np.testing.assert_allclose(found.sum(), F(IDS, 3, 2) - F(0 * IDS, 3, 2), atol=1e-4)
+
+
+def test_ids_are_drawn_where_a_baseline_draws_them():
+    drawn = jaxplain.shapley_sampling(F, baseline=lambda key, x: jax.random.randint(key, x.shape, 0, 11), samples=4)
+    found = explained(drawn, IDS, 3, 2)
+    assert np.isfinite(found).all()
+    rows = jnp.array([[0, 0, 0, 0, 0], [7, 7, 7, 7, 7]])
+    found = explained(jaxplain.shapley_values(F, baseline=rows), IDS, 3, 2)
+    np.testing.assert_allclose(found.sum(), F(IDS, 3, 2) - (F(rows[0], 3, 2) + F(rows[1], 3, 2)) / 2, atol=1e-4)
+
+
+def test_a_number_that_is_no_id_and_several_arrays_are_refused():
+    for baseline in (0.5, jnp.nan):
+        with pytest.raises((TypeError, ValueError), match="`baseline"):
+            jaxplain.feature_ablation(F, baseline=baseline)(IDS, 3, 2)
+    with pytest.raises(TypeError, match="Pass `baseline=` an integer"):
+        jaxplain.feature_ablation(lambda x: x["a"].sum() + 0.0)({"a": IDS, "mask": IDS > 0})

@@ -241,7 +241,7 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match="probability"):
         jaxplain.rise(linear, probability=1.0)
     with pytest.raises(TypeError, match="split"):
-        jaxplain.occlusion(linear, window=1)(jnp.arange(4))
+        jaxplain.occlusion(linear, window=1, baseline=0.0)(jnp.arange(4))
 
 
 def test_keys_are_asked_for_where_something_is_drawn_and_only_there():

@@ -349,4 +349,4 @@ def test_bad_input():
     with pytest.raises(TypeError, match="has to be a function"):
         jaxplain.shapley_values(3)
     with pytest.raises(TypeError, match="split"):
-        jaxplain.shapley_values(score)(jnp.arange(3))
+        jaxplain.shapley_values(score, baseline=0.0)(jnp.arange(3))
