@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,14 +16,15 @@ NAME = "segments"
 SPECIAL = "<special>"
 """The name of the unit of tokens that stand for no character, such as those that begin a sequence or pad it."""
 
-_WORD = re.compile(r"\w+(?:[-'’.]\w+)*|[^\w\s]+")
+_APOSTROPHE, _CLOSING, _ELLIPSIS = "\u2019", "\"'\u201d\u2019)\\]", "\u2026"
+_WIDE, _WIDE_CLOSING = "\u3002\uff01\uff1f", "\u300d\u300f\u201d\u2019"  # Chinese and Japanese full stops
+_WORD = re.compile(rf"\w+(?:[-'{_APOSTROPHE}.]\w+)*|[^\w\s]+")
 _LINE = re.compile(r"[^\n]*\S[^\n]*")
 _PARAGRAPH = re.compile(r"\S(?:.|\n(?!\s*\n))*")
-# Up to a full stop that is followed by white space (and what closes a quotation), or by nothing; a full stop of the
-# Chinese and Japanese needs no space behind it.
-_SENTENCE = re.compile(
-    r"\S(?:(?!\n\s*\n).)*?(?:[.!?…]+[\"'”’)\]]*(?=\s|$)|[。！？]+[」』”’]*|(?=\n\s*\n)|$)", re.DOTALL
-)
+# Up to a full stop that is followed by white space (and what closes a quotation), or by nothing; a wide one needs no
+# space behind it.
+_STOP = rf"[.!?{_ELLIPSIS}]+[{_CLOSING}]*(?=\s|$)|[{_WIDE}]+[{_WIDE_CLOSING}]*|(?=\n\s*\n)|$"
+_SENTENCE = re.compile(rf"\S(?:(?!\n\s*\n).)*?(?:{_STOP})", re.DOTALL)
 _UNITS = {"word": _WORD, "sentence": _SENTENCE, "line": _LINE, "paragraph": _PARAGRAPH}
 
 
@@ -162,7 +164,7 @@ def _named(text: str, name: str, place: Any) -> Span:
 
 def _ordered(spans: list[Span]) -> list[Span]:
     spans = sorted(spans, key=lambda span: span[1])
-    for one, other in zip(spans, spans[1:], strict=False):
+    for one, other in itertools.pairwise(spans):
         if other[1] < one[2]:
             raise ValueError(f"{NAME}: the units {one[0]!r} and {other[0]!r} overlap; a token can be in one alone.")
     if not spans:
@@ -195,6 +197,6 @@ def _refuse_outside(text: str, places: np.ndarray, starts: list[int | None], num
     if outside:
         listed = ", ".join(f"{t} ({text[slice(*places[t])]!r})" for t in outside[:3])
         raise ValueError(
-            f"{NAME}: {len(outside)} of {len(places)} tokens are in no unit: {listed}{' ...' * (len(outside) > 3)}. The "
-            "units have to cover the text; name the rest of it as units of their own."
+            f"{NAME}: {len(outside)} of {len(places)} tokens are in no unit: {listed}{' ...' * (len(outside) > 3)}. "
+            "The units have to cover the text; name the rest of it as units of their own."
         )

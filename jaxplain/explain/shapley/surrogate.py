@@ -48,7 +48,7 @@ class Lime(Coalitional):
             )
         products, moments = self._sums(game, jax.random.fold_in(key, 0))
         # Apart: among many operations of its own XLA's CPU backend runs the loop over samples on a single core.
-        solve = apart(_ridge if self.regression == "ridge" else _lasso)
+        solve = apart(_ridge if self.regression == "ridge" else lasso)
         return game.finite(game.attribution(solve(products, moments, jnp.asarray(self.penalty), game.present())))
 
     def sample(self, key: Array, index: Array, n: int, present: Any) -> tuple[Array, Array]:
@@ -93,7 +93,7 @@ def _ridge(products: Array, moments: Array, penalty: Array, present: Any) -> Arr
     return jax.scipy.linalg.solve(whole, moments * there, assume_a="pos")
 
 
-def _lasso(products: Array, moments: Array, penalty: Array, present: Any) -> Array:
+def lasso(products: Array, moments: Array, penalty: Array, present: Any) -> Array:
     """Minimise the mean weighted square / 2 + penalty sum |beta|; the intercept is free.
 
     Coordinate descent finds which coefficients are not zero and their signs; given those the solution is linear, which
@@ -103,7 +103,12 @@ def _lasso(products: Array, moments: Array, penalty: Array, present: Any) -> Arr
     frozen = [lax.stop_gradient(value) for value in (products, moments, penalty)]
     signs = lax.stop_gradient(jnp.sign(_descend(frozen[0], frozen[1], frozen[2], there)))
     active = jnp.abs(signs)
-    return _ridge(products, (moments - penalty * signs) * active, jnp.zeros(()), active > 0)
+    return least_squares(products, moments - penalty * signs, active > 0)
+
+
+def least_squares(products: Array, moments: Array, support: Array) -> Array:
+    """Minimise the mean weighted square on some of the features, `[n]`; the others' coefficients are 0."""
+    return _ridge(products, moments * support, jnp.zeros(()), support)
 
 
 def _descend(products: Array, moments: Array, penalty: Array, present: Array) -> Array:
