@@ -21,13 +21,14 @@ from jaxplain.plot.parameter import parameter_histograms
 from jaxplain.plot.picture import samples, top_examples
 from jaxplain.plot.prediction import confusion_matrix, predictions
 from jaxplain.plot.score import scores_table
-from jaxplain.plot.text import Markup, tokens, tokens_html
+from jaxplain.plot.text import Markup, TokenFigure, token_map, tokens, tokens_html
 from jaxplain.plot.timing import timings
 from jaxplain.plot.trace import traces
 from jaxplain.plot.unit import activation_atlas, unit_gallery
 
 __all__ = [
     "Markup",
+    "TokenFigure",
     "activation_atlas",
     "activation_gallery",
     "activations",
@@ -49,6 +50,7 @@ __all__ = [
     "scores_table",
     "summary",
     "timings",
+    "token_map",
     "tokens",
     "tokens_html",
     "top_examples",

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
+from jaxplain.plot import TokenFigure
 from jaxplain.program import public
 from jaxplain.report.foreign import POLICY, framed
 from jaxplain.report.style import PAGE
@@ -181,7 +182,7 @@ def _image(kind: str, content: bytes, alt: str, size: str = "") -> str:
 
 def _html(content: Any, figures: _Figures, alt: str, heading: str = "") -> str:
     """Any content as HTML."""
-    if isinstance(content, Figure):
+    if isinstance(content, Figure) and not isinstance(content, TokenFigure):
         return figures.picture(content, alt or str(content.get_label()) or heading)
     if isinstance(content, Table):
         return _table(content)

@@ -148,6 +148,7 @@ ELSEWHERE = {
     "effects": "aggregate/test_effects.py",
     "importance": "aggregate/test_effects.py",
     "influential_examples": "plot/test_influential.py",
+    "token_map": "plot/test_text.py",
     "traces": "aggregate/test_effects.py",
     "unit_gallery": "aggregate/test_unit.py",
 }
@@ -155,7 +156,7 @@ ELSEWHERE = {
 
 
 def test_every_public_function_is_drawn_here_or_elsewhere():
-    assert set(FIGURES) | set(ELSEWHERE) | {"Markup", "tokens_html"} == set(plot.__all__)
+    assert set(FIGURES) | set(ELSEWHERE) | {"Markup", "TokenFigure", "tokens_html"} == set(plot.__all__)
     for name, file in ELSEWHERE.items():
         assert f"plot.{name}(" in (Path(__file__).parents[1] / file).read_text(encoding="utf-8"), name
 
