@@ -1,11 +1,10 @@
-"""Which words decided? Tokens and groups of words removed from a sentence, and their weight as colour.
+"""Which words decided? Words and sentences removed from a text, and their weight as colour.
 
 By default the sentences are synthetic, and the words that mark a class are known: expect a test accuracy near 100 %,
 and the two tokens of highest attribution to be the two markers in at least 90 % (a random attribution: about 20 %).
 With `--data` they are movie reviews (`rt-polarity.pos` and `.neg` of that folder): expect an accuracy of 65 to 78 %.
 For both, removing words in the order of their attribution lowers the score faster than in random order: the 95 %
-interval of the difference lies below 0. Writes `tokens.html`, with tokens above and groups of three words below: red
-words speak for the class that the model predicts (named above each text), blue ones against it.
+interval of the difference lies below 0. Writes `tokens.html`, of words and of sentences: red speaks for the prediction.
 
     python examples/text.py [--data FOLDER] [--quick] [--output FOLDER]
 """
@@ -15,20 +14,19 @@ from collections import Counter
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 import jaxplain
-from jaxplain import data, models, plot, train
+from jaxplain import data, language, models, plot, report, train
 
-LENGTH, GROUP = 32, 3
+LENGTH = 32
 
 
 def synthetic(count: int) -> tuple[np.ndarray, np.ndarray, list[list[str]], np.ndarray]:
     """Marker words among fillers: ids, classes, the words, and which tokens are markers."""
     drawn, _ = data.marker_tokens(jax.random.key(0), count, length=16, vocabulary=32)
-    words = ["", "awful", "boring", "lovely", "great", *(f"word{i}" for i in range(5, 32))]
+    words = ["", "awful", "boring", "lovely", "great", *(f"word{i}{'.' * (i % 6 == 0)}" for i in range(5, 32))]
     return drawn.inputs[0], drawn.targets, [[words[i] for i in row if i] for row in drawn.inputs[0]], drawn.truth
 
 
@@ -47,6 +45,14 @@ def sentences(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray, list[li
     return ids, np.array([label for _, label in split]), [words for words, _ in split], None
 
 
+def sentence_numbers(words: list[str], length: int) -> np.ndarray:
+    """The sentence that each word is in; padding goes with the last."""
+    ends = np.cumsum([len(word) + 1 for word in words])
+    places = np.stack([ends - [len(word) + 1 for word in words], ends - 1], axis=1)
+    parts = language.segments(" ".join(words), places, by="sentence")
+    return np.pad(parts.groups, (0, length - len(words)), mode="edge")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Which words decided?")
     parser.add_argument("--data", type=Path, help="a folder with rt-polarity.pos and rt-polarity.neg")
@@ -59,40 +65,34 @@ def main() -> None:
     test, names = ids[cut : cut + (200 if arguments.quick else 1000)], ("negative", "positive")
     module = models.transformer(2, vocabulary=int(ids.max()) + 1, length=ids.shape[1], width=32, depth=1, heads=2)
     params = module.init(jax.random.key(1), ids[:1])
-    epochs = 6 if arguments.data or arguments.quick else 10
-    seen, adam = (ids[:cut], labels[:cut]), optax.adam(2e-3)
-    fitted = train.fit(module.apply, params, seen, key=jax.random.key(2), optimizer=adam, epochs=epochs)
+    settings = {"optimizer": optax.adam(2e-3), "epochs": 6 if arguments.data or arguments.quick else 10}
+    fitted = train.fit(module.apply, params, (ids[:cut], labels[:cut]), key=jax.random.key(2), **settings)
     predicted = np.asarray(train.predict(module.apply, fitted.params, test)).argmax(1)
     print(f"test accuracy: {np.mean(predicted == labels[cut : cut + len(test)]):.1%}")
-    embeddings = module.apply(fitted.params, test, method="embed")
-    absent = module.apply(fitted.params, jnp.zeros((1, 1), jnp.int32), method="embed")[0]  # of the padding
     f, mask = jaxplain.margin(module.apply, fitted.params), test != 0
-    single = jnp.arange(ids.shape[1])
-    found = {}
-    for name, groups in {"tokens": single, f"groups of {GROUP} words": single // GROUP}.items():
-        e = jaxplain.feature_ablation(f, baseline=absent, groups=groups)
-        attributions = jaxplain.explain_batch(e, embeddings, predicted, mask)
-        found[name] = np.where(mask, np.asarray(attributions)[..., 0], 0)  # the same in all of a token's dimensions
+    parts = np.stack([sentence_numbers(text, ids.shape[1]) for text in words[cut : cut + len(test)]])
+
+    def removed(x: jax.Array, k: jax.Array, groups: jax.Array) -> jax.Array:  # a word becomes padding, whose id is 0
+        return jaxplain.feature_ablation(f, baseline=0, groups=groups, max_groups=ids.shape[1])(x, k)
+
+    units, explain = {"words": np.arange(ids.shape[1]) + 0 * parts, "sentences": parts}, jax.jit(jax.vmap(removed))
+    found = {name: np.where(mask, explain(test, predicted, groups), 0) for name, groups in units.items()}
     random = np.where(mask, np.asarray(jax.random.normal(jax.random.key(3), mask.shape)), -np.inf)
     if truth is not None:
-        for name, value in (("ablation", np.where(mask, found["tokens"], -np.inf)), ("random", random)):
+        for name, value in (("ablation", np.where(mask, found["words"], -np.inf)), ("random", random)):
             top = np.argsort(-value, axis=1)[:, :2]
             share = np.take_along_axis(truth[cut : cut + len(test)], top, axis=1).mean()
             print(f"two highest tokens that are markers: {name} {share:.1%}")
-    removal = jax.jit(jax.vmap(jaxplain.evaluate.deletion(f, baseline=absent, groups=single)))
-    both = (np.where(mask, a, -1e9) for a in (found["tokens"], random))
-    areas = [np.asarray(removal(embeddings, a, predicted, mask)) for a in both]
+    removal = jax.jit(jax.vmap(jaxplain.evaluate.deletion(f, baseline=0)))
+    areas = [np.asarray(removal(test, np.where(mask, a, -1e9), predicted)) for a in (found["words"], random)]
     gain = jaxplain.evaluate.paired_difference(*areas, key=jax.random.key(4))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
     arguments.output.mkdir(parents=True, exist_ok=True)
     texts, answers = words[cut : cut + 6], zip(labels[cut:], predicted[:6], strict=False)
     heads = [f"predicted: {names[answer]}, labelled: {names[label]}" for label, answer in answers]
-    parts = [
-        f"<h2>{name}</h2>" + plot.tokens_html(texts, [v[: len(t)] for v, t in zip(value, texts, strict=False)], heads)
-        for name, value in found.items()
-    ]
-    page = "<meta charset='utf-8'><p>Red speaks for the predicted class, blue against it.</p>" + "\n".join(parts)
-    (arguments.output / "tokens.html").write_text(page, encoding="utf-8")
+    cuts = {name: [v[: len(t)] for v, t in zip(value, texts, strict=False)] for name, value in found.items()}
+    sections = [(name, plot.tokens(texts, values, heads)) for name, values in cuts.items()]
+    report.report(arguments.output / "tokens.html", sections, title="Which words decided?")
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ METHODS = {
     "kernel_shap": partial(jaxplain.kernel_shap, samples=80, baseline=0),
     "lime": partial(jaxplain.lime, samples=64, baseline=0),
 }
-QUICK = ("input_x_gradient", "feature_ablation")
+QUICK = ("input_x_gradient",)
 
 
 @jax.jit
