@@ -42,6 +42,7 @@ SPACES = (
     "objective",
     "transform",
     "regulariser",
+    "language",
 )
 
 BAD = {
@@ -251,7 +252,36 @@ SCORES = {"a": {"d": np.array([0.1, 0.4, 0.2])}, "random": {"d": np.array([0.3, 
 IMAGES = PICTURES.rows
 LABELS = np.array([0, 1, 1])
 
+WORDS = np.array([1, 2, 0], np.int32)
+ROWS_OF_WORDS = np.asarray(jax.random.normal(KEY, (4, 4)))
+
+
+def speaks(table: Any, ids: Any) -> Any:
+    """A model of token ids: each position from itself."""
+    return jnp.asarray(table)[ids]
+
+
+def likely(x: Any) -> Any:
+    """A log-probability of token ids."""
+    return jax.nn.log_sigmoid(jnp.asarray(ROWS_OF_WORDS)[x].sum())
+
+
 SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
+    "language.": {"apply": lambda w: speaks, "params": lambda w: ROWS_OF_WORDS},
+    "language.context_cite": {"f": lambda w: likely, "groups": lambda w: None, "samples": lambda w: 4},
+    "language.explain_generation": {
+        "f": lambda w: jaxplain.language.token_logit(speaks, ROWS_OF_WORDS),
+        "prompt": lambda w: [1, 2],
+        "continuation": lambda w: [0, 3],
+        "groups": lambda w: None,
+        "key": lambda w: None,
+    },
+    "language.segments": {"text": lambda w: "a b", "offsets": lambda w: [(0, 1), (2, 3)]},
+    "plot.token_map": {
+        "targets": lambda w: ["a"],
+        "sources": lambda w: ["b", "c", "d"],
+        "attributions": lambda w: OUTPUTS[None],
+    },
     "accentuate": {"image": lambda w: PIXELS},
     "activation_grid": {"image": lambda w: PIXELS},
     "deep_dream": {"octaves": lambda w: 1},
@@ -481,6 +511,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
 
 INTERNAL = {
     *("baseline.attribution_leaves", "baseline.is_background", "baseline.warn_where_equal", "baseline.resolve"),
+    *("baseline.at_lookups", "baseline.tokens_alone"),
     *("baseline.feature_sums", "baseline.features", "baseline.merged", "baseline.replaced"),
     *("baseline.held", "baseline.like_rows", "baseline.refuse_where_moved", "baseline.replacement"),
     *("baseline.representable", "objective.picked", "objective.reading", "data.common_length"),
@@ -526,7 +557,20 @@ def _measured(made: Any, world: World) -> Any:
     return made(*given, *([world.target] if getattr(made, "needs_input", True) else []))
 
 
+def _said(made: Any, world: World) -> Any:
+    """A score of text, or what it rests on."""
+    if not isinstance(made, jaxplain.Function):
+        return made
+    if made.name == "context_cite":
+        return made(KEY, WORDS).weights
+    if made.name == "sequence_log_probability":
+        return made(WORDS, None, WORDS)
+    token = {"contrastive": (1, 2), "kl_to": ROWS_OF_WORDS[0]}.get(made.name, 1)
+    return made(WORDS, 1, token)
+
+
 USE: dict[str, Callable[[Any, World], Any]] = {
+    "language": _said,
     "": _explained,
     "explain_batch": lambda made, w: made,
     "explain_dataset": lambda made, w: {name: made.explanations[name][:] for name in made.explanations},

@@ -163,7 +163,10 @@ def _row(prompt: Any, continuation: Any, against: Any, groups: Any) -> Row:
         raise ValueError(f"{NAME}: `against` holds {others.size} tokens, but `continuation` holds {targets.size}.")
     ids = np.concatenate([first, targets[:-1]])
     if groups is not None:
-        groups = np.asarray(groups)
+        try:
+            groups = np.asarray(groups)
+        except ValueError as error:  # rows of different lengths
+            raise TypeError(f"{NAME}: `groups` has to be integers [S], not {check.short(groups)}.") from error
         if not np.issubdtype(groups.dtype, np.integer):
             raise TypeError(f"{NAME}: `groups` has to hold integers from 0 up, not {check.short(groups)}.")
         if groups.shape != ids.shape:

@@ -56,7 +56,7 @@ def text_outputs(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array
     outputs = wide(score.outputs(x, *inputs))
     if outputs.ndim != 2:
         raise ValueError(
-            f"{score.name}: for one sequence the outputs have shape {outputs.shape}; a score of text reads [T, K], one "
+            f"{score.name}: for one sequence `apply` gave the shape {outputs.shape}; a score of text reads [T, K], one "
             "row of logits for each position. Use jaxplain.logit for a model with one output for a whole sequence."
         )
     return outputs
