@@ -42,10 +42,11 @@ def gradient(f: Callable[..., Any]) -> Gradient:
 
     Returns:
         `e(x, *args) -> attribution` of x's structure, in units of the score per unit of the input. Integer and boolean
-        leaves of `x` are held fixed and get zeros. Cost: one forward and one backward pass.
+        leaves of `x` are held fixed and get zeros. Of an `x` of token ids alone the rows that they look up are
+        explained, and each token gets the sum over its rows. Cost: one forward and one backward pass.
 
     Raises:
-        TypeError: `x` has no floating-point leaf.
+        TypeError: `x` has no floating-point leaf, and looks up no table either.
         ValueError: `x` is concrete and holds NaN or infinities, or `f` returns no scalar.
 
     Example:

@@ -196,7 +196,8 @@ def integrated_gradients(
     Args:
         f: A score, `f(x, *args) -> scalar`.
         baseline: What "absent" means: a scalar, an array or pytree of x's shape, or a function of `x` or of `(key, x)`
-            (then calls take a key first).
+            (then calls take a key first). Where `x` is token ids alone, ids mean the rows that they look up, and 0.0
+            rows of zeros.
         steps: Number of gradients, 32 if None; with `tolerance` the least of each example, 4 if None.
         rule: 'gauss_legendre', 'midpoint', 'trapezoid', 'left' or 'right'.
         tolerance: None for a fixed number of steps, or the relative completeness gap to reach, e.g. 1e-3.
@@ -212,7 +213,7 @@ def integrated_gradients(
         ValueError: `steps` below 1 (2 for 'trapezoid'), an unknown rule, a tolerance that is not positive, `max_steps`
             below `steps`, a baseline that does not fit `x` or differs from it at an integer or boolean leaf (NaN where
             that is traced), NaN in a concrete `x`.
-        TypeError: `x` has no floating-point leaf.
+        TypeError: As in `gradient`.
 
     Example:
         >>> import jax.numpy as jnp
