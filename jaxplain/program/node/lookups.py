@@ -138,12 +138,24 @@ class _Positions:
         if not step.results or not step.results[0].is_floating:
             return None
         if step.name == "gather" and step.operands[0] not in self._facts.depends:
-            positions = self._known.get(step.operands[1])
-            if positions is None or np.shape(positions)[-1:] != (1,):
-                return None
-            numbers = step.params["dimension_numbers"]
-            return positions[..., 0], tuple(numbers.offset_dims), step.operands[0].shape[numbers.start_index_map[0]]
+            return self._gathered(step)
         return self._one_hot(step) if step.name == "dot_general" else None
+
+    def _gathered(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
+        positions, numbers = self._known.get(step.operands[1]), step.params["dimension_numbers"]
+        if positions is None:
+            return None
+        axes = list(
+            range(positions.shape[-1])
+        )  # of the table, along which the token or a constant says where a row begins
+        if len(axes) > 1:
+            if not isinstance(positions, np.ndarray):
+                return None
+            axes = [axis for axis in axes if (positions[..., axis] != _NOWHERE).any()]
+        if len(axes) != 1 or step.params["slice_sizes"][numbers.start_index_map[axes[0]]] != 1:
+            return None
+        table = step.operands[0].shape[numbers.start_index_map[axes[0]]]
+        return positions[..., axes[0]], tuple(numbers.offset_dims), table
 
     def _one_hot(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
         (contracted, batched) = step.params["dimension_numbers"]

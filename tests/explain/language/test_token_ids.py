@@ -260,3 +260,69 @@ def test_a_number_that_is_no_id_and_several_arrays_are_refused():
             jaxplain.feature_ablation(F, baseline=baseline)(IDS, 3, 2)
     with pytest.raises(TypeError, match="Pass `baseline=` an integer"):
         jaxplain.feature_ablation(lambda x: x["a"].sum() + 0.0)({"a": IDS, "mask": IDS > 0})
+
+
+def linen(table):
+    module = nn.Embed(*table.shape)
+    return lambda ids: module.apply({"params": {"embedding": table}}, ids)
+
+
+def nnx(table):
+    from flax import nnx
+
+    layer = nnx.Embed(*table.shape, rngs=nnx.Rngs(0))
+    layer.embedding.set_value(table)
+    apply, params = jaxplain.from_nnx(layer)
+    return lambda ids: apply(params, ids)
+
+
+def haiku(style):
+    def make(table):
+        import haiku as hk
+
+        look = hk.transform(lambda ids: hk.Embed(embedding_matrix=table, lookup_style=style)(ids))
+        return lambda ids: look.apply({"embed": {"embeddings": table}}, None, ids)
+
+    return make
+
+
+def equinox(table):
+    import equinox as eqx
+
+    layer = eqx.nn.Embedding(weight=table)
+    return lambda ids: jax.vmap(jax.vmap(layer))(ids)
+
+
+LAYERS = {
+    "linen": linen,
+    "nnx": nnx,
+    "haiku": haiku("ARRAY_INDEX"),
+    "haiku one-hot": haiku("ONE_HOT"),
+    "equinox": equinox,
+    "take": lambda table: lambda ids: jnp.take(table, ids, axis=0),
+    "take and clip": lambda table: lambda ids: jnp.take(table, ids, axis=0, mode="clip"),
+    "scaled": lambda table: lambda ids: (table / 2)[ids] * 2,
+    "reversed": lambda table: lambda ids: table[ids[:, ::-1]][:, ::-1],
+    "transposed": lambda table: lambda ids: table.T[:, ids].transpose(1, 2, 0),
+    "jit": lambda table: jax.jit(lambda ids: table[ids]),
+    "remat": lambda table: jax.checkpoint(lambda ids: table[ids]),
+    "with a class token": lambda table: lambda ids: table[jnp.pad(ids, ((0, 0), (1, 0)))][:, 1:],
+    "half": lambda table: lambda ids: table.astype(jnp.bfloat16)[ids].astype(jnp.float32),
+}
+
+
+@pytest.mark.parametrize("name", [n if n == "nnx" else pytest.param(n, marks=pytest.mark.slow) for n in LAYERS])
+def test_look_ups_of_every_spelling_are_found(name):
+    table, weights = PARAMS["embed"], jnp.linspace(-1, 1, 8)
+    if name == "half":
+        table = table.astype(jnp.bfloat16).astype(jnp.float32)
+    layer = LAYERS[name](table)
+    rows = table[IDS]
+    wanted = ((1 - jnp.tanh(rows) ** 2) * rows * weights[None]).sum(-1)
+    for f in (
+        lambda ids: (jnp.tanh(layer(ids[None])) * weights).sum(),
+        lambda ids: (jnp.tanh(layer(ids[None] * (ids[None] > 0) + 0)) * weights).sum(),
+    ):
+        with jax.numpy_rank_promotion("allow"):
+            found = explained(jaxplain.input_x_gradient(f), IDS)
+        np.testing.assert_allclose(found, wanted, rtol=2e-2 if name == "half" else 1e-4, atol=1e-5)

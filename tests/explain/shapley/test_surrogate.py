@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.explain.shapley.surrogate import Lime, _lasso, _ridge
+from jaxplain.explain.shapley.surrogate import Lime, _ridge, lasso
 from shared.methods import network as parameters
 from shared.methods import smooth
 from shared.peer_network import BASELINE, FIRST, MASKS, SECOND, X, lime_weights
@@ -91,20 +91,20 @@ def test_scikit_learn_on_the_same_masks(regression, penalty, expected):
 def test_lasso_is_the_minimum_sets_zeros_and_has_a_gradient():
     a = jax.random.normal(KEY, (30, 8))
     products, moments = a.T @ a / 30, jnp.array([1.0, -0.5, 0.2, 0.05, -0.02, 0.6, -0.8, 0.0])
-    beta = _lasso(products, moments, jnp.asarray(0.4), None)
+    beta = lasso(products, moments, jnp.asarray(0.4), None)
     slope = np.asarray(products @ beta - moments)
     zero = np.asarray(beta) == 0
     assert zero.any()
     assert not zero.all()
     np.testing.assert_allclose(slope[~zero], -0.4 * np.sign(beta[~zero]), atol=1e-5)
     assert (np.abs(slope[zero]) <= 0.4 + 1e-5).all()
-    assert not _lasso(products, moments, jnp.asarray(2.0), None).any()
+    assert not lasso(products, moments, jnp.asarray(2.0), None).any()
     np.testing.assert_allclose(
-        _lasso(products, moments, jnp.asarray(0.0), None), _ridge(products, moments, jnp.zeros(()), None), atol=1e-4
+        lasso(products, moments, jnp.asarray(0.0), None), _ridge(products, moments, jnp.zeros(()), None), atol=1e-4
     )
 
     def energy(scale):
-        return jnp.square(_lasso(products, scale * moments, jnp.asarray(0.1), None)).sum()
+        return jnp.square(lasso(products, scale * moments, jnp.asarray(0.1), None)).sum()
 
     numeric = (energy(1.001) - energy(0.999)) / 0.002
     np.testing.assert_allclose(jax.grad(energy)(1.0), numeric, rtol=1e-2)
