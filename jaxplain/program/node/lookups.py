@@ -145,9 +145,7 @@ class _Positions:
         positions, numbers = self._known.get(step.operands[1]), step.params["dimension_numbers"]
         if positions is None:
             return None
-        axes = list(
-            range(positions.shape[-1])
-        )  # of the table, along which the token or a constant says where a row begins
+        axes = list(range(positions.shape[-1]))  # of the table: a token or a constant says where a row begins
         if len(axes) > 1:
             if not isinstance(positions, np.ndarray):
                 return None
