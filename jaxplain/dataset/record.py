@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import is_background, replacement
+from jaxplain.baseline import is_background, replacement, tokens_alone
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
 from jaxplain.program import Function, as_function, escaped, leaves_by_parts, needs_key, setting, total
@@ -222,12 +222,14 @@ def _value(score: Any, outputs: Any, x: Pytree, args: tuple[Any, ...]) -> Any:
 
 def _start(e: Any, key: Any, x: Pytree) -> Pytree | None:
     """The one baseline of a method that has one and a score of its own; None for others, and for sets of baselines."""
-    if isinstance(e, IntegratedGradients):
+    ids = tokens_alone(x)
+    if isinstance(e, IntegratedGradients) and not ids:
         return e.start(key, x)
     baseline = None if isinstance(e, ExpectedGradients) else getattr(e, "baseline", None)
     if baseline is None or getattr(e, "score", None) is None or needs_key(baseline) or is_background(baseline, x):
         return None
-    return replacement(baseline, x, name=NAME).values
+    found = replacement(baseline, x, name=NAME)
+    return None if ids and not any(found.moves) else found.values  # rows of zeros are those of no ids
 
 
 def _is_label(value: Any) -> bool:

@@ -326,3 +326,21 @@ def test_look_ups_of_every_spelling_are_found(name):
         with jax.numpy_rank_promotion("allow"):
             found = explained(jaxplain.input_x_gradient(f), IDS)
         np.testing.assert_allclose(found, wanted, rtol=2e-2 if name == "half" else 1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_whole_datasets_of_ids():
+    f = jaxplain.logit(lambda p, x: decoder(p, x)[:, -1], PARAMS)
+    rows, labels = np.array([[3, 1, 4, 1, 5], [1, 2, 3, 4, 5], [5, 4, 3, 2, 1]], np.int32), np.array([1, 2, 3])
+    for e, gap in (
+        (jaxplain.integrated_gradients(f, steps=4), None),  # from rows of zeros, which are no ids
+        (jaxplain.integrated_gradients(f, baseline=2, tolerance=1e-3, max_steps=64), 0.1),
+        (jaxplain.shapley_values(f), 1e-3),
+    ):
+        found = jaxplain.explain_dataset(e, (rows, labels), batch_size=2, out="memory", progress=False)
+        np.testing.assert_allclose(
+            found.explanations["attribution"][:], jaxplain.explain_batch(e, rows, labels), atol=1e-4
+        )
+        assert ("gap" in found.explanations) == (gap is not None)
+        if gap is not None:
+            assert np.abs(found.explanations["gap"][:]).max() < gap
