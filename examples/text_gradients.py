@@ -1,11 +1,12 @@
 """Which words decide: integrated gradients at the embedding of a small text transformer.
 
-Token ids have no gradient, so the model is cut at its embedding: `head` maps embeddings to the class's logit, with the
-positions and the mask still computed from the ids. The path runs from the embedding of the padding token, at every
-position, to the sentence's own. The sentences are synthetic: a few marker words decide the class, all others are
-filler, so the true answer is known. Expect an accuracy near 100 %; attributions that add up to the difference of logits
-within 1e-3 of it; the same attributions, to 1e-5, when more padding is added; exactly 0 for padding; and markers that
-get about 70 % of the attribution (as many random tokens would get about 16 %).
+Token ids have no gradient, so the model is cut at its embedding (methods do so by themselves where `x` is ids alone;
+here it is seen how): `head` maps embeddings to the class's logit, with the positions and the mask still computed from
+the ids. The path runs from the embedding of the padding token, at every position, to the sentence's own. The sentences
+are synthetic: a few marker words decide the class, all others are filler, so the true answer is known. Expect an
+accuracy near 100 %; attributions that add up to the difference of logits within 1e-3 of it; the same attributions, to
+1e-5, when more padding is added; exactly 0 for padding; and markers that get about 70 % of the attribution (as many
+random tokens would get about 16 %).
 
     python examples/text_gradients.py [--quick] [--output FOLDER]
 """

@@ -48,7 +48,8 @@ FOREIGN = {
     "GradCAM": "jaxplain.grad_cam", "GradCAMPlusPlus": "jaxplain.grad_cam_plus_plus", "ScoreCAM": "jaxplain.score_cam",
     "EigenCAM": "jaxplain.eigen_cam", "PixelFlipping": "jaxplain.evaluate.pixel_flipping",
     "MaxSensitivity": "jaxplain.evaluate.max_sensitivity", "EpsilonPlus": "jaxplain.relevance.epsilon_plus",
-    "HookedTransformer": "jaxplain.capture", "squared_error": "jaxplain.train.squared_error",
+    "HookedTransformer": "jaxplain.capture", "LLMAttribution": "jaxplain.language.explain_generation",
+    "ContextCiter": "jaxplain.language.context_cite", "squared_error": "jaxplain.train.squared_error",
     "load_safetensors": "jaxplain.models.load_safetensors", "save": "jaxplain.train.save",
 }
 # fmt: on

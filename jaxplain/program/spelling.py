@@ -72,6 +72,8 @@ FUNCTIONS = {
     "capture": "run_with_cache hooked_transformer forward_hook get_activations",
     "intervene": "run_with_hooks",
     "explain_batch": "explain attribute",
+    "explain_generation": "llm_attribution llm_gradient_attribution",
+    "context_cite": "context_citer",
     "max_sensitivity": "sensitivity_max",
     "average_sensitivity": "sensitivity_avg avg_sensitivity",
     "structural_similarity": "ssim",

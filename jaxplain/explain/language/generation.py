@@ -251,6 +251,11 @@ def _explained(
 def _grouped(e: Any, row: Row, length: int, most: int | None) -> tuple[Any, bool]:
     """The explanation whose features are a row's own tokens or groups, padding being part of the last; and whether it
     takes no derivative."""
+    if hasattr(e, "unions"):
+        raise TypeError(
+            f"{NAME}: the groups of {e.name} are of one length. Explain a whole continuation, with "
+            "jaxplain.language.sequence_log_probability, or pass `groups` and jaxplain.shapley_values."
+        )
     forward = isinstance(e, Coalitional) or (isinstance(e, Perturbing) and e.holds is None)
     if not (forward and hasattr(e, "max_groups")):
         if row.groups is not None:
@@ -270,6 +275,7 @@ def _all_targets(e: Any, score: Any, key: Any, ids: Array, sizes: Array, tokens:
     def target(t: Array, ids: Array) -> Array:
         args = (prompt - 1 + t, jax.tree.map(lambda values: values[t], tokens))
         result = e(ids, *args) if key is None else e(key, ids, *args)
+        result = getattr(result, "attribution", result)
         if not hasattr(result, "shape") or jnp.shape(result) != ids.shape:
             raise TypeError(
                 f"{NAME}: the method has to return one number for each token [S], not {check.short(result)}."

@@ -161,6 +161,16 @@ def leaks(params, ids):
             r"`groups` has shape \(3,\), but there are 2 tokens",
         ),
         (lambda: explain(METHODS["lime"], F, [1, 2], [1], groups=[0, 2]), ValueError, "without gaps"),
+        (
+            lambda: explain(lambda f: jaxplain.owen_values(f, jnp.array([0, 1])), F, [1, 2], [1]),
+            TypeError,
+            "the groups of owen_values are of one length",
+        ),
+        (
+            lambda: explain(lambda f: jaxplain.shapley_interactions(f, groups=None), F, [1, 2], [1], longest=2),
+            TypeError,
+            "has to return one number for each token",
+        ),
         (lambda: explain(METHODS["lime"], F, [1], [1], key=None), ValueError, "is random and needs a key"),
         (lambda: explain(jaxplain.gradient, F, [1, 2], [1], against=[1, 2]), ValueError, "`against` holds 2 tokens"),
         (lambda: explain(None, F, [1], [1]), TypeError, "`method` has to be a function"),
