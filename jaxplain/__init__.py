@@ -32,8 +32,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     activation | what makes probabilities of logits | - | scores | 'softmax'
     axes | axes counted from the front | - | images | None; (0,1): blur, blur_integrated_gradients
     baseline | what absent means: a number, an array, a function of x or (key, x) | units of x | all | 0.0; None: road,
-          road_curve; (0.0,1.0): xrai; 0: feature_ablation, kernel_shap, lime, occlusion, owen_values, rise,
-          shapley_interactions, shapley_sampling, shapley_sampling_with_error, shapley_values
+          road_curve; (0.0,1.0): xrai; 0: context_cite, feature_ablation, kernel_shap, lime, occlusion, owen_values,
+          rise, shapley_interactions, shapley_sampling, shapley_sampling_with_error, shapley_values
     batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
     batch_size | points, samples, masks or rows at once: the memory knob; None fills the device (`explain_batch`) |
           count | all | None; 1: banzhaf, beta_shapley, counterfactual_curve, data_out_of_bag, data_shapley,
@@ -83,6 +83,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, train_step, training_run
     order | most ('morf') or least ('lerf') relevant first | - | removal | 'morf'
     patience | epochs without a better validation loss | epochs | training | None
+    penalty | on the coefficients of a linear model | as its loss | surrogates | 0.0; 0.01: context_cite
     points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 20: mislabel_curve
     power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
     radius | how far inputs are moved | units of x | robustness | -
@@ -94,11 +95,11 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           'deconvnet': deconv_view
     rules | rules for further nodes | - | DeepLIFT | None
     samples | random draws | count | all | 10; 100: data_out_of_bag, faithfulness_correlation, infidelity,
-          sensitivity_n, sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: expected_gradients,
-          shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation, influence_function,
-          owen_values; 1024: kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000: paired_difference,
-          score_table; 1: activation_maximization, metasmoothness; 1000: linear_datamodeling_score, rise; 256:
-          shapley_sampling_with_error; 2000: compare; 8: permutation_importance
+          sensitivity_n, sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: context_cite,
+          expected_gradients, shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation,
+          influence_function, owen_values; 1024: kernel_shap, lime; 200: frechet_bootstrap, mu_fidelity; 10000:
+          paired_difference, score_table; 1: activation_maximization, metasmoothness; 1000: linear_datamodeling_score,
+          rise; 256: shapley_sampling_with_error; 2000: compare; 8: permutation_importance
     scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
     select | which part of the model's output | - | scores | None
     sigma | standard deviation of noise, or width of a blur | units of x, pixels | all | -; 0.1: ball, fourier, pixels,

@@ -37,7 +37,7 @@ class ContextCite(Coalitional):
 
     penalty: Any = 0.01
     samples: int = setting(default=64)
-    held_out: int = setting(default=32)
+    unseen: int = setting(default=32)
     odds: bool = setting(default=True)
 
     @property
@@ -50,13 +50,13 @@ class ContextCite(Coalitional):
         key, x, args = check.divided(inputs, self.name, True)
         game = self.game(x, args, jax.random.fold_in(key, 1))
         draw = jax.random.fold_in(key, 0)
-        total = self.samples + self.held_out
+        total = self.samples + self.unseen
         values = game.values(lambda index: game.spread(self.kept(draw, index, game.n)), total)
         masks = jax.vmap(lambda index: self.kept(draw, index, game.n))(jnp.arange(total)).astype(values.dtype)
         if game.present() is not None:
             masks = masks * game.present()
         outcomes = game.finite(self.outcomes(values))
-        seen, unseen = slice(None, self.samples), slice(self.samples, None)
+        seen, rest = slice(None, self.samples), slice(self.samples, None)
         mean, level = masks[seen].mean(axis=0), outcomes[seen].mean()
         centred = masks[seen] - mean[None]
         products, moments = centred.T @ centred / self.samples, centred.T @ (outcomes[seen] - level) / self.samples
@@ -66,7 +66,7 @@ class ContextCite(Coalitional):
         refitted = least_squares(products, moments, support)
         refitted = jnp.where(support.sum() < self.samples, refitted, jnp.nan)
         intercept = level - mean @ weights
-        linearity = _spearman(masks[unseen] @ weights + intercept, outcomes[unseen])
+        linearity = _spearman(masks[rest] @ weights + intercept, outcomes[rest])
         attribution = game.attribution(game.finite(weights))
         return Citation(attribution, weights, refitted, intercept, linearity)
 
@@ -108,10 +108,10 @@ def context_cite(
     max_groups: int | None = None,
     baseline: Any = 0,
     samples: int = 64,
-    held_out: int = 32,
+    unseen: int = 32,
     penalty: float = 0.01,
     odds: bool = True,
-    batch_size: int = 1,
+    batch_size: int | None = None,
 ) -> ContextCite:
     """Which parts of a context a text rests on: the weights of a sparse linear model of its log-odds.
 
@@ -128,17 +128,17 @@ def context_cite(
         max_groups: As in `jaxplain.shapley_values`, where `groups` is traced.
         baseline: What ablated tokens become: an id, ids, or a function, as in `jaxplain.shapley_values`.
         samples: How many ablations the model is fitted to.
-        held_out: How many further ones its linearity is measured on.
+        unseen: How many further ones its linearity is measured on.
         penalty: In units of the log-odds. Of independent parts, one whose weight is below four times as much gets zero.
         odds: Whether `f` is a log-probability whose log-odds are modelled; False models `f` as it is.
-        batch_size: How many ablations are scored at once.
+        batch_size: How many ablations are scored at once, as in `jaxplain.shapley_values`.
 
     Returns:
         `e(key, x, *args) -> Citation(attribution, weights, refitted, intercept, linearity)`. Cost: `samples` +
-        `held_out` forward passes, however long the text is.
+        `unseen` forward passes, however long the text is.
 
     Raises:
-        ValueError: `held_out` below 2, a negative penalty, a score above 0 where `odds` is True; otherwise as
+        ValueError: `unseen` below 2, a negative penalty, a score above 0 where `odds` is True; otherwise as
             `jaxplain.shapley_values`, but for any number of parts.
         TypeError: As `jaxplain.shapley_values`.
 
@@ -151,7 +151,7 @@ def context_cite(
     Source: Cohen-Wang et al. 2024, "ContextCite: attributing model generation to context", section 3; its mean square
     is not halved, and it divides the log-odds by the number of tokens.
     """
-    samples, held_out = check.count(samples, NAME, "samples"), check.count(held_out, NAME, "held_out", least=2)
+    samples, unseen = check.count(samples, NAME, "samples"), check.count(unseen, NAME, "unseen", least=2)
     check.one_number(penalty, NAME, "penalty", zero=True)
     fields = checked(NAME, f, baseline, groups, max_groups, batch_size)
-    return ContextCite(*fields, penalty, samples, held_out, odds)
+    return ContextCite(*fields, penalty, samples, unseen, odds)

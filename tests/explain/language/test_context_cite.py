@@ -54,7 +54,7 @@ def test_the_log_odds_of_a_continuation_are_modelled_and_their_linearity_is_meas
     f = language.sequence_log_probability(decoder, parameters())
     prompt, text = jnp.array([3, 1, 4, 1, 5, 9, 2, 6]), jnp.array([5, 3])
     groups = jnp.array([0, 0, 1, 1, 2, 2, 3, 3])
-    e = language.context_cite(f, groups=groups, samples=32, held_out=16, penalty=0.0, batch_size=16)
+    e = language.context_cite(f, groups=groups, samples=32, unseen=16, penalty=0.0, batch_size=16)
     found = jax.jit(e)(KEY, prompt, None, text)
     draw = jax.random.fold_in(KEY, 0)
     masks = np.array([e.kept(draw, k, 4) for k in range(48)])
@@ -98,8 +98,8 @@ def test_shapley_values_over_segments_of_an_additive_model(every):
 def test_what_is_refused_says_why():
     with pytest.raises(ValueError, match=r"the score is .* which is no log-probability. Pass `odds=False`"):
         language.context_cite(lambda x: x.sum() + 1.0)(KEY, jnp.array([1, 2]))
-    with pytest.raises(ValueError, match="`held_out` has to be at least 2"):
-        language.context_cite(parts, held_out=1)
+    with pytest.raises(ValueError, match="`unseen` has to be at least 2"):
+        language.context_cite(parts, unseen=1)
     with pytest.raises(ValueError, match="`penalty` has to be finite and zero or more"):
         language.context_cite(parts, penalty=-1.0)
     with pytest.raises(TypeError, match="it is random and needs a key first"):
@@ -108,5 +108,5 @@ def test_what_is_refused_says_why():
 
 def test_parts_that_never_vary_have_no_weight():
     f = lambda x: jnp.log(jax.nn.sigmoid(3.0 * (x[0] == 5) - 1.0))  # noqa: E731
-    found = jax.jit(language.context_cite(f, samples=3, held_out=4))(KEY, jnp.array([5, VOCABULARY]))
+    found = jax.jit(language.context_cite(f, samples=3, unseen=4))(KEY, jnp.array([5, VOCABULARY]))
     assert np.isfinite(found.weights).all()
