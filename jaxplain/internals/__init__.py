@@ -4,17 +4,22 @@ Whatever the framework: sites are found in the traced program. What attributes a
 there.
 """
 
-from jaxplain.internals.capture import capture, cut, intervene, split
+from jaxplain.internals.attention import Layer, attention_weights, attentions, read_weights, with_weights_moved
+from jaxplain.internals.capture import capture, changed, cut, intervene, split
 from jaxplain.internals.draw import draw
 from jaxplain.internals.layers import layers
 from jaxplain.internals.patching import activation_patching, attribution_patching
 from jaxplain.internals.spatial import Places, masked_input, normalized, on_grid, places, resized, spread, without_axis
 
 __all__ = [
+    "Layer",
     "Places",
     "activation_patching",
+    "attention_weights",
+    "attentions",
     "attribution_patching",
     "capture",
+    "changed",
     "cut",
     "draw",
     "intervene",
@@ -23,8 +28,10 @@ __all__ = [
     "normalized",
     "on_grid",
     "places",
+    "read_weights",
     "resized",
     "split",
     "spread",
+    "with_weights_moved",
     "without_axis",
 ]

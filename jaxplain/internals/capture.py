@@ -5,7 +5,7 @@ A layer is named by the path of its module, such as `"ResNet/block_3"`; `print(j
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import jax
@@ -124,16 +124,23 @@ class Intervention(_Inside):
     def __call__(self, x: Pytree, *args: Any) -> Any:
         """The output with the changes made."""
         view = look(self.f, (x, *args), "intervene")
-        taps: list[Tap] = []
-        feeds: Found = {}
+        changes = []
         for path, change in self.changes.items():
-            for s, how in shown_of(view, view.select([path]), [path], self.batch_axis).values():
-                key = f"{len(taps)} {s.call}"
-                taps.append(_changing(key, s, how, change, feeds))
-                refuse_hidden(taps[-1]._replace(key=s.key), "intervene")
-        _refuse_repeated(taps)
-        outputs, _ = run(view.program, view.leaves, [(tap.site.route, tap) for tap in taps], feeds)
-        return jax.tree.unflatten(view.structure, outputs)
+            found = shown_of(view, view.select([path]), [path], self.batch_axis)
+            changes += [(s, how, change) for s, how in found.values()]
+        _refuse_repeated([s for s, _, _ in changes])
+        return changed(view, changes)
+
+
+def changed(view: View, changes: Sequence[tuple[Selected, Shown, Any]]) -> Any:
+    """The output of a call that was looked at, with values changed (each a function, or an array in its place)."""
+    taps: list[Tap] = []
+    feeds: Found = {}
+    for selected, how, change in changes:
+        taps.append(_changing(f"{len(taps)} {selected.call}", selected, how, change, feeds, view.name))
+        refuse_hidden(taps[-1]._replace(key=selected.key), view.name)
+    outputs, _ = run(view.program, view.leaves, [(tap.site.route, tap) for tap in taps], feeds)
+    return jax.tree.unflatten(view.structure, outputs)
 
 
 class _Fill(Function):
@@ -365,8 +372,8 @@ def _checked(new: Any, old: tuple[Any, ...], selected: Selected, name: str) -> V
     return tuple(jnp.asarray(value) for value in leaves)
 
 
-def _refuse_repeated(taps: list[Tap]) -> None:
-    routes = [tap.site.route for tap in taps]
-    for tap in taps:
-        if routes.count(tap.site.route) > 1:
-            raise ValueError(f"intervene: {tap.site.path!r} is changed by several entries of `changes`; combine them.")
+def _refuse_repeated(selected: list[Selected]) -> None:
+    routes = [s.site.route for s in selected]
+    for s in selected:
+        if routes.count(s.site.route) > 1:
+            raise ValueError(f"intervene: {s.site.path!r} is changed by several entries of `changes`; combine them.")

@@ -6,6 +6,7 @@ here: a site is a place in a program, whatever it means.
 
 from jaxplain.program.trace.activity import Known, dependent, depends, entered
 from jaxplain.program.trace.address import Selected, contents, is_pattern
+from jaxplain.program.trace.attentions import FEATURE, Attention, find_attentions
 from jaxplain.program.trace.compat import (
     CONVOLVES_ON_ONE_CORE,
     CUSTOM_DERIVATIVES,
@@ -49,6 +50,7 @@ from jaxplain.program.trace.marks import (
     scopes,
     state,
 )
+from jaxplain.program.trace.opened import PARTS, AttentionSite, fused_attentions
 from jaxplain.program.trace.reading import first_reads
 from jaxplain.program.trace.rectifier import rectified, rectified_operand
 from jaxplain.program.trace.shapes import ByShape
@@ -71,10 +73,14 @@ __all__ = [
     "AUTO",
     "CONVOLVES_ON_ONE_CORE",
     "CUSTOM_DERIVATIVES",
+    "FEATURE",
     "INLINED_CALLS",
     "LOOKUP",
+    "PARTS",
     "REMATERIALIZED",
     "REWRITABLE",
+    "Attention",
+    "AttentionSite",
     "ByShape",
     "Compiled",
     "Equation",
@@ -105,7 +111,9 @@ __all__ = [
     "entered",
     "evaluate",
     "evaluate_equation",
+    "find_attentions",
     "first_reads",
+    "fused_attentions",
     "inner_operands",
     "is_literal",
     "is_pattern",

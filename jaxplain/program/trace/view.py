@@ -21,6 +21,7 @@ from jaxplain.program.trace.address import Selected, contents, is_pattern, keyed
 from jaxplain.program.trace.code import holds_passing_code
 from jaxplain.program.trace.compat import Program, dtype_of, shape_of, trace
 from jaxplain.program.trace.marks import mark_batch, state
+from jaxplain.program.trace.opened import AttentionSite, attention_sites
 from jaxplain.program.trace.sites import Site, has_batch_axis, in_order, scope_sites, tagged_sites
 from jaxplain.program.trace.tables import lookup_sites
 from jaxplain.program.trace.tags import tagging
@@ -70,9 +71,14 @@ class View(NamedTuple):
         """The values that have names, and the look-ups of tables that have none, in the order of a run."""
         return keyed(in_order([*self._modules(self.program), *self._lookups(self.program)]))
 
-    def calls(self, program: Program, scopes: bool) -> dict[str, Site]:
-        """The sites of another trace of this call, by the name of each call, with or without those of named scopes."""
-        found = [*(keyed(scope_sites(program)) if scopes else ()), *keyed(tagged_sites(program))]
+    def attentions(self) -> list[tuple[AttentionSite, dict[str, Selected]]]:
+        """The softmax attentions, with their parts by name, in the order of a run."""
+        return _attentions(self.program)
+
+    def calls(self, program: Program, kinds: Collection[str]) -> dict[str, Site]:
+        """The sites of another trace of this call, by the name of each call; scopes and attentions where asked for."""
+        found = [*(keyed(scope_sites(program)) if "named_scope" in kinds else ()), *keyed(tagged_sites(program))]
+        found += _parts(program) if "attention" in kinds else []
         return {s.call: s.site for s in (*found, *keyed(self._lookups(program)))}
 
     def select(self, paths: Sequence[str]) -> dict[str, Selected]:
@@ -85,8 +91,10 @@ class View(NamedTuple):
             if not matches:
                 scoped = keyed(scope_sites(self.program)) if scoped is None else scoped
                 matches = select(path, scoped, self.name)
+            parts = _parts(self.program) if "~" in path and not matches else []
+            matches = matches or select(path, parts, self.name)
             if not matches:
-                raise missing(path, [*sites, *(scoped or [])], self.name)
+                raise missing(path, [*sites, *(scoped or []), *parts], self.name)
             found.update((match.key if is_pattern(path) else path, match) for match in matches)
         return found
 
@@ -99,6 +107,17 @@ class View(NamedTuple):
         kinds = [leaf.dtype for leaf in jax.tree.leaves(self.args)]
         integers = [own + position for position, kind in enumerate(kinds) if jnp.issubdtype(kind, jnp.integer)]
         return lookup_sites(program, range(own, own + inputs), integers) if integers else []
+
+
+def _attentions(program: Program) -> list[tuple[AttentionSite, dict[str, Selected]]]:
+    found = attention_sites(program)
+    selected = iter(keyed([site for attention in found for site in attention.sites.values()]))
+    return [(attention, {name: next(selected) for name in attention.sites}) for attention in found]
+
+
+def _parts(program: Program) -> list[Selected]:
+    """The parts of attentions, as sites."""
+    return [selected for _, parts in _attentions(program) for selected in parts.values()]
 
 
 def look(f: Any, args: tuple[Any, ...], name: str) -> View:
@@ -225,8 +244,8 @@ def _shown_or_not(view: View, selected: Sequence[Selected], batch_axis: Any) -> 
     if batch_axis != AUTO or not has_batch_axis(view.program):
         axis = None if batch_axis == AUTO else batch_axis
         return [Shown(_given(view, s, axis), state.batch) for s in selected]
-    scopes = any(s.site.operation == "named_scope" for s in selected)
-    sizes = [view.calls(_at_size(view, size), scopes) for size in (1, 2)] if selected else []
+    kinds = {s.site.operation for s in selected}
+    sizes = [view.calls(_at_size(view, size), kinds) for size in (1, 2)] if selected else []
     found: list[Shown | ValueError] = []
     for s in selected:
         try:

@@ -1,0 +1,264 @@
+"""Softmax attentions in a list of steps: the weights, what they are made of and what they weigh, with the axes' meaning.
+
+A step is anything with `name`, `params`, `operands` and `results`, whose values have a `shape` and are compared by
+identity: the opened program of `trace/opened.py`, or the flat one of `node`. An attention is a softmax along one axis
+whose weights, moved and scaled perhaps, are contracted along that axis by a matrix product with the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+FEATURE = -1
+"""The axis of a part that is no axis of the weights: what heads compute with."""
+
+Axes = tuple[int | None, ...]
+"""For each axis of a value the axis of the weights that it is; `FEATURE`; None where that cannot be told."""
+
+_SAME = frozenset((
+    "add", "add_any", "convert_element_type", "copy", "copy_p", "div", "max", "min", "mul", "neg", "optimization_barrier",
+    "reduce_precision", "select_n", "stop_gradient", "sub", "tanh",
+))  # fmt: skip
+"""What keeps each number in its place."""
+
+_CASTS = ("convert_element_type", "copy", "copy_p", "reduce_precision")
+_FAR = 40
+"""How many steps are followed from the softmax to a matrix product."""
+
+
+class Part(NamedTuple):
+    """A value of an attention and what its axes are."""
+
+    value: Any
+    axes: Axes
+
+
+class Attention(NamedTuple):
+    """A softmax attention: `heads = weights @ values`, `weights = softmax(logits)`, logits of `queries @ keys`.
+
+    last: the step that ends the softmax; key, query: axes of the weights; head: its axes of heads (the batch among
+    them, where there is one), in the order of the queries. Queries and keys are None where no product is found.
+    """
+
+    last: int
+    weights: Part
+    logits: Part
+    values: Part
+    heads: Part
+    queries: Part | None
+    keys: Part | None
+    key: int
+    query: int
+    head: tuple[int, ...]
+
+
+def find_attentions(steps: Sequence[Any]) -> list[Attention]:
+    """Every softmax attention, in the order of a run."""
+    return [found for index, step in enumerate(steps) if (found := _Search(steps).at(index, step)) is not None]
+
+
+class _Search:
+    """Where values come from, and what takes them."""
+
+    def __init__(self, steps: Sequence[Any]) -> None:
+        self.steps = steps
+        self.producer: dict[Any, int] = {}
+        self.uses: dict[Any, list[int]] = {}
+        for index, step in enumerate(steps):
+            self.producer.update((value, index) for value in step.results)
+            for value in step.operands:
+                self.uses.setdefault(value, []).append(index)
+
+    def at(self, index: int, step: Any) -> Attention | None:
+        """The attention whose softmax ends at a step."""
+        if step.name != "div":
+            return None
+        total = self._source(self._stripped(step.operands[1]))
+        if total is None or total.name != "reduce_sum" or len(total.params["axes"]) != 1:
+            return None
+        exponential = self._stripped(step.operands[0], _CASTS)
+        inner = self._source(exponential)
+        if inner is None or inner.name != "exp" or self._stripped(total.operands[0], _CASTS) is not exponential:
+            return None
+        weights, key = step.results[0], int(total.params["axes"][0])
+        logits = self._unshifted(inner.operands[0])
+        if logits.shape != weights.shape or weights.shape != exponential.shape:
+            return None
+        own = tuple(range(len(weights.shape)))
+        product = self._product_after(weights, own, key)
+        if product is None:
+            return None
+        values, heads, free = product
+        before = self._product_before(logits, own, key, _FAR)
+        queries, keys = before if before is not None else (None, None)
+        query = max(free, default=None)
+        if query is None:
+            return None
+        order = [axis for axis in (queries.axes if queries else own) if axis in own and axis not in (key, query)]
+        order += [axis for axis in own if axis not in (key, query, *order)]
+        return Attention(
+            index, Part(weights, own), Part(logits, own), values, heads, queries, keys, key, query, tuple(order)
+        )
+
+    def _source(self, value: Any) -> Any:
+        index = self.producer.get(value)
+        return None if index is None else self.steps[index]
+
+    def _stripped(self, value: Any, names: Sequence[str] = (*_CASTS, "broadcast_in_dim", "reshape", "expand_dims")) -> Any:
+        while (step := self._source(value)) is not None and step.name in names:
+            value = step.operands[0]
+        return value
+
+    def _unshifted(self, exponent: Any) -> Any:
+        """What a softmax is of, before the largest was subtracted."""
+        shift = self._source(exponent)
+        if shift is None or shift.name != "sub":
+            return exponent
+        largest = self._stripped(shift.operands[1], (*_CASTS, "broadcast_in_dim", "reshape", "stop_gradient", "max"))
+        step = self._source(shift.operands[1])
+        while step is not None and step.name != "reduce_max":
+            candidates = [self._source(value) for value in step.operands]
+            step = next((inner for inner in candidates if inner is not None), None)
+        return shift.operands[0] if step is not None and largest is not None else exponent
+
+    def _product_after(self, weights: Any, own: Axes, key: int) -> tuple[Part, Part, list[int]] | None:
+        """The matrix product that contracts the weights with values: those, its result, and the weights' free axes."""
+        frontier = [(weights, own)]
+        for _ in range(_FAR):
+            if not frontier:
+                return None
+            value, axes = frontier.pop(0)
+            for index in self.uses.get(value, ()):
+                step = self.steps[index]
+                if step.name == "dot_general":
+                    found = _contracted(step, value, axes, key)
+                    if found is not None:
+                        return found
+                    continue
+                moved = _after(step, value, axes)
+                if moved is not None and key in moved:
+                    frontier.append((step.results[0], moved))
+        return None
+
+    def _product_before(self, value: Any, axes: Axes, key: int, left: int) -> tuple[Part, Part] | None:
+        """The matrix product that logits are made of: queries and keys."""
+        step = self._source(value)
+        if step is None or left == 0:
+            return None
+        if step.name == "dot_general":
+            return _multiplied(step, axes, key)
+        for operand in step.operands[1 if step.name == "select_n" else 0 :]:
+            before = _before(step, operand, axes)
+            found = None if before is None else self._product_before(operand, before, key, left - 1)
+            if found is not None:
+                return found
+        return None
+
+
+def _sides(step: Any) -> tuple[tuple[list[int], list[int], list[int]], tuple[list[int], list[int], list[int]]]:
+    """Of a matrix product, for both operands: contracted, batch and free axes."""
+    (left, right), (left_batch, right_batch) = step.params["dimension_numbers"]
+    sides = []
+    for operand, contracted, batch in zip(step.operands, (left, right), (left_batch, right_batch), strict=True):
+        free = [axis for axis in range(len(operand.shape)) if axis not in (*contracted, *batch)]
+        sides.append(([int(a) for a in contracted], [int(a) for a in batch], free))
+    return sides[0], sides[1]
+
+
+def _contracted(step: Any, value: Any, axes: Axes, key: int) -> tuple[Part, Part, list[int]] | None:
+    sides = _sides(step)
+    for own, other in ((0, 1), (1, 0)):
+        contracted, batch, free = sides[own]
+        if step.operands[own] is not value or [axes[axis] for axis in contracted] != [key]:
+            continue
+        others: list[int | None] = [FEATURE] * len(step.operands[other].shape)
+        others[sides[other][0][0]] = key
+        for mine, theirs in zip(batch, sides[other][1], strict=True):
+            others[theirs] = axes[mine]
+        ends = [axes[axis] for axis in free], [FEATURE] * len(sides[other][2])
+        out = [axes[axis] for axis in batch] + [axis for end in (ends if own == 0 else ends[::-1]) for axis in end]
+        known = [axis for axis in ends[0] if axis is not None]
+        return Part(step.operands[other], tuple(others)), Part(step.results[0], tuple(out)), known
+    return None
+
+
+def _multiplied(step: Any, axes: Axes, key: int) -> tuple[Part, Part] | None:
+    sides = _sides(step)
+    parts: list[Part] = []
+    place = len(sides[0][1])
+    for (contracted, batch, free), operand in zip(sides, step.operands, strict=True):
+        own: list[int | None] = [None] * len(operand.shape)
+        for axis in contracted:
+            own[axis] = FEATURE
+        for position, axis in enumerate(batch):
+            own[axis] = axes[position]
+        for axis in free:
+            own[axis] = axes[place]
+            place += 1
+        parts.append(Part(operand, tuple(own)))
+    with_key = [key in part.axes for part in parts]
+    if with_key == [False, True]:
+        return parts[0], parts[1]
+    return (parts[1], parts[0]) if with_key == [True, False] else None
+
+
+def _after(step: Any, value: Any, axes: Axes) -> Axes | None:
+    """The axes of what a step makes of a value; None for a step that does more than move or scale it."""
+    if len(step.results) != 1:
+        return None
+    result = step.results[0]
+    if step.name in _SAME:
+        return axes if result.shape == value.shape else None
+    if step.name == "transpose":
+        return tuple(axes[axis] for axis in step.params["permutation"])
+    if step.name in ("reshape", "squeeze", "expand_dims"):
+        return tuple(None if axis is None else axes[axis] for axis in _aligned(value.shape, result.shape))
+    if step.name == "broadcast_in_dim":
+        found: list[int | None] = [None] * len(result.shape)
+        for axis, place in enumerate(step.params["broadcast_dimensions"]):
+            found[place] = axes[axis] if value.shape[axis] == result.shape[place] else None
+        return tuple(found)
+    return None
+
+
+def _before(step: Any, operand: Any, axes: Axes) -> Axes | None:
+    """The axes of an operand of a step, from those of its result."""
+    if len(step.results) != 1 or not operand.shape:
+        return None
+    result = step.results[0]
+    if step.name in _SAME:
+        return axes if result.shape == operand.shape else None
+    if step.name == "transpose":
+        order = list(step.params["permutation"])
+        return tuple(axes[order.index(axis)] for axis in range(len(order)))
+    if step.name in ("reshape", "squeeze", "expand_dims"):
+        return tuple(None if axis is None else axes[axis] for axis in _aligned(result.shape, operand.shape))
+    if step.name == "broadcast_in_dim":
+        return tuple(axes[place] for place in step.params["broadcast_dimensions"])
+    return None
+
+
+def _aligned(old: tuple[int, ...], new: tuple[int, ...]) -> list[int | None]:
+    """For each axis of a reshaped array the axis that it was, None where axes were merged, divided or added."""
+    found: list[int | None] = [None] * len(new)
+    i = j = 0
+    while i < len(old) and j < len(new):
+        if old[i] == new[j]:
+            found[j] = i
+            i, j = i + 1, j + 1
+        elif old[i] == 1:
+            i += 1
+        elif new[j] == 1:
+            j += 1
+        else:
+            size, other = old[i], new[j]
+            while size != other:
+                if size < other:
+                    i += 1
+                    size *= old[i]
+                else:
+                    j += 1
+                    other *= new[j]
+            i, j = i + 1, j + 1
+    return found
