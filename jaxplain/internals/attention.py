@@ -88,9 +88,7 @@ def read_weights(view: View, layers: Sequence[Layer]) -> list[Array]:
     """The weights of each attention, as they are shown."""
     taps = [Tap(layer.parts["weights"].site, layer.parts["weights"].call, keep=True) for layer in layers]
     _, found = run(view.program, view.leaves, [(tap.site.route, tap) for tap in taps], {}, outputs=False)
-    return [
-        layer.weights.show(found[tap.key], len(tap.site.loops))[0] for layer, tap in zip(layers, taps, strict=True)
-    ]
+    return [layer.weights.show(found[tap.key], len(tap.site.loops))[0] for layer, tap in zip(layers, taps, strict=True)]
 
 
 def with_weights_moved(view: View, layers: Sequence[Layer], moves: Sequence[Array]) -> Any:
@@ -161,4 +159,3 @@ def attention_weights(f: Callable[..., Any]) -> AttentionWeights:
     Source: Vaswani et al. 2017, "Attention is all you need", equation 1.
     """
     return AttentionWeights(as_function(f))
-

@@ -12,6 +12,7 @@ from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
 from jaxplain.train.run import TrainingRun, training_run
 from jaxplain.train.trainable import as_trainable
+from jaxplain.train.tuned import tuned_lens
 
 __all__ = [
     "Diagnosis",
@@ -34,4 +35,5 @@ __all__ = [
     "squared_error",
     "train_step",
     "training_run",
+    "tuned_lens",
 ]

@@ -1,4 +1,4 @@
-"""Softmax attentions in a list of steps: the weights, what they are made of and what they weigh, with the axes' meaning.
+"""Softmax attentions in a list of steps: weights, what they are made of and what they weigh, with the axes' meaning.
 
 A step is anything with `name`, `params`, `operands` and `results`, whose values have a `shape` and are compared by
 identity: the opened program of `trace/opened.py`, or the flat one of `node`. An attention is a softmax along one axis
@@ -17,8 +17,8 @@ Axes = tuple[int | None, ...]
 """For each axis of a value the axis of the weights that it is; `FEATURE`; None where that cannot be told."""
 
 _SAME = frozenset((
-    "add", "add_any", "convert_element_type", "copy", "copy_p", "div", "max", "min", "mul", "neg", "optimization_barrier",
-    "reduce_precision", "select_n", "stop_gradient", "sub", "tanh",
+    "add", "add_any", "convert_element_type", "copy", "copy_p", "div", "max", "min", "mul", "neg",
+    "optimization_barrier", "reduce_precision", "select_n", "stop_gradient", "sub", "tanh",
 ))  # fmt: skip
 """What keeps each number in its place."""
 
@@ -105,7 +105,9 @@ class _Search:
         index = self.producer.get(value)
         return None if index is None else self.steps[index]
 
-    def _stripped(self, value: Any, names: Sequence[str] = (*_CASTS, "broadcast_in_dim", "reshape", "expand_dims")) -> Any:
+    def _stripped(
+        self, value: Any, names: Sequence[str] = (*_CASTS, "broadcast_in_dim", "reshape", "expand_dims")
+    ) -> Any:
         while (step := self._source(value)) is not None and step.name in names:
             value = step.operands[0]
         return value

@@ -1,8 +1,8 @@
 """A program with its calls opened, each value with the place where it can be read or replaced; and its attentions.
 
 The parts of an attention are sites like the outputs of modules: `"block_0/attention/~weights"` (after softmax),
-`"~logits"`, `"~queries"`, `"~keys"`, `"~values"` and `"~heads"` (each head's weighted sum, before the projection), under
-the path of the module in which the softmax stands.
+`"~logits"`, `"~queries"`, `"~keys"`, `"~values"` and `"~heads"` (each head's weighted sum, before the projection),
+under the path of the module in which the softmax stands.
 """
 
 from __future__ import annotations

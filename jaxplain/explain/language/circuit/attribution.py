@@ -195,7 +195,11 @@ def _through_softmax(work: _Work, number: int, read: Read, gradient: Array) -> A
     def effect(move: Array) -> Array:
         moved = flow.weights(number, values, read.part, jnp.broadcast_to(move, (len(read.names), *move.shape)))
         change = (moved - before) * gradient
-        return change.sum().reshape(1) if axis is None else jnp.moveaxis(change, axis, 0).reshape(change.shape[axis], -1).sum(-1)
+        return (
+            change.sum().reshape(1)
+            if axis is None
+            else jnp.moveaxis(change, axis, 0).reshape(change.shape[axis], -1).sum(-1)
+        )
 
     sources = of_writers(work.streams, work.moved, work.streams.sources(read))
     return lax.map(effect, sources).T
@@ -287,7 +291,9 @@ class NodeAttribution(_OfPairs):
             masks = jnp.split(jnp.arange(count) == writer, np.cumsum(sizes)[:-1])
             alone = [m * mask.reshape(-1, *(1,) * (m.ndim - 1)) for m, mask in zip(work.moved, masks, strict=False)]
             alone.append(jnp.zeros_like(work.moved[-1]))
-            line = _mean(lambda s: effects(work.pair.opened.arguments, [s.astype(m.dtype) * m for m in alone]), self.steps)
+            line = _mean(
+                lambda s: effects(work.pair.opened.arguments, [s.astype(m.dtype) * m for m in alone]), self.steps
+            )
             return line[writer]
 
         return lax.map(of_writer, jnp.arange(count))

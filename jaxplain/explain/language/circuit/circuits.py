@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -102,8 +101,8 @@ def threshold_circuit(edges: Sequence[tuple[str, str]], scores: Arrays, count: i
     kept[np.argsort(-sizes, kind="stable")[:count]] = True
     reading, writing = set(owners), {writer for writer, _ in edges}
     while True:
-        ends = {owners[e] for e in np.flatnonzero(kept)}
-        starts = {edges[e][0] for e in np.flatnonzero(kept)}
+        ends = {owners[int(e)] for e in np.flatnonzero(kept)}
+        starts = {edges[int(e)][0] for e in np.flatnonzero(kept)}
         good = [
             (owners[e] in starts or owners[e] not in writing) and (edges[e][0] in ends or edges[e][0] not in reading)
             for e in range(len(edges))
@@ -199,7 +198,9 @@ def circuit_areas(curve: Arrays, whole: float, *, fractions: tuple[float, ...] =
     sizes = np.asarray(check.numbers(fractions, "circuit_areas", "fractions"), float)
     check.one_number(abs(whole), "circuit_areas", "whole", zero=True)
     if values.shape != (len(sizes) + 1,):
-        raise ValueError(f"circuit_areas: `curve` has shape {values.shape}, but {len(sizes)} fractions and none need {len(sizes) + 1}.")
+        raise ValueError(
+            f"circuit_areas: `curve` has shape {values.shape}, but {len(sizes)} fractions need {len(sizes) + 1}."
+        )
     span = float(whole) - values[0]
     faithful = (values[1:] - values[0]) / span if span else np.full(len(sizes), np.nan)
     return Areas(faithful, float(np.trapezoid(faithful, sizes)), float(np.trapezoid(np.abs(1 - faithful), sizes)))

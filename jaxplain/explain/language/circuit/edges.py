@@ -58,8 +58,8 @@ def same_shapes(x: Pytree, other: Pytree, name: str) -> None:
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, other)]
     if shapes[0] != shapes[1]:
         raise ValueError(
-            f"{name}: `clean` has the shape {shapes[0]} and `corrupt` {shapes[1]}, but a value is patched from the same "
-            "position of the other input. Align them: write both with as many tokens, one word for another of the same "
+            f"{name}: `clean` has the shape {shapes[0]} and `corrupt` {shapes[1]}, but a value is patched from the "
+            "same position of the other input. Align them: write both with as many tokens, one word for another of the same "
             "number of tokens, or pad the shorter one where the model masks padding."
         )
 
@@ -291,9 +291,7 @@ def token_count(streams: Streams, name: str) -> int:
 
 
 @public
-def node_patching(
-    f: Callable[..., Any], *, positions: bool = False, batch_size: int | None = None
-) -> NodePatching:
+def node_patching(f: Callable[..., Any], *, positions: bool = False, batch_size: int | None = None) -> NodePatching:
     """Run the model on a corrupt input with what one writer writes taken from a clean one, for each writer.
 
     Args:

@@ -21,7 +21,7 @@ class Change:
     """What is changed in a run: nothing, where a subclass does not say otherwise."""
 
     def read(self, number: int, read: Read, written: list[Any]) -> Any:
-        """What is added to the readers of one read `[readers, ...]`, given what was written before; None for nothing."""
+        """What is added to the readers of one read `[readers, ...]`, given what was written before; or None."""
 
     def weights(self, number: int, weights: Any) -> Any:
         """The attention weights of a block."""
@@ -88,7 +88,7 @@ class Flow:
         first = sum(len(b.reads) for b in self.streams.blocks[:number])
         local: Values = {}
         for place, read in enumerate(block.reads):
-            added = change.read(first + place, read, written)
+            added: Any = change.read(first + place, read, written)
             if read.ends is None:
                 local[read.stream] = values[read.stream] if added is None else values[read.stream] + added[0]
             else:
@@ -99,7 +99,7 @@ class Flow:
             if weights is not None and weights in node.outputs:
                 local[weights] = change.weights(number, local[weights])
         value = local.get(block.value, values.get(block.value))
-        wrote = value[None] if block.heads is None else self._by_head(block, values, local)
+        wrote: Any = jnp.asarray(value)[None] if block.heads is None else self._by_head(block, values, local)
         new = change.written(number, wrote)
         values[block.value] = value if new is wrote else value + (new - wrote).sum(axis=0)
         return new
@@ -111,7 +111,7 @@ class Flow:
             local = {read.stream: stream}
             for node in read.nodes:
                 self._node(node, values, local)
-            return local[read.ends]
+            return next(local[value] for value in (read.ends,) if value is not None)
 
         if added is None:
             return made(values[read.stream])
@@ -133,7 +133,9 @@ class Flow:
             return own[block.value]
 
         count = whole.shape[axis]
-        each = jnp.eye(count, dtype=whole.dtype).reshape((count, *(count if a == axis else 1 for a in range(whole.ndim))))
+        each = jnp.eye(count, dtype=whole.dtype).reshape(
+            (count, *(count if a == axis else 1 for a in range(whole.ndim)))
+        )
         return jax.vmap(written)(whole[None] * each) - written(jnp.zeros_like(whole))
 
     def _node(self, node: Node, values: Values, local: Values) -> None:

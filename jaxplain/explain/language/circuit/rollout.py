@@ -90,7 +90,7 @@ def share(value: Any, name: str) -> Any:
 
 
 class GradientRollout(Function):
-    """Attention weighed by gradients, followed through the layers: `(x, *args) -> [T, T]`. Made by `gradient_rollout`."""
+    """Attention weighed by gradients, through the layers: `(x, *args) -> [T, T]`. Made by `gradient_rollout`."""
 
     f: Any
     positive: bool = setting(default=True)

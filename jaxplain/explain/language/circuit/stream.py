@@ -151,8 +151,8 @@ class _Finding:
             chains[value] = 1 + max((chains[v] for v in inner if v in chains), default=0)
         if not chains:
             raise ValueError(
-                f"{self.name}: this score has no residual stream: no sum of two values that follow the input. Edges are "
-                "between what writes into such a stream and what reads from it; layers inside of a `lax.scan` are not "
+                f"{self.name}: this score has no residual stream: no sum of two values that follow the input. Edges "
+                "are between what writes into such a stream and what reads from it; layers inside of a `lax.scan` are not "
                 "looked into. `sweep` patches any layers that have names."
             )
         totals = Counter(value.shape for value in adds)
@@ -223,7 +223,7 @@ class _Finding:
 
     def _parts(self, attention: Attention, path: str) -> list[Read] | None:
         """The readers of queries, keys and values; None where they cannot be told apart."""
-        found = []
+        found: list[Read] = []
         for part, name in _PARTS:
             which = getattr(attention, part)
             if which is None:

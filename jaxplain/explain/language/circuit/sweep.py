@@ -50,7 +50,7 @@ class _Sweeping(Function):
         for path, axes in self.sites:
             for key, (selected, how) in shown_of(view, view.select([path]), [path], AUTO).items():
                 refuse_hidden(Tap(selected.site, selected.key, keep=True), self.name)
-                if selected.site.loops or len(selected.site.variables) > 1 and selected.leaf is None:
+                if selected.site.loops or (len(selected.site.variables) > 1 and selected.leaf is None):
                     raise ValueError(
                         f"{self.name}: {selected.key!r} is inside a `lax.scan` or holds several arrays. Patch it by "
                         "`activation_patching`, or pick one array, as in 'path[0]'."
@@ -192,7 +192,9 @@ def sweep(f: Callable[..., Any], sites: Any, *, axes: Axes = None, batch_size: i
 
     Source: Meng et al. 2022, "Locating and editing factual associations in GPT", section 2.
     """
-    return Sweep(as_function(check.callable_score(f, "sweep")), checked_sites(sites, axes, "sweep"), _size(batch_size, "sweep"))
+    return Sweep(
+        as_function(check.callable_score(f, "sweep")), checked_sites(sites, axes, "sweep"), _size(batch_size, "sweep")
+    )
 
 
 class Ablation(_Sweeping):
@@ -222,8 +224,8 @@ def ablation(
 ) -> Ablation:
     """Ablate every place of many layers one by one, by what it holds over a dataset.
 
-    effect_i = f(x; h_i := a_i) - f(x), where a_i is, by `how`, the mean of h_i over the rows (`"mean"`), h_i of each row
-    in turn, the effects averaged (`"resample"`), or zero (`"zero"`).
+    effect_i = f(x; h_i := a_i) - f(x), where a_i is, by `how`, the mean of h_i over the rows (`"mean"`), h_i of each
+    row in turn, the effects averaged (`"resample"`), or zero (`"zero"`).
 
     Args:
         f: As in `sweep`.
@@ -274,6 +276,8 @@ def checked_sites(sites: Any, axes: Any, name: str) -> tuple[tuple[str, Any], ..
             raise TypeError(f"{name}: `sites` holds {path!r}, and a path is a string such as 'block_0/attention'.")
         each = () if own is None else (own,) if isinstance(own, int | str) else own
         if not isinstance(each, Sequence) or not all(isinstance(axis, int | str) for axis in each):
-            raise TypeError(f"{name}: `axes` has to be an integer, 'head', 'position' or a tuple of these, not {own!r}.")
+            raise TypeError(
+                f"{name}: `axes` has to be an integer, 'head', 'position' or a tuple of these, not {own!r}."
+            )
         found.append((path, None if own is None else tuple(each)))
     return tuple(found)
