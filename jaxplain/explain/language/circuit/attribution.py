@@ -157,13 +157,16 @@ class EdgeAttribution(_OfPairs):
         """The mean size of the estimates when no gradient goes through one block, over the blocks."""
         blocks = [number for number, block in enumerate(work.streams.blocks[:-1]) if block.reads]
         count = len(work.streams.blocks)
+        if len(blocks) < 2:  # there is nothing else that an effect could cancel with
+            reads, weights = work.gradients(work.pair.opened.arguments)
+            return jnp.abs(_recomputed(work, work.edges(reads, work.moved), weights))
 
         def without(block: Array) -> Array:
             passing = (jnp.arange(count) != block).astype(work.here.score.dtype)
             reads, weights = work.gradients(work.pair.opened.arguments, passing)
             return jnp.abs(_recomputed(work, work.edges(reads, work.moved), weights))
 
-        return lax.map(without, jnp.asarray(blocks)).sum(axis=0) / max(len(blocks) - 1, 1)
+        return lax.map(without, jnp.asarray(blocks)).sum(axis=0) / (len(blocks) - 1)
 
 
 def _mean(function: Callable[[Array], Array], steps: int) -> Array:

@@ -120,7 +120,7 @@ class CircuitCurve(_OfPairs):
 
     def __call__(self, clean: Pytree, corrupt: Pytree, scores: Array, *args: Any) -> Array:
         """The score with the largest edges kept, for each fraction, and before them with none."""
-        pair = open_pair(self.f, clean, corrupt, args, self.name)
+        pair = open_pair(self.f, clean, corrupt, args, self.name, patched="corrupt")
         count = len(pair.streams.edges)
         if jnp.shape(scores) != (count,):
             raise ValueError(f"{self.name}: `scores` has shape {jnp.shape(scores)}, but this model has {count} edges.")

@@ -38,13 +38,21 @@ class Pair:
         return self.flow.run(opened.arguments, Change()).written
 
 
-def open_pair(f: Any, x: Pytree, other: Pytree, args: tuple[Any, ...], name: str, rules: Sequence[str] = ()) -> Pair:
-    """Open a score at two inputs of one shape.
+def open_pair(
+    f: Any,
+    x: Pytree,
+    other: Pytree,
+    args: tuple[Any, ...],
+    name: str,
+    rules: Sequence[str] = (),
+    patched: str = "clean",
+) -> Pair:
+    """Open a score at two inputs of one shape; `patched` is what the second is called.
 
     Raises:
         ValueError: Inputs of different shapes; a score without a residual stream.
     """
-    same_shapes(x, other, name)
+    same_shapes(*((other, x) if patched == "clean" else (x, other)), name)
     opened, second = open_score(f, x, args, name), open_score(f, other, args, name)
     refuse_loops(opened.graph, rules, name)
     return Pair(Flow(find_streams(opened, name), hold(opened.graph, rules)), opened, second)
@@ -54,14 +62,14 @@ def same_shapes(x: Pytree, other: Pytree, name: str) -> None:
     """Require two inputs of one shape: what is patched is taken from the same position."""
     check.arrays(x, name)
     check.arrays(other, name)
-    check.same_structure(x, other, name, "clean", "corrupt")
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, other)]
-    if shapes[0] != shapes[1]:
+    if jax.tree.structure(x) == jax.tree.structure(other) and shapes[0] != shapes[1]:
         raise ValueError(
             f"{name}: `clean` has the shape {shapes[0]} and `corrupt` {shapes[1]}, but a value is patched from the "
-            "same position of the other input. Align them: write both with as many tokens, one word for another of the same "
-            "number of tokens, or pad the shorter one where the model masks padding."
+            "same position of the other input. Align them: write both with as many tokens, one word for another of the "
+            "same number of tokens, or pad the shorter one where the model masks padding."
         )
+    check.same_structure(x, other, name, "clean", "corrupt")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +139,7 @@ def edges(f: Callable[..., Any]) -> Edges:
         >>> import jax.numpy as jnp
         >>> def f(x):
         ...     with jax.named_scope("mlp"):
-        ...         y = jnp.tanh(x)
+        ...         y = jnp.tanh(x @ jnp.ones((3, 3)))
         ...     return jnp.sum((x + y)[0])
         >>> edges(f)(jnp.ones((2, 3)))
         (('input', 'mlp'), ('input', 'output'), ('mlp', 'output'))
@@ -207,7 +215,7 @@ class CircuitScore(_OfPairs):
 
     def __call__(self, clean: Pytree, corrupt: Pytree, kept: Array, *args: Any) -> Array:
         """The score with every edge that is not kept taken from the corrupt input."""
-        pair = open_pair(self.f, clean, corrupt, args, self.name)
+        pair = open_pair(self.f, clean, corrupt, args, self.name, patched="corrupt")
         count = len(pair.streams.edges)
         if jnp.shape(kept) != (count,):
             raise ValueError(

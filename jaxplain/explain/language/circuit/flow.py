@@ -117,7 +117,7 @@ class Flow:
             return made(values[read.stream])
         if read.axis is None:
             return made(values[read.stream] + added[0])
-        every = jax.vmap(made)(values[read.stream] + added)
+        every = jax.vmap(made)(values[read.stream][None] + added)
         return jnp.moveaxis(jnp.diagonal(every, axis1=0, axis2=read.axis + 1), -1, read.axis)
 
     def _by_head(self, block: Block, values: Values, local: Values) -> Any:
@@ -136,7 +136,7 @@ class Flow:
         each = jnp.eye(count, dtype=whole.dtype).reshape(
             (count, *(count if a == axis else 1 for a in range(whole.ndim)))
         )
-        return jax.vmap(written)(whole[None] * each) - written(jnp.zeros_like(whole))
+        return jax.vmap(written)(whole[None] * each) - written(jnp.zeros_like(whole))[None]
 
     def _node(self, node: Node, values: Values, local: Values) -> None:
         """Evaluate one operation into `local` where that is not empty or into `values`."""

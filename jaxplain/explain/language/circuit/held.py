@@ -61,7 +61,7 @@ class Held:
                 return [part / len(moving) for part in parts]
         if not self.affine or node.kind in _LINEAR or node.kind == "product":
             return node.evaluate(moved, fixed)
-        step = self._derivative(node, here, [b - a for a, b in zip(here, moved, strict=True)], fixed)
+        step = self._derivative(node, here, [_step(a, b) for a, b in zip(here, moved, strict=True)], fixed)
         return [y + d for y, d in zip(node.evaluate(here, fixed), step, strict=True)]
 
     def _still(self, node: Node, moved: Sequence[Any]) -> list[Any]:
@@ -84,6 +84,12 @@ class Held:
         known = jnp.isfinite(zero)
         gate = jnp.where(apart, (y - jnp.where(known, zero, 0)) / jnp.where(apart, x, 1), slope)
         return [jnp.where(known, jnp.where(known, zero, 0) + gate * moved[0], y + slope * (moved[0] - x))]
+
+
+def _step(here: Any, moved: Any) -> Any:
+    """From one value to another; a masked logit stays where it is."""
+    known = jnp.isfinite(here)
+    return jnp.where(known, moved - jnp.where(known, here, 0), 0)
 
 
 def _factors(node: Node) -> list[Value]:

@@ -30,7 +30,7 @@ class _Into(Change):
         if not first <= self.reader < first + len(read.names):
             return None
         each = jnp.arange(len(read.names)) == self.reader - first
-        return each.reshape(-1, *(1,) * self.move.ndim) * self.move
+        return each.reshape(-1, *(1,) * self.move.ndim) * self.move[None]
 
 
 class PathPatching(_OfPairs):

@@ -152,8 +152,8 @@ class _Finding:
         if not chains:
             raise ValueError(
                 f"{self.name}: this score has no residual stream: no sum of two values that follow the input. Edges "
-                "are between what writes into such a stream and what reads from it; layers inside of a `lax.scan` are not "
-                "looked into. `sweep` patches any layers that have names."
+                "are between what writes into such a stream and what reads from it; layers inside of a `lax.scan` are "
+                "not looked into. `sweep` patches any layers that have names."
             )
         totals = Counter(value.shape for value in adds)
         longest = max(chains, key=lambda v: (chains[v], totals[v.shape], -len(v.shape)))
