@@ -105,6 +105,15 @@ def draw(f: Callable[..., Any], *, depth: int | None = None) -> Draw:
     return Draw(as_function(f), None if depth is None else check.count(depth, "draw", "depth"))
 
 
+def drawing(lines: Sequence[tuple[str, ...]], edges: Sequence[tuple[int, int]]) -> Drawing:
+    """The drawing of a graph that is given: the lines of each box, in an order in which edges go on, and the edges."""
+    kinds = {"input": "input", "output": "output"}
+    nodes = tuple(Node(kinds.get(text[0], "module"), text[0], text[0]) for text in lines)
+    found = Graph(nodes, tuple(edges))
+    paths = tuple(text[0] for text in lines)
+    return Drawing(tuple(lines), paths, found.edges, _svg(found, lines), _dot(found, lines))
+
+
 def _lines(node: Node, call: int, rows: Sequence[Layer], shape: str) -> tuple[str, ...]:
     """A node's name, and below it what it is."""
     if node.kind == "input":

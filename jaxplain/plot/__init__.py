@@ -9,6 +9,7 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 """
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
+from jaxplain.plot.attention import attention_heads, lens_table, patching_map
 from jaxplain.plot.comparison import comparison
 from jaxplain.plot.curve import curves
 from jaxplain.plot.effect import effects, importance
@@ -32,6 +33,7 @@ __all__ = [
     "activation_atlas",
     "activation_gallery",
     "activations",
+    "attention_heads",
     "attribution_bar",
     "comparison",
     "confusion_matrix",
@@ -44,7 +46,9 @@ __all__ = [
     "influential_examples",
     "layer_table",
     "learning_curves",
+    "lens_table",
     "parameter_histograms",
+    "patching_map",
     "predictions",
     "samples",
     "scores_table",

@@ -1,4 +1,4 @@
-"""A small transformer as a plain function of embeddings `[T, D]`, with weights that a test can set, in any precision."""
+"""A small transformer as a plain function of embeddings `[T, D]`, with weights that a test can set."""
 
 from __future__ import annotations
 

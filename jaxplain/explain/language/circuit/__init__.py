@@ -13,6 +13,7 @@ from jaxplain.explain.language.circuit.circuits import (
 )
 from jaxplain.explain.language.circuit.detached import Linear, detached
 from jaxplain.explain.language.circuit.edges import circuit_score, edge_patching, edges, node_patching
+from jaxplain.explain.language.circuit.graph import circuit_graph
 from jaxplain.explain.language.circuit.lens import Lens, lens
 from jaxplain.explain.language.circuit.path import path_patching
 from jaxplain.explain.language.circuit.rollout import attention_rollout, gradient_rollout
@@ -29,6 +30,7 @@ __all__ = [
     "attention_weights",
     "circuit_areas",
     "circuit_curve",
+    "circuit_graph",
     "circuit_score",
     "detached",
     "edge_attribution",

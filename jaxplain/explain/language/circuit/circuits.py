@@ -12,13 +12,13 @@ from jax import lax
 from jaxplain import check
 from jaxplain.explain.language.circuit.edges import Patched, _OfPairs, open_pair
 from jaxplain.program import as_function, public, setting
-from jaxplain.types import Array, Arrays, Pytree
+from jaxplain.types import Array, ArrayLike, Pytree
 
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """The sizes of circuits in the MIB benchmark."""
 
 
-def _owners(edges: Sequence[tuple[str, str]]) -> list[str]:
+def owners(edges: Sequence[tuple[str, str]]) -> list[str]:
     """For each edge the writer that its reader belongs to; the output's own name where there is none."""
     writers = {writer for writer, _ in edges}
 
@@ -41,7 +41,7 @@ def _checked(edges: Any, scores: Any, count: Any, name: str) -> np.ndarray:
 
 
 @public
-def greedy_circuit(edges: Sequence[tuple[str, str]], scores: Arrays, count: int) -> np.ndarray:
+def greedy_circuit(edges: Sequence[tuple[str, str]], scores: ArrayLike, count: int) -> np.ndarray:
     """Grow a circuit from the output: again and again the largest edge into what is already in it.
 
     Args:
@@ -61,12 +61,12 @@ def greedy_circuit(edges: Sequence[tuple[str, str]], scores: Arrays, count: int)
 
     Source: Hanna, Pezzelle and Belinkov 2024, "Have faith in faithfulness", section 2.
     """
-    sizes, owners = _checked(edges, scores, count, "greedy_circuit"), _owners(edges)
+    sizes, ends = _checked(edges, scores, count, "greedy_circuit"), owners(edges)
     writers = {writer for writer, _ in edges}
-    inside = {owner for owner in owners if owner not in writers}
+    inside = {end for end in ends if end not in writers}
     kept = np.zeros(len(edges), bool)
     for _ in range(min(count, len(edges))):
-        open_edges = [e for e in range(len(edges)) if not kept[e] and owners[e] in inside]
+        open_edges = [e for e in range(len(edges)) if not kept[e] and ends[e] in inside]
         if not open_edges:
             break
         best = max(open_edges, key=lambda e: sizes[e])
@@ -76,7 +76,7 @@ def greedy_circuit(edges: Sequence[tuple[str, str]], scores: Arrays, count: int)
 
 
 @public
-def threshold_circuit(edges: Sequence[tuple[str, str]], scores: Arrays, count: int) -> np.ndarray:
+def threshold_circuit(edges: Sequence[tuple[str, str]], scores: ArrayLike, count: int) -> np.ndarray:
     """Take the largest edges, without those that lead nowhere or come from nowhere.
 
     Args:
@@ -96,15 +96,15 @@ def threshold_circuit(edges: Sequence[tuple[str, str]], scores: Arrays, count: i
 
     Source: Syed, Rager and Conmy 2023, "Attribution patching outperforms automated circuit discovery", section 3.
     """
-    sizes, owners = _checked(edges, scores, count, "threshold_circuit"), _owners(edges)
+    sizes, ends = _checked(edges, scores, count, "threshold_circuit"), owners(edges)
     kept = np.zeros(len(edges), bool)
     kept[np.argsort(-sizes, kind="stable")[:count]] = True
-    reading, writing = set(owners), {writer for writer, _ in edges}
+    reading, writing = set(ends), {writer for writer, _ in edges}
     while True:
-        ends = {owners[int(e)] for e in np.flatnonzero(kept)}
+        reached = {ends[int(e)] for e in np.flatnonzero(kept)}
         starts = {edges[int(e)][0] for e in np.flatnonzero(kept)}
         good = [
-            (owners[e] in starts or owners[e] not in writing) and (edges[e][0] in ends or edges[e][0] not in reading)
+            (ends[e] in starts or ends[e] not in writing) and (edges[e][0] in reached or edges[e][0] not in reading)
             for e in range(len(edges))
         ]
         if not (kept & ~np.asarray(good)).any():
@@ -170,7 +170,7 @@ class Areas(NamedTuple):
 
 
 @public
-def circuit_areas(curve: Arrays, whole: float, *, fractions: tuple[float, ...] = FRACTIONS) -> Areas:
+def circuit_areas(curve: ArrayLike, whole: float, *, fractions: tuple[float, ...] = FRACTIONS) -> Areas:
     """The faithfulness of circuits, and the two areas by which the MIB benchmark compares methods.
 
     faithfulness_k = (m_k - m_0) / (m_1 - m_0), with m_0 the score without any edge and m_1 of the whole model; CPR is

@@ -155,7 +155,10 @@ def test_effects_that_cancel_are_not_hidden_where_gradients_are_dropped():
         (lambda: language.circuit_curve(f)(CLEAN, CORRUPT, jnp.ones(3)), r"`scores` has shape \(3,\)"),
         (lambda: language.circuit_curve(f, fractions=(0.5, 0.2)), "`fractions` has to ascend"),
         (lambda: language.path_patching(f, ("input",)), "at least one reader"),
-        (lambda: language.path_patching(f, ("nobody", "output"))(CLEAN, CORRUPT), "'nobody' is no writer of this model"),
+        (
+            lambda: language.path_patching(f, ("nobody", "output"))(CLEAN, CORRUPT),
+            "'nobody' is no writer of this model",
+        ),
         (
             lambda: language.path_patching(f, ("block_0/mlp", "block_0/mlp"))(CLEAN, CORRUPT),
             "there is no edge from 'block_0/mlp' to 'block_0/mlp'",

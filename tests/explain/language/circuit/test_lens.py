@@ -107,9 +107,15 @@ def test_token_ids_are_the_embeddings_that_they_look_up():
         (lambda: language.lens(logits, "block_?", "linear"), "lens: `how` is 'linear'"),
         (lambda: language.lens(logits, "blocks_?")(X), "lens: .*'blocks_\\?'"),
         (lambda: language.lens(logits, 3), "`paths` has to be a path"),
-        (lambda: language.lens(logits, ["block_0/attention/~queries", "block_1"])(X), "Pass paths of layers of one shape"),
+        (
+            lambda: language.lens(logits, ["block_0/attention/~queries", "block_1"])(X),
+            "Pass paths of layers of one shape",
+        ),
         (lambda: language.lens(logits, "block_?", "tuned")(X), "no translator for 'block_0'"),
-        (lambda: jaxplain.train.tuned_lens(logits, "block_1", X[None], key=jax.random.key(0)), "is one layer, the last"),
+        (
+            lambda: jaxplain.train.tuned_lens(logits, "block_1", X[None], key=jax.random.key(0)),
+            "is one layer, the last",
+        ),
         (lambda: language.detached(logits)(X), "has to return one number"),
         (lambda: language.detached(affine, rules="relu"), "`rules` is 'relu'"),
     ],
