@@ -1,12 +1,10 @@
 """Which heads copy? The circuit of a two-layer transformer that learnt to continue what it has seen before.
 
-A transformer of attention alone reads random letters that start over after 5 to 11 of them. From there on the next
-letter is the one that followed the same letter before: a head of the first layer has to pass on each letter's
-predecessor, and one of the second to look for it (an induction head). Expect, from attention patterns, heads of the
-first layer on the token before (more than a third of their weight, by chance a tenth) and heads of the second on the
-token to repeat (more than half); the same heads by ablation, as their loss costs most; the path from the first through
-the keys of the second worth more than through its queries; and a circuit of a third of the edges that is nearly as
-faithful as all of them. Writes `heads.png`, `patching.png` and `circuit.svg`.
+A transformer of attention alone reads random letters that start over after 5 to 11 of them: from there on the next one
+is what followed the same letter before. A head of the first layer passes on each letter's predecessor, and one of the
+second looks for it (an induction head). Expect heads of the first on the token before (a third of their weight or more)
+and of the second on the token to repeat (half or more), every head to cost something when lost, and the path from the
+first to the second to go by its keys. Writes `heads.png`, `patching.png` and `circuit.svg`.
 
     python examples/circuits.py [--quick] [--output FOLDER]
 """
@@ -32,18 +30,16 @@ def apply(params: dict, ids: jax.Array) -> jax.Array:
             q, k, v = (jnp.einsum("btd,dhe->bthe", x, p[name]) for name in "qkv")
             logits = jnp.einsum("bthe,bshe->bhts", q, k) / q.shape[-1] ** 0.5
             weights = jax.nn.softmax(jnp.where(jnp.tril(jnp.ones((LENGTH, LENGTH), bool)), logits, -1e9), axis=-1)
-            mixed = jnp.einsum("bthe,hed->btd", jnp.einsum("bhts,bshe->bthe", weights, v), p["o"])
+            mixed = jnp.einsum("bthe,dhe->btd", jnp.einsum("bhts,bshe->bthe", weights, v), p["o"])
         x = x + mixed
-    return x @ params["out"]
+    return x @ params["letters"].T
 
 
 def start(key: jax.Array) -> dict:
-    keys = iter(jax.random.split(key, 16))
-    draw = lambda scale, *shape: scale * jax.random.normal(next(keys), shape)  # noqa: E731
+    draw = lambda number, *shape: 0.2 * jax.random.normal(jax.random.fold_in(key, number), shape)  # noqa: E731
     inner = (WIDTH, HEADS, WIDTH // HEADS)
-    layers = [{**{n: draw(0.2, *inner) for n in "qkv"}, "o": draw(0.2, *inner[1:], WIDTH)} for _ in range(2)]
-    table = {"letters": draw(0.3, LETTERS, WIDTH), "positions": draw(0.3, LENGTH, WIDTH)}
-    return {**table, "layers": layers, "out": draw(0.1, WIDTH, LETTERS)}
+    layers = [{name: draw(10 * n + i, *inner) for i, name in enumerate("qkvo")} for n in (1, 2)]
+    return {"letters": draw(0, LETTERS, WIDTH), "positions": draw(1, LENGTH, WIDTH), "layers": layers}
 
 
 def repeated(key: jax.Array, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -62,28 +58,42 @@ def loss(outputs: jax.Array, target: jax.Array) -> jax.Array:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="The circuit of an induction head.")
-    parser.add_argument("--quick", action="store_true", help="fewer epochs")
-    parser.add_argument("--output", type=Path, default=Path("circuits"), help="where the figures go")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("circuits"))
     arguments = parser.parse_args()
     rows, targets, _ = repeated(jax.random.key(1), 4096)
-    settings = {"key": jax.random.key(2), "loss": loss, "optimizer": optax.adam(3e-3), "batch_size": 64}
-    fitted = train.fit(apply, start(jax.random.key(0)), (rows, targets), epochs=16 if arguments.quick else 40, **settings)
-    params, (ids, targets, lengths) = fitted.params, repeated(jax.random.key(3), 64)
-
-    def score(x: jax.Array, target: jax.Array) -> jax.Array:
-        return -loss(apply(params, x[None])[0], target)
-
+    settings = {"epochs": 16 if arguments.quick else 40, "optimizer": optax.adam(3e-3), "loss": loss, "batch_size": 64}
+    fitted = train.fit(apply, start(jax.random.key(0)), (rows, targets), key=jax.random.key(2), **settings)
+    ids, targets, lengths = repeated(jax.random.key(3), 64)
+    score = lambda x, target: -loss(apply(fitted.params, x[None])[0], target)  # noqa: E731
     found = jax.jit(jax.vmap(language.attention_weights(score)))(ids, targets)
     first, second = (np.asarray(weights) for weights in found.values())
-    t = np.arange(LENGTH)
-    repeats = (t[None, None] % lengths[:, None, None] == (t[:, None] + 1) % lengths[:, None, None]) & (t <= t[:, None])
+    t, n = np.arange(LENGTH), lengths[:, None, None, None]
+    repeats = (t % n == (t[:, None] + 1) % n) & (t <= t[:, None]) & (t[:, None] >= n)
     before = first[:, :, t[1:], t[:-1]].mean(axis=(0, 2))
-    copying = np.asarray([(second[n] * repeats[n])[:, lengths[n] :].sum(-1).mean(-1) for n in range(64)]).mean(axis=0)
+    copying = (second * repeats).sum(axis=(0, 2, 3)) / (LENGTH - lengths).sum()
     print(f"weight on the token before, by head of the first layer: {before.round(2)}: {before.max() > 1 / 3}")
     print(f"weight on the token to repeat, by head of the second: {copying.round(2)}: {copying.max() > 0.5}")
     lost = jax.jit(jax.vmap(language.ablation(score, "*~heads", axes="head"), (0, None, 0)))(ids, rows[:64], targets)
-    cost = {path: np.asarray(effects).mean(axis=0).round(2) for path, effects in lost.items()}
-    print(f"log-probability without each head: {cost}")
-
+    cost = np.stack([effects.mean(axis=0) for effects in lost.values()])
+    print(f"log-probability that each head is worth: {-cost.round(2)}: {cost.max() < 0}")
     a, b = int(before.argmax()), int(copying.argmax())
     other = ids.at[:, 0].set((ids[:, 0] + 1) % LETTERS)
+    paths = [(f"layer_0/head_{a}", f"layer_1/head_{b}/{part}", "output") for part in ("key", "query")]
+    ways = [jax.jit(jax.vmap(language.path_patching(score, path))) for path in paths]
+    keys, queries = (float(way(ids, other, targets).mean()) for way in ways)
+    print(f"by the keys {keys:.3f}, by the queries {queries:.3f}: {keys > 3 * abs(queries)}")
+    edges = language.edges(score)(ids[0], targets[0])
+    sizes = jax.jit(jax.vmap(language.edge_attribution(score, "integrated")))(ids, other, targets).mean(axis=0)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    kept = language.greedy_circuit(edges, sizes, len(edges) // 3)
+    (arguments.output / "circuit.svg").write_text(language.circuit_graph(edges, kept, sizes).svg, encoding="utf-8")
+    letters, writers = [chr(97 + int(i)) for i in ids[0]], [*dict.fromkeys(writer for writer, _ in edges)]
+    heads = plot.attention_heads({"first": first[0], "second": second[0]}, tokens=letters)
+    effects = jax.jit(language.node_patching(score, positions=True))(ids[0], other[0], targets[0])
+    for name, figure in (("heads", heads), ("patching", plot.patching_map(effects, rows=writers, tokens=letters))):
+        figure.savefig(arguments.output / f"{name}.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,14 +9,13 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 """
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
-from jaxplain.plot.attention import attention_heads, lens_table, patching_map
 from jaxplain.plot.comparison import comparison
 from jaxplain.plot.curve import curves
 from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
 from jaxplain.plot.influential import influential_examples
-from jaxplain.plot.layer import layer_table
+from jaxplain.plot.layer import attention_heads, layer_table, lens_table, patching_map
 from jaxplain.plot.learning import learning_curves
 from jaxplain.plot.parameter import parameter_histograms
 from jaxplain.plot.picture import samples, top_examples

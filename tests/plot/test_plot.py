@@ -143,13 +143,13 @@ def drawn(figure: Figure) -> list[str]:
 
 
 ELSEWHERE = {
-    "attention_heads": "plot/test_attention.py",
+    "attention_heads": "plot/test_layer.py",
     "activation_atlas": "aggregate/test_unit.py",
     "comparison": "evaluate/comparison/test_compare.py",
     "effects": "aggregate/test_effects.py",
     "importance": "aggregate/test_effects.py",
-    "lens_table": "plot/test_attention.py",
-    "patching_map": "plot/test_attention.py",
+    "lens_table": "plot/test_layer.py",
+    "patching_map": "plot/test_layer.py",
     "influential_examples": "plot/test_influential.py",
     "token_map": "plot/test_text.py",
     "traces": "aggregate/test_effects.py",

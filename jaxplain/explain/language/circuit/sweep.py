@@ -117,7 +117,9 @@ def _named_axes(view: View, selected: Selected, axis: str, name: str) -> list[in
                 positions = (found.key,) if part in ("keys", "values") else (found.query,)
                 wanted = found.head if axis == HEAD else positions
                 axes = found.axes[part]
-                return sorted((a for a, own in enumerate(axes) if own in wanted), key=lambda a: wanted.index(axes[a]))
+                every = sorted((a for a, own in enumerate(axes) if own in wanted), key=lambda a: wanted.index(axes[a]))
+                # a batch of one that is no score's own is no axis of heads
+                return [a for a in every if site.site.shapes[0][a] > 1] or every[-1:]
     raise ValueError(
         f"{name}: {axis!r} names an axis of the parts of attentions ('~heads', '~queries', ...), and {selected.key!r} "
         "is none. Name its axes by numbers, such as 0 for the positions of [T, D]."
