@@ -41,7 +41,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           smooth_parameter_randomization; 64: explain_dataset, gradient_similarity, influence_function,
           representer_points, self_influence, tracin, trak, unrolled; 256: accumulated_local_effects, assess,
           individual_conditional_expectation, partial_dependence, permutation_importance, predict; 32: fit,
-          receptive_field, training_run; 128: activation_atlas, top_activations, unit_activity; 8: deep_dream,
+          receptive_field, training_run, tuned_lens; 128: activation_atlas, top_activations, unit_activity; 8: deep_dream,
           frechet_bootstrap
     bias | whether biases take part in a rule | - | rules | True
     channel_axis | a layer's axis of channels | axis | maps | -1
@@ -57,7 +57,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     floor | least denominator of a relative quantity | as what it divides | all | 0.001; 1e-06:
           relative_input_stability, relative_output_stability, relative_representation_stability
     fraction | of the features | share | all | 0.25; 0.2: mu_fidelity; 0.01: metasmoothness, unrolled; 0.5: random_masks
-    fractions | of the pixels, each a step | shares | all | (0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9)
+    fractions | of the pixels or edges, each a step | shares | all | (0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9);
+          (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1.0): circuit_areas, circuit_curve
     gamma | weight of positive contributions | - | rules | None; 0.25: epsilon_gamma_box
     grid | how tokens lie in the image, (rows, columns) | tokens | maps | None; 8: activation_atlas
     groups | features that go together, integers of x's shape | - | all | None
@@ -85,6 +86,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     patience | epochs without a better validation loss | epochs | training | None
     penalty | on the coefficients of a linear model | as its loss | surrogates | 0.0; 0.01: context_cite
     points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 20: mislabel_curve
+    positions | a value for each position | - | circuits | False
     power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
     radius | how far inputs are moved | units of x | robustness | -
     relative | divide by the size of what is compared | - | all | True; False: completeness
@@ -93,7 +95,9 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     resume | go on with what a folder holds | - | runs | True; False: fit
     rule | of quadrature, or of the backward pass | - | all | 'gauss_legendre'; 'rescale': deep_lift, deep_shap;
           'deconvnet': deconv_view
-    rules | rules for further nodes | - | DeepLIFT | None
+    rules | rules for further nodes; what relevance holds | - | DeepLIFT, circuits | None;
+          ('normalization','softmax','activation','product'): detached, edge_attribution, node_attribution,
+          site_attribution
     samples | random draws | count | all | 10; 100: data_out_of_bag, faithfulness_correlation, infidelity,
           sensitivity_n, sensitivity_n_curve; 16: smoothgrad, smoothgrad_squared, vargrad; 64: context_cite,
           expected_gradients, shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation,
@@ -113,7 +117,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     steps | gradients on a path, steps of a search or a curve | count | all | None; 32: conductance,
           integrated_hessians, internal_influence, xrai; 50: blur_integrated_gradients, guided_integrated_gradients,
           representer_points; 10: deep_dream, pgd; 256: activation_maximization; 500: counterfactual; 200:
-          extremal_perturbation; 8: continuity
+          extremal_perturbation; 8: continuity, edge_attribution, node_attribution; 16: site_attribution
     targeted | move towards the target | - | attacks | False
     threshold | from which on something counts | as what is compared | all | 0.0; 1e-05: non_sensitivity; -: sufficiency
     tolerance | error that is let pass | as what is compared | all | None; 0.0001: implementation_invariance, symmetry;
