@@ -137,7 +137,6 @@ class _Search:
                     found = _contracted(step, value, axes, key)
                     if found is not None:
                         return found
-                    continue
                 moved = _after(step, value, axes)
                 if moved is not None and key in moved:
                     frontier.append((step.results[0], moved))
@@ -205,6 +204,17 @@ def _multiplied(step: Any, axes: Axes, key: int) -> tuple[Part, Part] | None:
     return (parts[1], parts[0]) if with_key == [True, False] else None
 
 
+def _scaled(step: Any, value: Any, axes: Axes) -> Axes | None:
+    """The axes of a product that contracts nothing, as where each head is scaled by a mask of heads."""
+    sides = _sides(step)
+    own = 0 if step.operands[0] is value else 1
+    contracted, batch, free = sides[own]
+    if contracted:
+        return None
+    ends: list[list[int | None]] = [[axes[axis] for axis in free], [None] * len(sides[1 - own][2])]
+    return tuple([axes[axis] for axis in batch] + [axis for end in (ends if own == 0 else ends[::-1]) for axis in end])
+
+
 def _after(step: Any, value: Any, axes: Axes) -> Axes | None:
     """The axes of what a step makes of a value; None for a step that does more than move or scale it."""
     if len(step.results) != 1:
@@ -212,6 +222,8 @@ def _after(step: Any, value: Any, axes: Axes) -> Axes | None:
     result = step.results[0]
     if step.name in _SAME:
         return axes if result.shape == value.shape else None
+    if step.name == "dot_general":
+        return _scaled(step, value, axes)
     if step.name == "transpose":
         return tuple(axes[axis] for axis in step.params["permutation"])
     if step.name in ("reshape", "squeeze", "expand_dims"):

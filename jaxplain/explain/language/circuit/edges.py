@@ -63,7 +63,7 @@ def same_shapes(x: Pytree, other: Pytree, name: str) -> None:
     check.arrays(x, name)
     check.arrays(other, name)
     shapes = [[jnp.shape(leaf) for leaf in jax.tree.leaves(tree)] for tree in (x, other)]
-    if jax.tree.structure(x) == jax.tree.structure(other) and shapes[0] != shapes[1]:
+    if len(shapes[0]) == len(shapes[1]) and shapes[0] != shapes[1]:
         raise ValueError(
             f"{name}: `clean` has the shape {shapes[0]} and `corrupt` {shapes[1]}, but a value is patched from the "
             "same position of the other input. Align them: write both with as many tokens, one word for another of the "

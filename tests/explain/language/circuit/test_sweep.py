@@ -45,7 +45,7 @@ def test_ablations_are_loops_over_rows():
         "zero": f_with(at, 0 * held[0]) - f(CLEAN),
     }
     for how, value in wanted.items():
-        found = language.ablation(f, at, how)(CLEAN, ROWS)
+        found = jax.jit(language.ablation(f, at, how))(CLEAN, ROWS)
         np.testing.assert_allclose(found[at], value, atol=1e-6, err_msg=how)
 
 
@@ -58,7 +58,7 @@ def test_integrated_effects_sum_to_the_difference_where_every_path_is_cut():
         wide = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), PARAMS)
         g = lambda x: jnp.tanh(blocks(x, wide, 2)[-1]).sum()  # noqa: E731
         clean, corrupt = (jnp.asarray(np.asarray(x), jnp.float64) for x in (CLEAN, CORRUPT))
-        found = language.site_attribution(g, "block_0", axes=0, steps=64)(clean, corrupt)
+        found = jax.jit(language.site_attribution(g, "block_0", axes=0, steps=64))(clean, corrupt)
         assert found.shape == (3,)
         np.testing.assert_allclose(found.sum(), g(clean) - g(corrupt), atol=1e-6)
 
