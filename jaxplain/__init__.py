@@ -92,6 +92,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     relative | divide by the size of what is compared | - | all | True; False: completeness
     relu | keep the positive part of a map | - | maps | True
     resize | lay a map over the input's size | - | maps | True
+    residual | share of the residual connection | share | attention | 0.5
     resume | go on with what a folder holds | - | runs | True; False: fit
     rule | of quadrature, or of the backward pass | - | all | 'gauss_legendre'; 'rescale': deep_lift, deep_shap;
           'deconvnet': deconv_view

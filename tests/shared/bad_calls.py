@@ -26,6 +26,7 @@ from safetensors.numpy import save_file
 
 import jaxplain
 from jaxplain.program import needs_key
+from shared.attending import blocks, weights
 
 SPACES = (
     "",
@@ -253,6 +254,17 @@ IMAGES = PICTURES.rows
 LABELS = np.array([0, 1, 1])
 
 WORDS = np.array([1, 2, 0], np.int32)
+BLOCK = weights(jax.random.key(0), 1, 4, 2, 5)
+SEQUENCE = np.asarray(jax.random.normal(jax.random.key(7), (3, 4)))
+EDGES = (("input", "a"), ("input", "output"), ("a", "output"))
+INSIDE = {"f": lambda w: attended, "sites": lambda w: "block_0/mlp", "path": lambda w: "block_0/mlp"}
+
+
+def attended(x: Any) -> Any:
+    """A score of a sequence, by attention and a perceptron around a residual stream."""
+    return jnp.tanh(blocks(x, BLOCK, 2)[-1]).sum()
+
+
 ROWS_OF_WORDS = np.asarray(jax.random.normal(KEY, (4, 4)))
 
 
@@ -268,6 +280,38 @@ def likely(x: Any) -> Any:
 
 SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "language.": {"apply": lambda w: speaks, "params": lambda w: ROWS_OF_WORDS},
+    **{
+        f"language.{name}": INSIDE
+        for name in (
+            *(
+                "ablation",
+                "attention_flow",
+                "attention_rollout",
+                "attention_weights",
+                "circuit_curve",
+                "circuit_score",
+                "detached",
+            ),
+            *("edge_attribution", "edge_patching", "edges", "gradient_rollout", "node_attribution", "node_patching"),
+            *("site_attribution", "sweep"),
+        )
+    },
+    "language.path_patching": {"f": lambda w: attended, "path": lambda w: ("input", "output")},
+    "language.lens": {"f": lambda w: attended, "paths": lambda w: "block_?"},
+    "language.circuit_areas": {
+        "curve": lambda w: [0.0, 0.5, 1.0],
+        "whole": lambda w: 1.0,
+        "fractions": lambda w: (0.5, 1),
+    },
+    "language.circuit_graph": {"edges": lambda w: EDGES, "kept": lambda w: [True, False, True]},
+    "language.greedy_circuit": {"edges": lambda w: EDGES, "scores": lambda w: [1.0, 2.0, 3.0], "count": lambda w: 2},
+    "language.threshold_circuit": {"edges": lambda w: EDGES, "scores": lambda w: [1.0, 2.0, 3.0], "count": lambda w: 2},
+    "train.tuned_lens": {
+        "f": lambda w: lambda x: blocks(x, BLOCK * 2, 2),
+        "paths": lambda w: "block_?",
+        "rows": lambda w: np.stack([SEQUENCE, 2 * SEQUENCE]),
+        "epochs": lambda w: 1,
+    },
     "language.context_cite": {"f": lambda w: likely, "groups": lambda w: None, "samples": lambda w: 4},
     "language.explain_generation": {
         "f": lambda w: jaxplain.language.token_logit(speaks, ROWS_OF_WORDS),
@@ -574,6 +618,32 @@ def _said(made: Any, world: World) -> Any:
 
 USE: dict[str, Callable[[Any, World], Any]] = {
     "language": _said,
+    **{
+        f"language.{name}": lambda made, w: made(SEQUENCE)
+        for name in (
+            "attention_flow",
+            "attention_rollout",
+            "attention_weights",
+            "detached",
+            "edges",
+            "gradient_rollout",
+            "lens",
+        )
+    },
+    **{
+        f"language.{name}": lambda made, w: made(SEQUENCE, 0.5 * SEQUENCE)
+        for name in (
+            *("edge_attribution", "edge_patching", "node_attribution", "node_patching", "path_patching"),
+            *("site_attribution", "sweep"),
+        )
+    },
+    "language.ablation": lambda made, w: made(SEQUENCE, np.stack([0.5 * SEQUENCE, 2 * SEQUENCE])),
+    "language.circuit_curve": lambda made, w: made(SEQUENCE, 0.5 * SEQUENCE, np.ones(13)),
+    "language.circuit_score": lambda made, w: made(SEQUENCE, 0.5 * SEQUENCE, np.ones(13)),
+    **{
+        f"language.{name}": lambda made, w: made
+        for name in ("circuit_areas", "circuit_graph", "greedy_circuit", "threshold_circuit")
+    },
     "": _explained,
     "explain_batch": lambda made, w: made,
     "explain_dataset": lambda made, w: {name: made.explanations[name][:] for name in made.explanations},

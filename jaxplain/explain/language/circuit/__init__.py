@@ -16,7 +16,7 @@ from jaxplain.explain.language.circuit.edges import circuit_score, edge_patching
 from jaxplain.explain.language.circuit.graph import circuit_graph
 from jaxplain.explain.language.circuit.lens import Lens, lens
 from jaxplain.explain.language.circuit.path import path_patching
-from jaxplain.explain.language.circuit.rollout import attention_rollout, gradient_rollout
+from jaxplain.explain.language.circuit.rollout import attention_flow, attention_rollout, gradient_rollout
 from jaxplain.explain.language.circuit.site import site_attribution
 from jaxplain.explain.language.circuit.sweep import ablation, sweep
 from jaxplain.internals import attention_weights
@@ -26,6 +26,7 @@ __all__ = [
     "Lens",
     "Linear",
     "ablation",
+    "attention_flow",
     "attention_rollout",
     "attention_weights",
     "circuit_areas",

@@ -150,11 +150,17 @@ def circuit_curve(f: Callable[..., Any], *, fractions: tuple[float, ...] = FRACT
     Raises:
         ValueError: As in `circuit_score`; fractions that do not ascend within [0, 1].
     """
-    values = np.asarray(check.numbers(fractions, "circuit_curve", "fractions"), float)
-    if values.ndim != 1 or not len(values) or (np.diff(values) <= 0).any() or values[0] < 0 or values[-1] > 1:
-        raise ValueError(f"circuit_curve: `fractions` has to ascend within [0, 1], not {fractions!r}.")
     score = as_function(check.callable_score(f, "circuit_curve"))
-    return CircuitCurve(score, tuple(float(value) for value in values))
+    return CircuitCurve(score, _shares(fractions, "circuit_curve"))
+
+
+def _shares(fractions: Any, name: str) -> tuple[float, ...]:
+    """Require shares that ascend within [0, 1]."""
+    values = np.asarray(check.numbers(fractions, name, "fractions"))
+    real = values.ndim == 1 and len(values) > 0 and values.dtype.kind in "fiu"
+    if not real or not (np.diff(values) > 0).all() or values[0] < 0 or not values[-1] <= 1:
+        raise ValueError(f"{name}: `fractions` has to be numbers that ascend within [0, 1], not {fractions!r}.")
+    return tuple(float(value) for value in values)
 
 
 class Areas(NamedTuple):
@@ -195,7 +201,7 @@ def circuit_areas(curve: ArrayLike, whole: float, *, fractions: tuple[float, ...
     Source: Mueller et al. 2025, "MIB: a mechanistic interpretability benchmark", section 3.
     """
     values = np.asarray(check.numbers(curve, "circuit_areas", "curve"), float)
-    sizes = np.asarray(check.numbers(fractions, "circuit_areas", "fractions"), float)
+    sizes = np.asarray(_shares(fractions, "circuit_areas"))
     check.one_number(abs(whole), "circuit_areas", "whole", zero=True)
     if values.shape != (len(sizes) + 1,):
         raise ValueError(

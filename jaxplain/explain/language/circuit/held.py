@@ -27,10 +27,12 @@ _SMALL = 1e-6
 
 def checked_rules(rules: Any, name: str) -> tuple[str, ...]:
     """Require names of rules, and return them."""
-    found = (rules,) if isinstance(rules, str) else tuple(rules)
+    found = (rules,) if isinstance(rules, str) else rules
+    if not isinstance(found, tuple | list):
+        raise TypeError(f"{name}: `rules` has to be a tuple of names, of {', '.join(map(repr, RULES))}, not {rules!r}.")
     for rule in found:
         check.choice(rule, RULES, name, "rules")
-    return found
+    return tuple(found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -47,7 +47,8 @@ class Lens(Function):
         value = layer.value
         if self.how == "tuned" and layer is not last:
             own = translators[layer.path]
-            value = (value + value @ own["weight"] + own["bias"]).astype(value.dtype)
+            bias = jnp.broadcast_to(own["bias"], value.shape)
+            value = (value + value @ own["weight"] + bias).astype(value.dtype)
         return changed(view, [(last.selected, last.how, value)])
 
     def _layers(self, view: View) -> list[_Layer]:

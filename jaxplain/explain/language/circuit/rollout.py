@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain import check
 from jaxplain.internals import Layer, attentions, read_weights, with_weights_moved
@@ -142,3 +143,63 @@ def gradient_rollout(f: Callable[..., Any], *, positive: bool = True) -> Gradien
     """
     check.answered(positive, "gradient_rollout", "positive")
     return GradientRollout(as_function(check.callable_score(f, "gradient_rollout")), positive)
+
+
+class AttentionFlow(Function):
+    """The largest flow through attention: `(x, *args) -> [T, T]`. Made by `attention_flow`."""
+
+    f: Any
+    residual: Any
+
+    def __call__(self, x: Pytree, *args: Any) -> np.ndarray:
+        """The flow from each input token to each output token."""
+        if not all(check.is_concrete(leaf) for leaf in jax.tree.leaves((self, x, args))):
+            raise TypeError("attention_flow: a flow is found on the host, outside of jit, vmap and grad.")
+        found = square_layers(look(self.f, (x, *args), "attention_flow"))
+        heads = [np.asarray(widen(weights).mean(axis=-3)).reshape(-1, *weights.shape[-2:]) for _, weights in found]
+        layers = np.concatenate(heads)
+        identity = np.eye(layers.shape[-1])
+        return _largest_flows((1 - self.residual) * layers + self.residual * identity)
+
+
+_UNITS = 2**24
+"""Capacities are whole numbers of this part."""
+
+
+def _largest_flows(layers: np.ndarray) -> np.ndarray:
+    """The largest flow between every token before the layers and every one after them; `layers` `[L, T, T]`."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import maximum_flow
+
+    depth, count = layers.shape[:2]
+    capacities = np.zeros(((depth + 1) * count,) * 2, np.int32)
+    for number, layer in enumerate(layers):
+        below, above = (slice(level * count, (level + 1) * count) for level in (number, number + 1))
+        capacities[below, above] = np.round(layer.T * _UNITS)
+    graph = csr_matrix(capacities)
+    flows = [[maximum_flow(graph, s, depth * count + t).flow_value for s in range(count)] for t in range(count)]
+    return np.asarray(flows) / _UNITS
+
+
+@public
+def attention_flow(f: Callable[..., Any], *, residual: float = 0.5) -> AttentionFlow:
+    """The largest flow from each input token to each output token, with attention weights as capacities.
+
+    Layers are those of `attention_rollout`, (1 - r) mean_h W_lh + r I: what goes over an edge is at most its weight,
+    where rollout multiplies weights along a path.
+
+    Args:
+        f: As in `attention_rollout`.
+        residual: As in `attention_rollout`.
+
+    Returns:
+        `(x, *args) -> flows` `[T, T]`, row t for the token t after the last layer. Cost: one forward pass, and on the
+        host T^2 flows through L T tokens.
+
+    Raises:
+        ValueError: As in `attention_rollout`.
+        TypeError: A traced call.
+
+    Source: Abnar and Zuidema 2020, "Quantifying attention flow in transformers", section 3.2.
+    """
+    return AttentionFlow(as_function(f), share(residual, "attention_flow"))

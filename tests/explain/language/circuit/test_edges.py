@@ -153,7 +153,7 @@ def test_effects_that_cancel_are_not_hidden_where_gradients_are_dropped():
         (lambda: language.edge_attribution(f, "relevance", rules=("relu",)), "`rules` is 'relu'; it has"),
         (lambda: language.circuit_score(f)(CLEAN, CORRUPT, jnp.ones(3)), r"`kept` has shape \(3,\), but .* 13 edges"),
         (lambda: language.circuit_curve(f)(CLEAN, CORRUPT, jnp.ones(3)), r"`scores` has shape \(3,\)"),
-        (lambda: language.circuit_curve(f, fractions=(0.5, 0.2)), "`fractions` has to ascend"),
+        (lambda: language.circuit_curve(f, fractions=(0.5, 0.2)), "`fractions` has to be numbers that ascend"),
         (lambda: language.path_patching(f, ("input",)), "at least one reader"),
         (
             lambda: language.path_patching(f, ("nobody", "output"))(CLEAN, CORRUPT),

@@ -76,6 +76,24 @@ def test_gradient_rollout_by_hand():
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_flow_is_that_of_networkx():
+    networkx = pytest.importorskip("networkx", reason="networkx is not installed (it comes with extra [circuits])")
+    matrices = [jax.nn.softmax(2 * jax.random.normal(jax.random.key(k), (T, T)), -1) for k in range(3)]
+    found = language.attention_flow(mixing(matrices))(X)
+    graph = networkx.DiGraph()
+    for number, matrix in enumerate(matrices):
+        capacities = 0.5 * np.asarray(matrix, np.float64) + 0.5 * np.eye(T)
+        for t in range(T):
+            for s in range(T):
+                graph.add_edge((number, s), (number + 1, t), capacity=capacities[t, s])
+    wanted = [[networkx.maximum_flow_value(graph, (0, s), (3, t)) for s in range(T)] for t in range(T)]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    one = language.attention_flow(mixing([UNIFORM]), residual=0.0)(X)
+    np.testing.assert_allclose(one, UNIFORM, atol=1e-6)
+    with pytest.raises(TypeError, match="outside of jit"):
+        jax.jit(language.attention_flow(mixing([UNIFORM])))(X)
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
