@@ -293,7 +293,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
                 "detached",
             ),
             *("edge_attribution", "edge_patching", "edges", "gradient_rollout", "node_attribution", "node_patching"),
-            *("site_attribution", "sweep"),
+            *("site_attribution", "sweep", "value_weighted_norms"),
         )
     },
     "language.path_patching": {"f": lambda w: attended, "path": lambda w: ("input", "output")},
@@ -628,6 +628,7 @@ USE: dict[str, Callable[[Any, World], Any]] = {
             "edges",
             "gradient_rollout",
             "lens",
+            "value_weighted_norms",
         )
     },
     **{

@@ -29,6 +29,7 @@ from jaxplain.explain.language.circuit import (
     site_attribution,
     sweep,
     threshold_circuit,
+    value_weighted_norms,
 )
 from jaxplain.explain.language.context_cite import Citation, context_cite
 from jaxplain.explain.language.generation import explain_generation
@@ -72,4 +73,5 @@ __all__ = [
     "threshold_circuit",
     "token_log_probability",
     "token_logit",
+    "value_weighted_norms",
 ]

@@ -15,6 +15,7 @@ from jaxplain.explain.language.circuit.detached import Linear, detached
 from jaxplain.explain.language.circuit.edges import circuit_score, edge_patching, edges, node_patching
 from jaxplain.explain.language.circuit.graph import circuit_graph
 from jaxplain.explain.language.circuit.lens import Lens, lens
+from jaxplain.explain.language.circuit.norm import value_weighted_norms
 from jaxplain.explain.language.circuit.path import path_patching
 from jaxplain.explain.language.circuit.rollout import attention_flow, attention_rollout, gradient_rollout
 from jaxplain.explain.language.circuit.site import site_attribution
@@ -46,4 +47,5 @@ __all__ = [
     "site_attribution",
     "sweep",
     "threshold_circuit",
+    "value_weighted_norms",
 ]

@@ -292,7 +292,8 @@ def _named(blocks: Sequence[Block]) -> list[Block]:
     """The blocks with names that each mean one: without the model's own name, numbered where they repeat."""
     names = [name for block in blocks[:-1] for name in block.names if not name.startswith("input")]
     roots = {name.partition("/")[0] for name in names}
-    root = f"{roots.pop()}/" if len(roots) == 1 and all("/" in name for name in names) else ""
+    deep = all(name.partition("/head_")[0].count("/") > 1 for name in names)  # else the first part may be a layer
+    root = f"{roots.pop()}/" if len(roots) == 1 and deep else ""
     total: Counter[str] = Counter(block.names[0] for block in blocks)
     seen: Counter[str] = Counter()
     renamed = []

@@ -76,6 +76,29 @@ def test_gradient_rollout_by_hand():
         np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_flow_through_one_layer_is_its_weights():
+    one = language.attention_flow(mixing([UNIFORM]), residual=0.0)(X)
+    np.testing.assert_allclose(one, UNIFORM, atol=1e-6)
+    with pytest.raises(TypeError, match="outside of jit"):
+        jax.jit(language.attention_flow(mixing([UNIFORM])))(X)
+
+
+def test_norms_are_weights_times_the_size_of_what_a_head_writes():
+    params = weights(jax.random.key(1), 1, 6, 2, 8)
+    x = jax.random.normal(jax.random.key(2), (T, 6))
+    f = lambda x: blocks(x, params, 2)[-1].sum()  # noqa: E731
+    found, own = jax.jit(language.value_weighted_norms(f))(x), attention_weights(f)(x)
+    assert list(found) == list(own)
+    stream = np.asarray(x, np.float64)
+    y = stream / np.sqrt((stream**2).mean(-1, keepdims=True) + 1e-6)
+    for head, part in enumerate((slice(0, 3), slice(3, 6))):
+        written = y @ np.asarray(params[0]["v"])[:, part] @ np.asarray(params[0]["o"])[part]
+        wanted = np.asarray(own["block_0/attention"][head]) * np.linalg.norm(written, axis=-1)[None]
+        np.testing.assert_allclose(found["block_0/attention"][head], wanted, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="no attention whose heads write linearly"):
+        language.value_weighted_norms(lambda x: (x + jnp.tanh(x @ params[0]["q"]))[-1].sum())(x)
+
+
 def test_flow_is_that_of_networkx():
     networkx = pytest.importorskip("networkx", reason="networkx is not installed (it comes with extra [circuits])")
     matrices = [jax.nn.softmax(2 * jax.random.normal(jax.random.key(k), (T, T)), -1) for k in range(3)]
@@ -88,10 +111,6 @@ def test_flow_is_that_of_networkx():
                 graph.add_edge((number, s), (number + 1, t), capacity=capacities[t, s])
     wanted = [[networkx.maximum_flow_value(graph, (0, s), (3, t)) for s in range(T)] for t in range(T)]
     np.testing.assert_allclose(found, wanted, atol=1e-5)
-    one = language.attention_flow(mixing([UNIFORM]), residual=0.0)(X)
-    np.testing.assert_allclose(one, UNIFORM, atol=1e-6)
-    with pytest.raises(TypeError, match="outside of jit"):
-        jax.jit(language.attention_flow(mixing([UNIFORM])))(X)
 
 
 @pytest.mark.parametrize(
