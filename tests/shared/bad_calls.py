@@ -288,6 +288,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
                 "attention_flow",
                 "attention_rollout",
                 "attention_weights",
+                "circuit_checks",
                 "circuit_curve",
                 "circuit_score",
                 "detached",
@@ -639,6 +640,7 @@ USE: dict[str, Callable[[Any, World], Any]] = {
         )
     },
     "language.ablation": lambda made, w: made(SEQUENCE, np.stack([0.5 * SEQUENCE, 2 * SEQUENCE])),
+    "language.circuit_checks": lambda made, w: made(KEY, SEQUENCE, 0.5 * SEQUENCE, np.ones(13)),
     "language.circuit_curve": lambda made, w: made(SEQUENCE, 0.5 * SEQUENCE, np.ones(13)),
     "language.circuit_score": lambda made, w: made(SEQUENCE, 0.5 * SEQUENCE, np.ones(13)),
     **{

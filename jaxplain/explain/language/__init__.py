@@ -6,6 +6,7 @@ JAX can trace; nothing is registered or re-implemented.
 
 from jaxplain.explain.language.circuit import (
     Areas,
+    Checks,
     Lens,
     Linear,
     ablation,
@@ -13,6 +14,7 @@ from jaxplain.explain.language.circuit import (
     attention_rollout,
     attention_weights,
     circuit_areas,
+    circuit_checks,
     circuit_curve,
     circuit_graph,
     circuit_score,
@@ -39,6 +41,7 @@ from jaxplain.explain.language.sequence import sequence_log_probability
 
 __all__ = [
     "Areas",
+    "Checks",
     "Citation",
     "Lens",
     "Linear",
@@ -48,6 +51,7 @@ __all__ = [
     "attention_rollout",
     "attention_weights",
     "circuit_areas",
+    "circuit_checks",
     "circuit_curve",
     "circuit_graph",
     "circuit_score",

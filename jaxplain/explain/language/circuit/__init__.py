@@ -4,6 +4,7 @@ Whatever can be traced: attentions and the residual stream are found by what is 
 """
 
 from jaxplain.explain.language.circuit.attribution import edge_attribution, node_attribution
+from jaxplain.explain.language.circuit.checks import Checks, circuit_checks
 from jaxplain.explain.language.circuit.circuits import (
     Areas,
     circuit_areas,
@@ -24,6 +25,7 @@ from jaxplain.internals import attention_weights
 
 __all__ = [
     "Areas",
+    "Checks",
     "Lens",
     "Linear",
     "ablation",
@@ -31,6 +33,7 @@ __all__ = [
     "attention_rollout",
     "attention_weights",
     "circuit_areas",
+    "circuit_checks",
     "circuit_curve",
     "circuit_graph",
     "circuit_score",

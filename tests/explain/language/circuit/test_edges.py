@@ -75,6 +75,19 @@ def test_every_edge_patched_is_the_clean_run_and_none_the_corrupt():
     np.testing.assert_allclose(path(CLEAN, CORRUPT), effects[one], atol=1e-6)
 
 
+def test_a_circuit_is_complete_and_minimal_where_it_is():
+    names = language.edges(linear)(CLEAN, A, B)
+    checks = jax.jit(language.circuit_checks(linear, samples=4))
+    whole = checks(jax.random.key(0), CLEAN, CORRUPT, jnp.ones(len(names)), A, B)
+    np.testing.assert_allclose(whole.completeness, 0, atol=1e-5)
+    d = (CLEAN - CORRUPT)[-1]
+    kept = jnp.asarray([name != ("input", "output") for name in names])
+    part = checks(jax.random.key(0), CLEAN, CORRUPT, kept, A, B)
+    np.testing.assert_allclose(part.completeness, abs(d.sum()), rtol=1e-4)  # what the edge that is missing is worth
+    assert part.minimality[names.index(("input", "output"))] == 0
+    np.testing.assert_allclose(part.minimality[names.index(("first", "output"))], abs((d @ A).sum()), rtol=1e-4)
+
+
 def test_nodes_are_what_patching_by_sites_gives():
     nodes = jax.jit(language.node_patching(f, positions=True))(CLEAN, CORRUPT)
     sites = {"block_0/attention/~heads": ("head", "position"), "block_0/mlp": 0}
