@@ -36,8 +36,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           rise, shapley_interactions, shapley_sampling, shapley_sampling_with_error, shapley_values
     batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
     batch_size | points, samples, masks or rows at once: the memory knob; None fills the device (`explain_batch`) |
-          count | all | None; 1: banzhaf, beta_shapley, context_cite, counterfactual_curve, data_out_of_bag,
-          data_shapley, leave_one_out, leave_out_curve, parameter_randomization, parameter_randomization_curve, retrain,
+          count | all | None; 1: banzhaf, beta_shapley, counterfactual_curve, data_out_of_bag, data_shapley,
+          leave_one_out, leave_out_curve, parameter_randomization, parameter_randomization_curve, retrain,
           smooth_parameter_randomization; 64: explain_dataset, gradient_similarity, influence_function,
           representer_points, self_influence, tracin, trak, unrolled; 256: accumulated_local_effects, assess,
           individual_conditional_expectation, partial_dependence, permutation_importance, predict; 32: fit,
