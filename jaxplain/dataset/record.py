@@ -50,7 +50,7 @@ class Record(Function):
     def __call__(self, *inputs: Any) -> dict[str, Any]:
         """Explain one example, `(x, *args)` or `(key, x, *args)`, and note what is known of it."""
         key, x, args = (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
-        x = x if self.prepare is None else self.prepare(x)
+        x = x if self.prepare is None else _traced(self.prepare, x)
         facts, args = Facts(self.explain, self.target)(key, x, *args)
         result = self.explain(x, *args) if key is None else self.explain(key, x, *args)
         return self.finish(result, facts)
@@ -150,7 +150,17 @@ def prepared(record: Record, x: Pytree) -> Pytree:
 
 @Compiled
 def _prepare(prepare: Any, x: Pytree) -> Pytree:
-    return jax.vmap(lambda one: prepare(one))(x)
+    return jax.vmap(lambda one: _traced(prepare, one))(x)
+
+
+def _traced(prepare: Any, x: Pytree) -> Pytree:
+    try:
+        return prepare(x)
+    except jax.errors.TracerArrayConversionError as error:
+        raise TypeError(
+            f"{NAME}: `prepare` runs on the device and has to be written with jax.numpy; what is written with NumPy "
+            "belongs into `transform`, which runs on the host."
+        ) from error
 
 
 def _adaptive(e: Any) -> bool:

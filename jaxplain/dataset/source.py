@@ -113,7 +113,7 @@ class RecordSource(Source):
 
     def read(self, start: int, stop: int) -> Rows:
         """Read and stack one example after another."""
-        records = [_named(self._data[i], f"data[{i}]") for i in range(start, stop)]
+        records = [_own(_named(self._data[i], f"data[{i}]")) for i in range(start, stop)]
         stacked = [(_transformed(self._transform, r["x"]), r["args"]) for r in records]
         x, args = _stacked(stacked)
         index = np.arange(start, stop, dtype=np.int64)
@@ -140,7 +140,7 @@ class StreamSource(Source):
         """The batches' real rows."""
         seen = 0
         for number, batch in enumerate(self._data):
-            part = _named(batch, f"batch {number}")
+            part = _own(_named(batch, f"batch {number}"))
             x, args = jax.tree.map(np.asarray, (part["x"], part["args"]))
             size = common_length({"x": x, **{f"argument {i + 1}": a for i, a in enumerate(args)}}, NAME)
             index = np.arange(seen, seen + size) if part["index"] is None else np.asarray(part["index"])
@@ -247,6 +247,11 @@ def _on_host(leaf: Any) -> Any:
             )
         return np.asarray(leaf)
     return leaf
+
+
+def _own(record: dict[str, Any]) -> dict[str, Any]:
+    """A record with copies of its arrays: a loader may fill the same ones again while these wait for their turn."""
+    return jax.tree.map(lambda leaf: leaf.copy() if isinstance(leaf, np.ndarray) else leaf, record)
 
 
 def _transformed(transform: Callable[[Any], Any] | None, x: Any) -> Any:

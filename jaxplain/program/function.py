@@ -54,6 +54,10 @@ class Function:
         static = [f.name for f in fields if f.metadata.get("static", False)]
         jax.tree_util.register_dataclass(cls, [f.name for f in fields if f.name not in static], static)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields alone: what was looked up for this object (`kept`) is not true of a copy or in another process."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
     def __repr__(self) -> str:
         """One line that reads like the call that made it."""
         return call_text(self)
@@ -158,6 +162,27 @@ class _Partial(Function):
         return self.function(*thaw(self.args), *args, **{**thaw(self.kwargs), **kwargs})
 
 
+class _Opened(Function):
+    """A pytree to call of which some leaves are neither arrays nor numbers, such as an Equinox module's activations."""
+
+    tree: Any
+
+    @property
+    def needs_key(self) -> bool:
+        """As the pytree says."""
+        return needs_key(thaw(self.tree))
+
+    def __repr__(self) -> str:
+        return short(thaw(self.tree))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return thaw(self.tree)(*args, **kwargs)
+
+
+def _is_value(leaf: Any) -> bool:
+    return is_array(leaf) or isinstance(leaf, bool | int | float | complex | jax.ShapeDtypeStruct)
+
+
 def freeze(value: Any) -> Any:
     """Make a pytree of which arrays are the leaves and everything else is `Static`."""
     return jax.tree.map(lambda leaf: leaf if is_array(leaf) else Static(leaf), value)
@@ -178,11 +203,14 @@ def is_node(value: Any) -> bool:
 def as_function(f: Callable[..., Any]) -> Any:
     """Make a callable pytree of `f`, equal for equal code.
 
-    Pytrees (another `Function`, an Equinox module, `jax.tree_util.Partial`) are kept; `functools.partial` and bound
+    Pytrees (another `Function`, an Equinox module, `jax.tree_util.Partial`) are kept, with functions among their leaves
+    as code; `functools.partial` and bound
     methods such as a Linen module's `apply` are taken apart; other callables are compared as Python compares them.
     """
     if is_node(f):
-        return f
+        if all(map(_is_value, jax.tree.leaves(f))):
+            return f
+        return _Opened(jax.tree.map(lambda leaf: leaf if _is_value(leaf) else Static(leaf), f))
     if isinstance(f, functools.partial):
         return _Partial(as_function(f.func), freeze(f.args), freeze(f.keywords))
     if isinstance(f, types.MethodType):

@@ -19,7 +19,7 @@ _OFF = "JAX_ENABLE_COMPILATION_CACHE=false"
 
 
 @public
-def keep_programs(*, quiet: bool = False) -> Path | None:
+def keep_programs(*, quiet: bool = False) -> str | None:
     """Keep compiled programs in the user's cache folder, so that a script's second run need not compile again.
 
     By JAX's persistent compilation cache, for programs that compile in no time too. A folder that was chosen before
@@ -35,24 +35,36 @@ def keep_programs(*, quiet: bool = False) -> Path | None:
 
     Example:
         >>> keep_programs(quiet=True)  # doctest: +SKIP
-        PosixPath('/home/me/.cache/jaxplain/programs-1f0c...')
+        '/home/me/.cache/jaxplain/programs-1f0c...'
     """
     if not getattr(jax.config, "jax_enable_compilation_cache", True):
         return None
-    chosen = getattr(jax.config, "jax_compilation_cache_dir", None)
-    folder = Path(chosen) if chosen else _folder()
-    if not chosen:
+    folder = getattr(jax.config, "jax_compilation_cache_dir", None)
+    if not folder:
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _shrink(folder, LARGEST)
-        except OSError as error:
-            _say(f"Compiled programs are not kept: {error}.", quiet)
+            folder = _made(_folder())
+        except (OSError, RuntimeError) as error:  # no right to write, or no home at all
+            _say(f"Compiled programs are not kept: {error}", quiet)
             return None
-        jax.config.update("jax_compilation_cache_dir", str(folder))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+        jax.config.update("jax_compilation_cache_dir", folder)
+    for name, value in _LIMITS.items():
+        if name.upper() not in os.environ:
+            jax.config.update(name, value)
     _say(f"Compiled programs are kept in {folder} ({_OFF} turns that off).", quiet)
-    return folder
+    return str(folder)
+
+
+_LIMITS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
+"""So that programs are kept that compile in no time, too."""
+
+
+def _made(folder: Path) -> str:
+    """A folder that can be written, below its limit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"no right to write to {folder}")
+    _shrink(folder, LARGEST)
+    return str(folder)
 
 
 def _say(text: str, quiet: bool) -> None:
@@ -68,7 +80,8 @@ def _folder() -> Path:
     elif system == "Darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        chosen = Path(os.environ.get("XDG_CACHE_HOME", ""))  # a relative one does not count, by its specification
+        base = chosen if chosen.is_absolute() else Path.home() / ".cache"
     return base / "jaxplain" / f"programs-{_processor()}"
 
 

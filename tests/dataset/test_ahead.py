@@ -167,3 +167,63 @@ def test_eight_devices_exchange_what_the_aggregate_needs_alone():
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     assert run.stdout.rstrip().endswith("done")
+
+
+class Own(aggregate.Aggregator):
+    """An aggregator whose first state is a Python number."""
+
+    def init(self, attribution):
+        return {"sum": 0.0}
+
+    def update(self, state, attribution, **_):
+        return {"sum": state["sum"] + attribution.sum()}
+
+    def merge(self, one, other):
+        return jax.tree.map(jnp.add, one, other)
+
+    def compute(self, state):
+        return state
+
+
+@pytest.mark.parametrize("out", ["folder", None])
+def test_a_state_may_begin_as_a_number(out, tmp_path):
+    kept = tmp_path / "run" if out else None
+    x = np.ones((4, 3), np.float32)
+    settings = {"aggregate": Own(), "out": kept, "batch_size": 2, "progress": False}
+    assert float(explain_dataset(jaxplain.gradient(lambda x: (x * x).sum()), x, **settings).aggregate["sum"]) == 24.0
+
+
+def test_a_preparation_in_numpy_is_told_where_it_belongs():
+    e = jaxplain.gradient(jaxplain.logit(network, WEIGHT))
+    with pytest.raises(TypeError, match=r"`prepare` .* written with jax\.numpy; .* belongs into `transform`"):
+        explain_dataset(e, (IMAGES, LABELS), prepare=lambda x: np.sqrt(x), out="memory", progress=False)
+
+
+class Reused:
+    """A source that fills the same array again for every example."""
+
+    def __init__(self):
+        self.buffer = np.empty((4, 3), np.float32)
+
+    def __len__(self):
+        return 11
+
+    def __getitem__(self, i):
+        self.buffer[:] = i
+        return self.buffer
+
+
+def reused_batches(size):
+    buffer = np.empty((size, 4, 3), np.float32)
+    for start in range(0, 12, size):
+        buffer[:] = np.arange(start, start + size)[:, None, None]
+        yield buffer
+
+
+@pytest.mark.parametrize("size", [2, 4, 5])
+def test_buffers_that_are_filled_again_mix_up_no_examples(size):
+    settings = {"batch_size": size, "out": "memory", "progress": False}
+    found = explain_dataset(lambda x: x, Reused(), **settings).explanations["attribution"]
+    np.testing.assert_array_equal(found[:, 0, 0], np.arange(11))
+    found = explain_dataset(lambda x: x, reused_batches(4), **settings).explanations["attribution"]
+    np.testing.assert_array_equal(found[:, 0, 0], np.arange(12))

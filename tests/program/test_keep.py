@@ -42,6 +42,7 @@ def test_the_second_run_finds_the_programs_of_the_first(tmp_path):
 def test_a_folder_of_the_users_wins_and_off_is_off(tmp_path):
     mine = run(COMPILES, tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"))
     assert f"kept in {tmp_path / 'mine'} " in mine.stderr
+    assert list((tmp_path / "mine").iterdir())  # of what compiles in no time, too
     off = run(COMPILES, tmp_path, JAX_ENABLE_COMPILATION_CACHE="false")
     assert off.stderr == ""
     assert not (tmp_path / ".cache").exists()
@@ -64,6 +65,34 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path, capsys, monkeypatch):
         jax.config.update("jax_enable_compilation_cache", False)
     assert "Compiled programs are not kept" in capsys.readouterr().err
     assert jax.config.jax_compilation_cache_dir == before
+
+
+def test_no_home_and_no_right_are_said(tmp_path, capsys, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    jax.config.update("jax_enable_compilation_cache", True)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(keep.Path, "home", homeless)
+            assert keep.keep_programs() is None
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+        with monkeypatch.context() as patch:
+            patch.setattr(keep.os, "access", lambda *_: False)
+            assert keep.keep_programs() is None
+    finally:
+        jax.config.update("jax_enable_compilation_cache", False)
+    said = capsys.readouterr().err
+    assert said.count("Compiled programs are not kept: ") == 2
+    assert "home directory" in said
+    assert "no right to write" in said
+
+
+def test_a_relative_folder_for_caches_does_not_count(monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "somewhere/relative")
+    assert keep._folder().is_absolute()
+    assert "relative" not in str(keep._folder())
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path):

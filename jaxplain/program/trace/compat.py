@@ -217,8 +217,11 @@ class Loop(NamedTuple):
 
 
 def kinds_of(leaves: Sequence[Any]) -> list[Any]:
-    """What describes each leaf's shape and dtype: of an array one object, the same at each call with that array."""
-    return [getattr(leaf, "aval", None) or (jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+    """What describes each leaf's shape and dtype: of an array one object, the same at each call with that array.
+
+    Of a Python number also that it is one, whose dtype gives way to that of what it meets.
+    """
+    return [getattr(leaf, "aval", None) or (type(leaf), jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
 
 def loop_parts(equation: Equation, operands: Sequence[Any]) -> Loop:

@@ -8,14 +8,17 @@ of the programs inside it are taken out, and the rest is compiled with them as a
 from __future__ import annotations
 
 import functools
+import threading
 import warnings
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxplain.program.function import Static, is_array, kept
@@ -59,14 +62,13 @@ class _Traced:
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
-        self.structure: Any = None  # of the function and its inputs, while it is traced: it keeps the code alive
         self.kept: list[Any] = []
         self.compiled: dict[int, tuple[Any, Callable[..., Any]]] = {}
         self.known: list[tuple[Any, Any, list[Any], Callable[..., Any], Any]] = []
         self.trace = jax.jit(self._call, static_argnums=0).trace
 
     def _call(self, _: Any, leaves: list[Any]) -> Any:
-        e, inputs = jax.tree.unflatten(self.structure, leaves)
+        e, inputs = jax.tree.unflatten(_STRUCTURE.get(), leaves)
         return self.f(e, *inputs)
 
     def __call__(self, e: Any, inputs: Any) -> Any:
@@ -87,7 +89,7 @@ class _Traced:
         """The compiled call of arrays of these shapes, lowered."""
         leaves = jax.tree.leaves((e, inputs))
         call, _ = self._made(e, inputs, leaves)
-        return jax.jit(self.f).lower(e, *inputs) if call is None else call.func.lower(*call.args, leaves)
+        return jax.jit(self.f).lower(e, *inputs) if call is None else call.lower(leaves)
 
     def _made(self, e: Any, inputs: Any, leaves: list[Any]) -> tuple[Any, Any]:
         """What computes the results' leaves from `leaves`, and their structure; None where code holds traced values."""
@@ -100,18 +102,22 @@ class _Traced:
         return self.compiled[id(traced.jaxpr)][1], jax.tree.structure(traced.out_info)
 
     def _trace(self, e: Any, inputs: Any, leaves: list[Any]) -> Any:
-        self.structure = jax.tree.structure((e, inputs))
+        kept = _STRUCTURE.set(jax.tree.structure((e, inputs)))
         try:
             return self.trace(jax.tree.structure(inputs), leaves)
         finally:
-            self.structure = None
+            _STRUCTURE.reset(kept)
 
+
+_STRUCTURE: ContextVar[Any] = ContextVar("_STRUCTURE", default=None)
+"""Of the function and its inputs, while one is traced in this thread: what keeps it keeps the code alive."""
 
 _CONTEXT = jax.jit(lambda: None)
 """Its traced program is another one wherever JAX would trace anew."""
 
 
 _TRACED: OrderedDict[Any, _Traced] = OrderedDict()
+_LOCK = threading.RLock()  # code that is collected in between asks this thread to forget it
 
 
 def hoisted(f: Callable[..., Any], e: Any, *inputs: Any) -> Any:
@@ -138,17 +144,18 @@ def _traced(f: Callable[..., Any], e: Any) -> _Traced:
     """What is kept of `f` around the code of an explanation, until that is garbage."""
     named = kept(e, "_named", lambda: jax.tree.structure(jax.tree.map(_named, e, is_leaf=is_static)))
     found, key = codes(e), (f, named)
-    if key not in _TRACED:
-        _TRACED[key] = traced = _Traced(f)
-        for code in found:
-            try:
-                weakref.finalize(code, _TRACED.pop, key, None).atexit = False
-            except TypeError:  # no weak reference to it is possible
-                traced.kept.append(code)
-        while len(_TRACED) > KEPT:
-            _TRACED.popitem(last=False)
-    _TRACED.move_to_end(key)
-    return _TRACED[key]
+    with _LOCK:
+        if key not in _TRACED:
+            _TRACED[key] = traced = _Traced(f)
+            for code in found:
+                try:
+                    weakref.finalize(code, _TRACED.pop, key, None).atexit = False
+                except TypeError:  # no weak reference to it is possible
+                    traced.kept.append(code)
+            while len(_TRACED) > KEPT:
+                _TRACED.popitem(last=False)
+        _TRACED.move_to_end(key)
+        return _TRACED[key]
 
 
 class Compiled:
@@ -179,7 +186,34 @@ def _named(node: Any) -> Any:
     return Static(("code", id(node.value))) if is_static(node) else node
 
 
-def _compiled(program: Program) -> functools.partial[list[Any]]:
+class _Hoisted:
+    """A program, compiled with its constants as arguments."""
+
+    def __init__(self, call: Any, constants: list[Any]) -> None:
+        self.call, self.constants = call, constants
+
+    def __call__(self, leaves: list[Any]) -> Any:
+        try:
+            return self.call(self.constants, leaves)
+        except ValueError as error:
+            if "incompatible devices" not in str(error):
+                raise
+        # Under `jit` constants lie wherever the program runs; as arguments, committed ones stay where they are.
+        constants = [jnp.asarray(np.asarray(value)) if _is_committed(value) else value for value in self.constants]
+        results = self.call(constants, leaves)
+        self.constants = constants
+        return results
+
+    def lower(self, leaves: list[Any]) -> Any:
+        """The call lowered."""
+        return self.call.lower(self.constants, leaves)
+
+
+def _is_committed(value: Any) -> bool:
+    return isinstance(value, jax.Array) and value.committed and value.is_fully_addressable
+
+
+def _compiled(program: Program) -> _Hoisted:
     """The program, compiled with its constants as arguments."""
     _warn(program)
     found = {id(value): value for value in _constants(program, _REBUILT) if _size(value) > SMALL}
@@ -189,7 +223,7 @@ def _compiled(program: Program) -> functools.partial[list[Any]]:
     def call(values: list[Any], leaves: list[Any]) -> list[Any]:
         return _run(program, dict(zip(constants, values, strict=True)), leaves)
 
-    return functools.partial(call, list(constants.values()))
+    return _Hoisted(call, list(constants.values()))
 
 
 def _size(value: Any) -> int:
