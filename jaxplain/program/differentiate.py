@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program.fast import traced_fast
+from jaxplain.program.fast import platform_of, traced_fast, with_fused_attention
 from jaxplain.types import Array, Pytree
 
 
@@ -35,6 +35,8 @@ def value_and_gradient(f: Callable[..., Array], x: Pytree, *args: Any, name: str
         return check.scalar(f(jax.tree.unflatten(structure, merged), *args), name)
 
     values = [jnp.asarray(leaf) for leaf, move in zip(leaves, moving, strict=True) if move]
+    if any(isinstance(value, jax.core.Tracer) for value in values):  # nothing is rewritten for one call
+        of = with_fused_attention(of, platform_of(values))
     value, gradients = traced_fast(jax.value_and_grad(of))(values)
     supply = iter(gradients)
     merged = [

@@ -19,7 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxplain.program.fast.attention import implementation, rewritten
 from jaxplain.program.fast.convolution import fast_convolution
+from jaxplain.program.fast.platform import platform_of
 from jaxplain.program.fast.pool import LONGEST, pool, scatter_to_winners, unrolled
 from jaxplain.program.fast.pooled import chain, reading
 from jaxplain.program.fast.stand_in import stand_in
@@ -78,7 +80,7 @@ class FastLayout(Function):
         inputs = jax.tree.map(lambda leaf: leaf if _is_traced(leaf) else Static(leaf), (args, kwargs))
         held, structure = jax.tree.flatten(self.function)
         leaves = [*held, *jax.tree.leaves(inputs)]
-        platform = self.platform or _platform(leaves)
+        platform = self.platform or platform_of(leaves)
         if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
             return thaw(_evaluated(structure, held, inputs, platform))
         return thaw(_compiled(self, structure)(held, inputs, platform))
@@ -150,17 +152,6 @@ def _is_traced(leaf: Any) -> bool:
     return is_array(leaf) or (isinstance(leaf, int | float | complex) and not isinstance(leaf, bool))
 
 
-def _platform(leaves: list[Any]) -> str:
-    """The platform on which a call with these arguments would run, as far as is known while tracing."""
-    for leaf in leaves:
-        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer) and leaf.committed:
-            return str(next(iter(leaf.devices())).platform)
-    device = getattr(jax.config, "jax_default_device", None)
-    if device is None:
-        return jax.default_backend()
-    return str(getattr(device, "platform", device))
-
-
 _COMPILED: weakref.WeakKeyDictionary[FastLayout, Any] = weakref.WeakKeyDictionary()
 
 
@@ -182,10 +173,17 @@ def _evaluated(structure: Any, held: list[Any], inputs: Any, platform: str) -> A
         args, kwargs = thaw(inputs)
         return freeze(jax.tree.unflatten(structure, held)(*args, **kwargs))
 
-    if platform != "cpu":
+    attention = implementation(platform)
+    if platform != "cpu" and attention is None:
         return frozen(held, inputs)
     program, outputs = trace(frozen, held, inputs)
-    return jax.tree.unflatten(outputs, _run(program, jax.tree.leaves((held, inputs)), {}))
+    leaves = jax.tree.leaves((held, inputs))
+    if attention is not None:
+        fused = rewritten(program, attention, gradient=False)
+        if platform != "cpu":
+            return jax.tree.unflatten(outputs, fused(*leaves))
+        program, _ = trace(fused, *leaves)
+    return jax.tree.unflatten(outputs, _run(program, leaves, {}))
 
 
 class _Rewriting(NamedTuple):

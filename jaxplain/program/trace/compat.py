@@ -31,6 +31,9 @@ trace_context = jax.make_user_context(default_value=None)
 Without it a trace of one function object is reused where a differently tagged one is meant, silently.
 """
 
+attention_context = jax.make_user_context(default_value=None)
+"""By what attentions are computed, part of the same key: a name, or None for what suits the platform."""
+
 INLINED_CALLS = ("closed_call", "core_call", "jit", "pjit")
 """Calls that mean their body and nothing else."""
 

@@ -1,0 +1,212 @@
+"""An attention of a program as a function of what goes into it: in its fused form, and as it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxplain.program.fast.attention.axes import arranged, rearranged
+from jaxplain.program.fast.attention.kernel import Form, Implementation, bias_backward, merged, written_forward
+from jaxplain.program.fast.attention.opened import Opened, Step, Value
+from jaxplain.program.fast.attention.recognise import Attention
+from jaxplain.program.fast.attention.scores import Mask, before_any
+from jaxplain.program.fast.stand_in import stand_in
+from jaxplain.types import Array
+
+
+class Region:
+    """An attention with its inputs.
+
+    Attributes:
+        inputs: The values that it is a function of: queries, keys, values, bias, masks, and constants.
+        moving: The places of those inputs that it may be differentiated with respect to.
+        form: What is static of its canonical form.
+    """
+
+    def __init__(self, opened: Opened, attention: Attention) -> None:
+        self.attention, self.opened = attention, opened
+        floats = [attention.query.value, attention.key.value, attention.value.value]
+        floats += [attention.bias.value] if attention.bias is not None else []
+        base = [*floats, *(mask.part.value for mask in attention.masks)]
+        self.steps, rest = _written(opened, attention.places, base)
+        self.inputs = list(dict.fromkeys(value for value in (*base, *rest) if value.known is None))
+        self.moving = [place for place, value in enumerate(self.inputs) if value in floats]
+        biased, masked = attention.bias is not None, bool(attention.masks)
+        self.form = Form(attention.scale, attention.causal, biased, masked, attention.precision)
+
+    @property
+    def kinds(self) -> list[tuple[tuple[int, ...], Any]]:
+        """Shapes and dtypes of the canonical form's arguments."""
+        shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in self.inputs]
+        return [(a.shape, a.dtype) for a in jax.eval_shape(lambda *inputs: self.arguments(inputs), *shapes)]
+
+    def plain(self, *inputs: Array) -> Array:
+        """The attention as it is written."""
+        values: dict[Value, Any] = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            step.evaluate(values)
+        return values[self.attention.output.value]
+
+    def arguments(self, inputs: Sequence[Array]) -> list[Array]:
+        """The arguments of the canonical form: queries, keys, values, and what there is of bias and mask."""
+        found, groups = self.attention, self.attention.groups
+        values = dict(zip(self.inputs, inputs, strict=True))
+        heads, sources = [*groups.heads, *groups.shared], (groups.batch, groups.keys, groups.heads)
+        four = [
+            arranged(values[found.query.value], found.query.axes, (groups.batch, groups.rows, heads, groups.depth), True),
+            arranged(values[found.key.value], found.key.axes, (*sources, groups.depth), True),
+            arranged(values[found.value.value], found.value.axes, (*sources, groups.width), True),
+        ]
+        score = (groups.batch, heads, groups.rows, groups.keys)
+        if found.bias is not None:
+            bias = arranged(values[found.bias.value], found.bias.axes, score, False)
+            four.append(_along_keys(found.sign * bias, found))
+        if found.masks:
+            four.append(_along_keys(self._allowed(values, found.masks), found))
+        return four
+
+    def _allowed(self, values: dict[Value, Array], masks: Sequence[Mask]) -> Array:
+        """Where all of some masks let a query read a key, `[B or 1, N or 1, T or 1, S or 1]`."""
+        groups, allowed = self.attention.groups, jnp.ones((1, 1, 1, 1), bool)
+        score = (groups.batch, [*groups.heads, *groups.shared], groups.rows, groups.keys)
+        for part, keep, _ in masks:
+            mask = jnp.asarray(values[part.value] if part.value.known is None else part.value.known)
+            mask = arranged(mask, part.axes, score, False)
+            allowed = allowed & (mask if keep else ~mask)
+        return allowed
+
+    def barred(self, inputs: Sequence[Array]) -> Array | None:
+        """The queries, `[B or 1, T or 1, N or 1, 1]`, all of whose scores are minus infinity: their output is NaN."""
+        values = dict(zip(self.inputs, inputs, strict=True))
+        infinite = [mask for mask in self.attention.masks if mask.infinite]
+        allowed = self._allowed(values, infinite)
+        if self.form.biased:
+            allowed = allowed & (self.arguments(inputs)[3] > -jnp.inf)
+        if not infinite and not self.form.biased:
+            return None
+        return jnp.moveaxis(~jnp.any(allowed, axis=-1, keepdims=True), 1, 2)
+
+    def given(self, output: Array) -> Array:
+        """The output in canonical form as the program has it."""
+        groups, (value, axes) = self.attention.groups, self.attention.output
+        order = (groups.batch, groups.rows, [*groups.heads, *groups.shared], groups.width)
+        return rearranged(output, order, axes, value.shape)
+
+    def taken(self, output: Array) -> Array:
+        """Undo `given`."""
+        groups = self.attention.groups
+        order = (groups.batch, groups.rows, [*groups.heads, *groups.shared], groups.width)
+        return arranged(output, self.attention.output.axes, order, True)
+
+
+def forwards(region: Region, how: Implementation) -> Any:
+    """The attention in fused form, as a function of the region's inputs whose derivatives are the plain form's."""
+    kernel = merged(lambda form, *args: how.forward(form, *args)[0], region.form)
+
+    def fast(*inputs: Array) -> Array:
+        arguments = region.arguments(inputs)
+        return region.given(_spoilt(kernel(*arguments), region.barred(inputs)))
+
+    return stand_in(fast, region.plain)
+
+
+def differentiable(region: Region, how: Implementation) -> Any:
+    """The same with a fused gradient: of first order by the kernels, beyond it (and by `jvp` of it) the plain form's."""
+    kernel, back = merged(how.forward, region.form), merged(how.backward, region.form)
+    scores = merged(bias_backward, region.form)
+
+    def both(*inputs: Array) -> tuple[Array, Array]:
+        arguments = region.arguments(inputs)
+        out, total = kernel(*arguments)
+        return region.given(_spoilt(out, region.barred(inputs))), total
+
+    def both_plain(*inputs: Array) -> tuple[Array, Array]:
+        return region.plain(*inputs), written_forward(region.form, *region.arguments(inputs))[1]
+
+    def pulled(*taken: Array) -> tuple[Array, ...]:
+        *inputs, out, total, cotangent = taken
+        arguments, pull = _pull(region, inputs)
+        rest = total, region.taken(out), _spoilt(region.taken(cotangent), region.barred(inputs))
+        found = [*back(*arguments, *rest)]
+        if region.form.biased:
+            bias = arguments[3]
+            whole = scores(*arguments, *rest)
+            axes = [axis for axis, size in enumerate(bias.shape) if size == 1 and whole.shape[axis] > 1]
+            found.append(jnp.sum(whole, axis=axes, keepdims=True).astype(bias.dtype))
+        return pull(found)
+
+    def pulled_plain(*taken: Array) -> tuple[Array, ...]:
+        *inputs, _, _, cotangent = taken
+
+        def of(*moving: Array) -> Array:
+            return region.plain(*_with(inputs, region.moving, moving))
+
+        return jax.vjp(of, *(inputs[place] for place in region.moving))[1](cotangent)
+
+    value = forwards(region, how)
+    first, second = stand_in(both, both_plain), stand_in(pulled, pulled_plain)
+
+    @jax.custom_vjp
+    def call(*inputs: Array) -> Array:
+        return value(*inputs)
+
+    def forward(*inputs: Array) -> tuple[Array, Any]:
+        out, total = first(*inputs)
+        return out, (*inputs, out, total)
+
+    def backward(kept: tuple[Array, ...], cotangent: Array) -> tuple[Any, ...]:
+        return tuple(_with([None] * len(region.inputs), region.moving, second(*kept, cotangent)))
+
+    call.defvjp(forward, backward)
+    return call
+
+
+def _pull(region: Region, inputs: Sequence[Array]) -> tuple[list[Array], Any]:
+    """The canonical arguments, and how cotangents of all but the mask go back to the inputs that move."""
+
+    def of(*moving: Array) -> Any:
+        arguments = region.arguments(_with(inputs, region.moving, moving))
+        count = 3 + region.form.biased
+        return arguments[:count], arguments[count:]
+
+    first, pull, rest = jax.vjp(of, *(inputs[place] for place in region.moving), has_aux=True)
+    return [*first, *rest], pull
+
+
+def _with(values: Sequence[Any], places: Sequence[int], others: Sequence[Any]) -> list[Any]:
+    found = dict(zip(places, others, strict=True))
+    return [found.get(place, value) for place, value in enumerate(values)]
+
+
+def _spoilt(value: Array, barred: Array | None) -> Array:
+    return value if barred is None else jnp.where(barred, jnp.asarray(jnp.nan, value.dtype), value)
+
+
+def _along_keys(value: Array, found: Attention) -> Array:
+    return jnp.broadcast_to(value, (*value.shape[:3], found.sizes()["keys"]))
+
+
+def _written(opened: Opened, places: Sequence[int], base: Sequence[Value]) -> tuple[list[Step], list[Value]]:
+    """The steps that compute the attention from its base values, and what else they read.
+
+    The moves from a small mask to one for every score belong to them: kept as an input it would be large.
+    """
+    inside, rest, waiting = set(places), dict[Value, None](), list[Value]()
+    made = {value for place in places for value in opened.steps[place].results}
+    for place in places:
+        waiting += opened.steps[place].operands
+    while waiting:
+        value = waiting.pop()
+        step = opened.source(value)
+        if value in made or value in base or value.known is not None:
+            continue
+        if step is None or not (before_any(step) or step.name == "select_n"):
+            rest[value] = None
+            continue
+        made.update(step.results)
+        inside.add(opened.producer[value])
+        waiting += step.operands
+    return [opened.steps[place] for place in sorted(inside)], list(rest)
