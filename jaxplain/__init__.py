@@ -85,6 +85,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     order | most ('morf') or least ('lerf') relevant first | - | removal | 'morf'
     patience | epochs without a better validation loss | epochs | training | None
     penalty | on the coefficients of a linear model | as its loss | surrogates | 0.0; 0.01: context_cite
+    platform | where it is to run; None for where a call would | name | all | None
     points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 20: mislabel_curve
     positions | a value for each position | - | circuits | False
     power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
@@ -199,7 +200,16 @@ from jaxplain.explain import (
 )
 from jaxplain.explain.backward import relevance
 from jaxplain.explain.visualization import image, objective, regulariser, transform
-from jaxplain.internals import activation_patching, attribution_patching, capture, draw, intervene, layers, split
+from jaxplain.internals import (
+    activation_patching,
+    attribution_patching,
+    capture,
+    draw,
+    fused_attentions,
+    intervene,
+    layers,
+    split,
+)
 from jaxplain.program import Function, keep_programs, meant
 from jaxplain.program.fast import fast_layout
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
@@ -272,6 +282,7 @@ __all__ = [
     "from_nnx",
     "full_grad",
     "full_grad_terms",
+    "fused_attentions",
     "grad_cam",
     "grad_cam_plus_plus",
     "gradient",

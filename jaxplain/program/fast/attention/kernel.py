@@ -264,8 +264,8 @@ def _cudnn_refuses(form: Form, sizes: dict[str, int], dtype: Any) -> str | None:
     extra = form.biased or form.masked
     if extra and (sizes["rows"] % 2 or sizes["keys"] % 2):
         return f"cuDNN takes no odd lengths ({sizes['rows']} by {sizes['keys']}) with a bias or a mask"
-    if extra and dtype == jnp.float16:
-        return "in float16 cuDNN has no number that bars a key for certain"
+    if form.biased and dtype == jnp.float16:
+        return "in float16 cuDNN has no number for a bias that bars a key"
     if min(sizes.values()) < 1 or sizes["keys"] < 2:
         return "there is nothing to attend to"
     return None

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxplain.program.fast.attention.axes import Axes, Label, flat, fresh
 from jaxplain.program.fast.attention.opened import Opened, Step, Value
-from jaxplain.program.fast.attention.scores import Mask, Part, Scores, Unsure, moved, scores
+from jaxplain.program.fast.attention.scores import Mask, Part, Scores, Unsure, moved, scores, uniform
 from jaxplain.program.fast.attention.softmax import Softmax, softmax
 
 
@@ -107,18 +107,17 @@ class _Weights:
             if found is not None:
                 self._entry_axes = axes
                 return found
-            if step.name in ("mul", "select_n", "div", "add", "add_any", "sub", "stop_gradient"):
-                if any(_is_softmax(self.opened, operand) for operand in step.operands):
-                    raise Unsure(f"`{step.name}` changes its weights after the softmax, as dropout does")
-                return None
-            try:
-                axes = moved(step, axes, "its weights")
-            except Unsure:
-                if _is_softmax(self.opened, step.operands[0] if step.operands else value):
-                    raise
-                return None
+            below = _by_ones(self.opened, step, axes)
+            if below is None:
+                try:
+                    below = step.operands[0], moved(step, axes, "its weights")
+                except Unsure as unsure:
+                    product = step.name == "dot_general" and any(step.params["dimension_numbers"][0])
+                    if product or not any(_is_softmax(self.opened, operand) for operand in step.operands):
+                        return None
+                    raise Unsure(f"{unsure}, as dropout does") from None
             self.places.add(self.opened.producer[value])
-            value = step.operands[0]
+            value, axes = below
         return None
 
     def _dimensions(self) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -188,6 +187,24 @@ class _Weights:
                 others = not self.places.issuperset(self.opened.users.get(value, ()))
                 if value is not output and (others or value in self.opened.returned):
                     raise Unsure("its weights or scores are read by something else too")
+
+
+def _by_ones(opened: Opened, step: Step, axes: Axes) -> tuple[Value, Axes] | None:
+    """What a step multiplies by ones, and its labels: as models do that may switch heads off."""
+    if step.name == "mul":
+        for own, other in ((0, 1), (1, 0)):
+            if step.operands[own].shape == step.results[0].shape and uniform(opened, step.operands[other]) == 1:
+                return step.operands[own], axes
+    if step.name != "dot_general":
+        return None
+    contracted, batch = step.params["dimension_numbers"]
+    for own, other in ((0, 1), (1, 0)):
+        whole = len(batch[other]) == len(step.operands[other].shape)
+        if not contracted[0] and whole and uniform(opened, step.operands[other]) == 1:
+            size = len(step.operands[own].shape)
+            order = [*batch[own], *(axis for axis in range(size) if axis not in batch[own])]
+            return step.operands[own], tuple(axes[order.index(axis)] for axis in range(size))
+    return None
 
 
 def _is_softmax(opened: Opened, value: Value, depth: int = 4) -> bool:

@@ -8,13 +8,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.fast.attention.axes import arranged, rearranged
+from jaxplain.program.fast.attention.axes import Label, arranged, rearranged
 from jaxplain.program.fast.attention.kernel import Form, Implementation, bias_backward, merged, written_forward
 from jaxplain.program.fast.attention.opened import Opened, Step, Value
 from jaxplain.program.fast.attention.recognise import Attention
 from jaxplain.program.fast.attention.scores import Mask, before_any
 from jaxplain.program.fast.stand_in import stand_in
 from jaxplain.types import Array
+
+
+LOST = -1e8
+"""A bias beside which a score has no digits left in float32."""
 
 
 class Region:
@@ -43,6 +47,18 @@ class Region:
         shapes = [jax.ShapeDtypeStruct(value.shape, value.dtype) for value in self.inputs]
         return [(a.shape, a.dtype) for a in jax.eval_shape(lambda *inputs: self.arguments(inputs), *shapes)]
 
+    @property
+    def _score(self) -> tuple[Sequence[Label], ...]:
+        """The labels of the axes of scores in canonical form."""
+        groups = self.attention.groups
+        return groups.batch, [*groups.heads, *groups.shared], groups.rows, groups.keys
+
+    @property
+    def _output(self) -> tuple[Sequence[Label], ...]:
+        """The labels of the axes of the output in canonical form."""
+        groups = self.attention.groups
+        return groups.batch, groups.rows, [*groups.heads, *groups.shared], groups.width
+
     def plain(self, *inputs: Array) -> Array:
         """The attention as it is written."""
         values: dict[Value, Any] = dict(zip(self.inputs, inputs, strict=True))
@@ -60,46 +76,42 @@ class Region:
             arranged(values[found.key.value], found.key.axes, (*sources, groups.depth), True),
             arranged(values[found.value.value], found.value.axes, (*sources, groups.width), True),
         ]
-        score = (groups.batch, heads, groups.rows, groups.keys)
         if found.bias is not None:
-            bias = arranged(values[found.bias.value], found.bias.axes, score, False)
+            bias = arranged(values[found.bias.value], found.bias.axes, self._score, False)
             four.append(_along_keys(found.sign * bias, found))
         if found.masks:
             four.append(_along_keys(self._allowed(values, found.masks), found))
-        return four
+        return _unbarred(self.form, four)
 
     def _allowed(self, values: dict[Value, Array], masks: Sequence[Mask]) -> Array:
         """Where all of some masks let a query read a key, `[B or 1, N or 1, T or 1, S or 1]`."""
-        groups, allowed = self.attention.groups, jnp.ones((1, 1, 1, 1), bool)
-        score = (groups.batch, [*groups.heads, *groups.shared], groups.rows, groups.keys)
+        allowed = jnp.ones((1, 1, 1, 1), bool)
         for part, keep, _ in masks:
             mask = jnp.asarray(values[part.value] if part.value.known is None else part.value.known)
-            mask = arranged(mask, part.axes, score, False)
+            mask = arranged(mask, part.axes, self._score, False)
             allowed = allowed & (mask if keep else ~mask)
         return allowed
 
     def barred(self, inputs: Sequence[Array]) -> Array | None:
         """The queries, `[B or 1, T or 1, N or 1, 1]`, all of whose scores are minus infinity: their output is NaN."""
-        values = dict(zip(self.inputs, inputs, strict=True))
+        values, found = dict(zip(self.inputs, inputs, strict=True)), self.attention
         infinite = [mask for mask in self.attention.masks if mask.infinite]
         allowed = self._allowed(values, infinite)
-        if self.form.biased:
-            allowed = allowed & (self.arguments(inputs)[3] > -jnp.inf)
+        if found.bias is not None:
+            bias = arranged(values[found.bias.value], found.bias.axes, self._score, False)
+            allowed = allowed & (found.sign * bias > -jnp.inf)
         if not infinite and not self.form.biased:
             return None
         return jnp.moveaxis(~jnp.any(allowed, axis=-1, keepdims=True), 1, 2)
 
     def given(self, output: Array) -> Array:
         """The output in canonical form as the program has it."""
-        groups, (value, axes) = self.attention.groups, self.attention.output
-        order = (groups.batch, groups.rows, [*groups.heads, *groups.shared], groups.width)
-        return rearranged(output, order, axes, value.shape)
+        value, axes = self.attention.output
+        return rearranged(output, self._output, axes, value.shape)
 
     def taken(self, output: Array) -> Array:
         """Undo `given`."""
-        groups = self.attention.groups
-        order = (groups.batch, groups.rows, [*groups.heads, *groups.shared], groups.width)
-        return arranged(output, self.attention.output.axes, order, True)
+        return arranged(output, self.attention.output.axes, self._output, True)
 
 
 def forwards(region: Region, how: Implementation) -> Any:
@@ -183,6 +195,24 @@ def _with(values: Sequence[Any], places: Sequence[int], others: Sequence[Any]) -
 
 def _spoilt(value: Array, barred: Array | None) -> Array:
     return value if barred is None else jnp.where(barred, jnp.asarray(jnp.nan, value.dtype), value)
+
+
+def _unbarred(form: Form, arguments: list[Array]) -> list[Array]:
+    """The arguments with a query whose every key is barred as one that reads all alike, which is what is written.
+
+    Where nothing but large negative numbers is left, the logarithm of a denominator has no digits for how many.
+    """
+    given, rows = arguments[3:], None
+    if form.biased:
+        rows = jnp.all(given[0] <= LOST, axis=-1, keepdims=True)
+    if form.masked:
+        barred = ~jnp.any(given[-1], axis=-1, keepdims=True)
+        rows = barred if rows is None else rows | barred
+    if rows is None:
+        return arguments
+    query = jnp.where(jnp.moveaxis(rows, 1, 2), 0, arguments[0])
+    bias = [jnp.where(rows, 0, given[0])] if form.biased else []
+    return [query, *arguments[1:3], *bias, *([given[-1] | rows] if form.masked else [])]
 
 
 def _along_keys(value: Array, found: Attention) -> Array:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from jaxplain.program.fast.attention.axes import Axes, Label, aligned, before, flat, has_any
+from jaxplain.program.fast.attention.axes import Axes, Label, aligned, before, flat, fresh, has_any
 from jaxplain.program.fast.attention.opened import Opened, Step, Value
 
 _SHIFTS = frozenset((
@@ -67,7 +67,13 @@ def _exponent(opened: Opened, value: Value, axes: Axes, along: list[Label], plac
         return value  # without a shift
     places.add(opened.producer[value])
     entry, shift = step.operands
-    return entry if entry.shape == value.shape and _absorb(opened, shift, entry, places) is not None else None
+    # The largest value may be taken before a move, as inside of a `vmap`.
+    ends = {entry}
+    while (move := opened.source(entry)) is not None and before(move, fresh(entry.shape)) is not None:
+        entry = move.operands[0]
+        ends.add(entry)
+    whole = step.operands[0].shape == value.shape
+    return step.operands[0] if whole and _absorb(opened, shift, ends, places) is not None else None
 
 
 def _constant(opened: Opened, value: Value, axes: Axes, along: list[Label]) -> bool:
@@ -82,14 +88,14 @@ def _constant(opened: Opened, value: Value, axes: Axes, along: list[Label]) -> b
     return True
 
 
-def _absorb(opened: Opened, value: Value, entry: Value, places: set[int], depth: int = 10) -> bool | None:
-    """Add the steps between the entry and a shift: whether the shift depends on it; None where it is not known."""
+def _absorb(opened: Opened, value: Value, ends: set[Value], places: set[int], depth: int = 10) -> bool | None:
+    """Add the steps between the ends and a shift: whether the shift depends on them; None where it is not known."""
     step = opened.source(value)
-    if value is entry or step is None or depth == 0:
-        return value is entry
-    if step.name not in _SHIFTS:
-        return None if _reaches(opened, value, entry) else False
-    inside = [_absorb(opened, operand, entry, places, depth - 1) for operand in step.operands]
+    if value in ends or step is None:
+        return value in ends
+    if step.name not in _SHIFTS or depth == 0:
+        return None if _reaches(opened, value, ends) else False
+    inside = [_absorb(opened, operand, ends, places, depth - 1) for operand in step.operands]
     if any(found is None for found in inside):
         return None
     if any(inside):
@@ -97,13 +103,13 @@ def _absorb(opened: Opened, value: Value, entry: Value, places: set[int], depth:
     return any(inside)
 
 
-def _reaches(opened: Opened, value: Value, entry: Value) -> bool:
-    """Whether a value depends on the entry."""
+def _reaches(opened: Opened, value: Value, ends: set[Value]) -> bool:
+    """Whether a value depends on one of the ends."""
     waiting, seen = [value], set[Value]()
     while waiting:
         value = waiting.pop()
         step = opened.source(value)
-        if value is entry:
+        if value in ends:
             return True
         if step is not None and value not in seen:
             seen.add(value)
