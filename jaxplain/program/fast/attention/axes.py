@@ -65,8 +65,17 @@ def aligned(shape: Sequence[int], axes: Axes) -> Axes:
     return tuple(labels if size != 1 else () for labels, size in zip(axes, shape, strict=True)) if shape else ()
 
 
+MOVES = frozenset((
+    "broadcast_in_dim", "convert_element_type", "copy", "copy_p", "expand_dims", "name", "reshape", "squeeze",
+    "stop_gradient", "transpose",
+))  # fmt: skip
+"""Operations that give the numbers of one array in other places, repeated, or in another dtype."""
+
+
 def before(step: Step, axes: Axes) -> Axes | None:
     """The axes of a move's operand, from those of its result; None where it is no move or repeats what it takes."""
+    if step.name not in MOVES or len(step.operands) != 1:
+        return None
     name, params, shape = step.name, step.params, step.operands[0].shape
     if name in ("convert_element_type", "copy", "copy_p", "name", "stop_gradient"):
         return axes
@@ -75,7 +84,7 @@ def before(step: Step, axes: Axes) -> Axes | None:
         return tuple(axes[order.index(axis)] for axis in range(len(order)))
     if name in ("squeeze", "expand_dims") or (name == "reshape" and params.get("dimensions") is None):
         return regrouped(axes, shape)
-    if name == "broadcast_in_dim" and len(step.operands) == 1:
+    if name == "broadcast_in_dim":
         places = params["broadcast_dimensions"]
         return tuple(axes[place] if size != 1 else () for place, size in zip(places, shape, strict=True))
     return None

@@ -36,7 +36,7 @@ class Region:
         floats += [attention.bias.value] if attention.bias is not None else []
         base = [*floats, *(mask.part.value for mask in attention.masks)]
         self.steps, rest = _written(opened, attention.places, base)
-        self.inputs = list(dict.fromkeys(value for value in (*base, *rest) if value.known is None))
+        self.inputs = list(dict.fromkeys((*base, *rest)))
         self.moving = [place for place, value in enumerate(self.inputs) if value in floats]
         biased, masked = attention.bias is not None, bool(attention.masks)
         self.form = Form(attention.scale, attention.causal, biased, masked, attention.precision)
@@ -87,8 +87,7 @@ class Region:
         """Where all of some masks let a query read a key, `[B or 1, N or 1, T or 1, S or 1]`."""
         allowed = jnp.ones((1, 1, 1, 1), bool)
         for part, keep, _ in masks:
-            mask = jnp.asarray(values[part.value] if part.value.known is None else part.value.known)
-            mask = arranged(mask, part.axes, self._score, False)
+            mask = arranged(values[part.value], part.axes, self._score, False)
             allowed = allowed & (mask if keep else ~mask)
         return allowed
 

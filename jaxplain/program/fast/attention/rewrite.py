@@ -163,7 +163,7 @@ class _Plan:
         values.update(opened.constants)
         for step in opened.closed(self.calls):
             if step in self.regions:
-                inputs = [jnp.asarray(values[value]) for value in self.inputs[step]]
+                inputs = [jnp.asarray(values.get(value, value.known)) for value in self.inputs[step]]
                 values[step.results[0]] = self.regions[step](*inputs)
             elif step in self.inner:
                 step.evaluate(values, self.inner[step])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.program.fast.attention.axes import Axes, aligned, before, flat
+from jaxplain.program.fast.attention.axes import MOVES, Axes, aligned, before, flat
 from jaxplain.program.fast.attention.opened import Opened, Step, Value
 from jaxplain.program.fast.attention.softmax import is_floating
 
@@ -238,5 +238,4 @@ def uniform(opened: Opened, value: Value) -> float | None:
 
 def before_any(step: Step) -> bool:
     """Whether a step repeats, moves or casts the numbers of one value."""
-    moves = ("broadcast_in_dim", "reshape", "squeeze", "expand_dims", "transpose", "convert_element_type", "copy")
-    return step.name in moves and len(step.operands) == 1
+    return step.name in MOVES and len(step.operands) == 1
