@@ -109,9 +109,9 @@ def arranged(value: Array, axes: Axes, groups: Sequence[Sequence[Label]], spread
     wanted = [label for group, whole in zip(groups, partly, strict=True) if whole for label in group]
     if len(wanted) > len(order):
         value = lax.broadcast_in_dim(value, sizes, [wanted.index(label) for label in order])
-    return value.reshape([
-        math.prod(label.size for label in group) if whole else 1 for group, whole in zip(groups, partly, strict=True)
-    ])
+    return value.reshape(
+        [math.prod(label.size for label in group) if whole else 1 for group, whole in zip(groups, partly, strict=True)]
+    )
 
 
 def rearranged(value: Array, groups: Sequence[Sequence[Label]], axes: Axes, shape: Sequence[int]) -> Array:

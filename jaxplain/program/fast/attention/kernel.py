@@ -152,9 +152,9 @@ def _cudnn_program(form: Form, kinds: tuple[Any, ...]) -> tuple[Program, int]:
     return program, places[0]
 
 
-def _kinds(q: Array, k: Array, v: Array, rest: Sequence[Array]) -> tuple[Any, ...]:
+def _kinds(q: Any, k: Any, v: Any, rest: Sequence[Any]) -> tuple[Any, ...]:
     ct = (*q.shape[:3], v.shape[-1]), q.dtype
-    return tuple([*((a.shape, a.dtype) for a in (q, k, v)), ct, *((a.shape, a.dtype) for a in rest)])
+    return (*((a.shape, a.dtype) for a in (q, k, v)), ct, *((a.shape, a.dtype) for a in rest))
 
 
 def cudnn_forward(form: Form, q: Array, k: Array, v: Array, *rest: Array) -> tuple[Array, Array]:

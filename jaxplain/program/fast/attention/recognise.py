@@ -181,7 +181,9 @@ class _Weights:
         """
         dtypes = {value.dtype for value in (*operands, output, self.product.operands[self.side])}
         if len(dtypes) > 1:
-            raise Unsure(f"its queries, keys, values and weights differ in dtype ({', '.join(sorted(map(str, dtypes)))})")
+            raise Unsure(
+                f"its queries, keys, values and weights differ in dtype ({', '.join(sorted(map(str, dtypes)))})"
+            )
         for place in sorted(self.places):
             for value in self.opened.steps[place].results:
                 others = not self.places.issuperset(self.opened.users.get(value, ()))

@@ -16,7 +16,6 @@ from jaxplain.program.fast.attention.scores import Mask, before_any
 from jaxplain.program.fast.stand_in import stand_in
 from jaxplain.types import Array
 
-
 LOST = -1e8
 """A bias beside which a score has no digits left in float32."""
 
@@ -71,8 +70,9 @@ class Region:
         found, groups = self.attention, self.attention.groups
         values = dict(zip(self.inputs, inputs, strict=True))
         heads, sources = [*groups.heads, *groups.shared], (groups.batch, groups.keys, groups.heads)
+        rows = groups.batch, groups.rows, heads, groups.depth
         four = [
-            arranged(values[found.query.value], found.query.axes, (groups.batch, groups.rows, heads, groups.depth), True),
+            arranged(values[found.query.value], found.query.axes, rows, True),
             arranged(values[found.key.value], found.key.axes, (*sources, groups.depth), True),
             arranged(values[found.value.value], found.value.axes, (*sources, groups.width), True),
         ]
@@ -125,7 +125,7 @@ def forwards(region: Region, how: Implementation) -> Any:
 
 
 def differentiable(region: Region, how: Implementation) -> Any:
-    """The same with a fused gradient: of first order by the kernels, beyond it (and by `jvp` of it) the plain form's."""
+    """The same with a fused gradient: the first by the kernels, what is derived from it that of the plain form."""
     kernel, back = merged(how.forward, region.form), merged(how.backward, region.form)
     scores = merged(bias_backward, region.form)
 
@@ -152,7 +152,7 @@ def differentiable(region: Region, how: Implementation) -> Any:
     def pulled_plain(*taken: Array) -> tuple[Array, ...]:
         *inputs, _, _, cotangent = taken
 
-        def of(*moving: Array) -> Array:
+        def of(*moving: Any) -> Array:
             return region.plain(*_with(inputs, region.moving, moving))
 
         return jax.vjp(of, *(inputs[place] for place in region.moving))[1](cotangent)
@@ -178,7 +178,7 @@ def differentiable(region: Region, how: Implementation) -> Any:
 def _pull(region: Region, inputs: Sequence[Array]) -> tuple[list[Array], Any]:
     """The canonical arguments, and how cotangents of all but the mask go back to the inputs that move."""
 
-    def of(*moving: Array) -> Any:
+    def of(*moving: Any) -> Any:
         arguments = region.arguments(_with(inputs, region.moving, moving))
         count = 3 + region.form.biased
         return arguments[:count], arguments[count:]

@@ -39,7 +39,7 @@ _NAMED = {"xla": WRITTEN, "cudnn": CUDNN}
 
 
 class Row(NamedTuple):
-    """An attention of a program: the name stack of its last product, its sizes, and why it stays (None: it does not)."""
+    """An attention of a program: the name stack of its last product, its sizes, and why it stays, if it does."""
 
     stack: str
     sizes: dict[str, int] | None

@@ -129,9 +129,7 @@ def _scaled(opened: Opened, step: Step) -> tuple[int, float]:
     raise Unsure("its scores are scaled by what is no number in the program")
 
 
-def _joined(
-    opened: Opened, step: Step, axes: Axes, factor: float
-) -> tuple[Scores, Mask | tuple[Part, int] | None]:
+def _joined(opened: Opened, step: Step, axes: Axes, factor: float) -> tuple[Scores, Mask | tuple[Part, int] | None]:
     """The scores, and what is added to them or chosen instead of them."""
     reasons = list[str]()
     for moving, other in _sides(step):

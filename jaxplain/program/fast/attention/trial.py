@@ -36,7 +36,7 @@ def trial(region: Region, how: Implementation) -> str | None:
     sizes = region.attention.sizes()
     if math.prod(sizes[name] for name in ("batch", "heads", "shared", "rows", "keys")) > LARGEST:
         return None
-    key = (how.name, _described(region), jax.config.jax_enable_x64)
+    key = how.name, _described(region)
     if key not in _TRIED:
         with jax.ensure_compile_time_eval():
             _TRIED[key] = _outcome(region, how)
@@ -100,5 +100,5 @@ def _apart(fused: Any, plain: Any) -> float:
     if not np.array_equal(np.isnan(a), np.isnan(b)):
         return math.inf
     rounding = max(float(jnp.finfo(plain.dtype).eps), 1e-6)
-    norm = np.linalg.norm(np.nan_to_num(b))
-    return float(np.linalg.norm(np.nan_to_num(a - b)) / max(norm, 1e-30) / rounding)
+    norm = float(np.linalg.norm(np.nan_to_num(b)))
+    return float(np.linalg.norm(np.nan_to_num(a - b))) / max(norm, 1e-30) / rounding

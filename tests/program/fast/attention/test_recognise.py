@@ -48,7 +48,7 @@ def test_every_order_of_axes():
 
 def grouped(q, k, v):
     """Queries `[T, K, G, H]` beside keys of K heads."""
-    t, n, h = q.shape
+    t, _, h = q.shape
     z = jnp.einsum("tkgh,skh->kgts", q.reshape(t, k.shape[1], -1, h), k) / math.sqrt(h)
     return jnp.einsum("kgts,skd->tkgd", jax.nn.softmax(z), v).reshape(q.shape)
 
@@ -80,7 +80,9 @@ def rotated(a):
     """Rotary embedding of `[T, N, H]`."""
     angle = jnp.arange(a.shape[0])[:, None, None] * 0.3
     one, two = jnp.split(a, 2, axis=-1)
-    return jnp.concatenate([one * jnp.cos(angle) - two * jnp.sin(angle), one * jnp.sin(angle) + two * jnp.cos(angle)], -1)
+    return jnp.concatenate(
+        [one * jnp.cos(angle) - two * jnp.sin(angle), one * jnp.sin(angle) + two * jnp.cos(angle)], -1
+    )
 
 
 SCALES = {
@@ -173,7 +175,9 @@ def test_biases():
 def test_a_causal_mask_is_known_and_a_mask_that_allows_all_is_none():
     q, k, v = operands(keys=T)
     causal = lambda q, k, v: plain(q, k, v, mask=jnp.tril(jnp.ones((T, T), bool)))  # noqa: E731
-    np.testing.assert_allclose(computed(causal, q, k, v), exact(q, k, v, mask=np.tril(np.ones((T, T), bool))), atol=2e-6)
+    np.testing.assert_allclose(
+        computed(causal, q, k, v), exact(q, k, v, mask=np.tril(np.ones((T, T), bool))), atol=2e-6
+    )
     q, k, v = operands(keys=T, dtype=jnp.bfloat16)
     odd = lambda q, k, v: plain(q[:5], k[:5], v[:5], mask=jnp.tril(jnp.ones((5, 5), bool)))  # noqa: E731
     (row,) = found(odd, q, k, v, how=CUDNN, here=False)
@@ -210,7 +214,10 @@ LEFT = {
         lambda q, k, v: VALUES(jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, (2, T, S)), WEIGHTS(q, k), 0), v),
         "as dropout does",
     ),
-    "weights times something": (lambda q, k, v: VALUES(WEIGHTS(q, k) * q[:1, :, :1].swapaxes(0, 1), v), "`mul` changes"),
+    "weights times something": (
+        lambda q, k, v: VALUES(WEIGHTS(q, k) * q[:1, :, :1].swapaxes(0, 1), v),
+        "`mul` changes",
+    ),
     "a soft cap": (
         lambda q, k, v: VALUES(jax.nn.softmax(30 * jnp.tanh(SCORES(q, k) / 30)), v),
         "`tanh` changes its scores",
@@ -243,7 +250,9 @@ LEFT = {
     "scores that are no product": (lambda q, k, v: VALUES(jax.nn.softmax(BIAS * q[0, 0, 0]), v), "no number"),
     "weights that are added to": (lambda q, k, v: VALUES(WEIGHTS(q, k) + BIAS, v), "`add` changes its weights"),
     "a sparse softmax": (
-        lambda q, k, v: VALUES(jnp.maximum(SCORES(q, k), 0) / jnp.sum(jnp.maximum(SCORES(q, k), 0), -1, keepdims=True), v),
+        lambda q, k, v: VALUES(
+            jnp.maximum(SCORES(q, k), 0) / jnp.sum(jnp.maximum(SCORES(q, k), 0), -1, keepdims=True), v
+        ),
         None,
     ),
     "another shift along the keys": (
