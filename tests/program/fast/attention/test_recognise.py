@@ -36,14 +36,13 @@ def computed(f, *args):
     return rewritten(program, WRITTEN, gradient=False)(*jax.tree.leaves(args))[0]
 
 
-def test_every_order_of_axes():
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+def test_every_order_of_axes(every):
     q, k, v = operands()
-    want = exact(q, k, v)
-    names = []
-    for name, attend in orders():
+    want, cases = exact(q, k, v), list(orders())
+    assert len(cases) == 36
+    for name, attend in cases[::every]:
         np.testing.assert_allclose(computed(attend, q, k, v), want, atol=2e-6, err_msg=name)
-        names.append(name)
-    assert len(names) == 36
 
 
 def grouped(q, k, v):
@@ -273,9 +272,8 @@ def test_reasons_to_leave_it(name):
     rows = found(f, q, k, v)
     assert (reason is None and not rows) or (rows and all(reason in str(row.reason) for row in rows)), rows
     program, _ = compat.trace(f, q, k, v)
-    want = jax.tree.leaves(f(q, k, v))
-    for got, expected in zip(rewritten(program, WRITTEN, gradient=False)(q, k, v), want, strict=True):
-        np.testing.assert_allclose(got, expected, atol=1e-6)
+    again, _ = compat.trace(rewritten(program, WRITTEN, gradient=False), q, k, v)
+    assert [e.primitive.name for e in again.equations] == [e.primitive.name for e in program.equations]
 
 
 SHAPES = {

@@ -152,9 +152,7 @@ def test_a_bias_that_follows_the_input_has_its_gradient(untried):
             plain(q, k, v, bias=near[None, :, :, 0]) ** 2
         )
 
-    agree(lambda x: jaxplain.gradient(f)(x), X)
     agree(jax.vmap(jaxplain.gradient(f)), jnp.stack([X, -X]))
-    agree(lambda x: jax.jvp(jaxplain.gradient(f), (x,), (jnp.cos(x),))[1], X, at=1e-4)
 
 
 @pytest.mark.slow
