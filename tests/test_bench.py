@@ -10,8 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from bench import harness
-from bench.gpu import gpu_cases
+from bench import gpu, gpu_attention, harness
 from bench.harness import BOUND, OURS, PEER, Case, Program
 
 
@@ -83,6 +82,6 @@ def test_a_case_that_fails_is_told_and_the_others_go_on(tmp_path):
 @pytest.mark.slow
 def test_every_case_of_a_gpu_runs():
     """In small, on whatever is here."""
-    for made in gpu_cases(quick=True):
+    for made in (*gpu.gpu_cases(quick=True), *gpu_attention.gpu_cases(quick=True)):
         results = [jax.tree.leaves(program.run()) for program in made.programs]
         assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaves in results for leaf in leaves), made.name

@@ -103,16 +103,18 @@ def fast_layout(f: Callable[..., Any], *, platform: str | None = None) -> FastLa
     the derivative of its convolutions is a new one: wrap the outermost function (once more). `fit` and `explain_batch`
     do this by themselves.
 
-    GPU and TPU choose layouts themselves, so there `f` is computed as it is. The platform is decided while tracing, by
-    the first that is known of: `platform`; the devices that the arguments are committed to (of a call outside `jit`);
-    `jax.default_device`; the default backend. The numbers are right whatever it was: pass `platform` where JAX cannot
-    know, as in a process with a GPU whose `jit` will run on the CPU, or in an export for another machine.
+    GPU and TPU choose layouts themselves, so there `f` is computed as it is, but for attentions: on a GPU those whose
+    weights nobody else reads are computed by one fused operation (`fused_attentions` lists them). The platform is
+    decided while tracing, by the first that is known of: `platform`; the devices that the arguments are committed to
+    (of a call outside `jit`); `jax.default_device`; the default backend. The numbers are right whatever it was: pass
+    `platform` where JAX cannot know, as in a process with a GPU whose `jit` will run on the CPU, or in an export for
+    another machine.
 
     Args:
         f: Any function of pytrees that JAX can trace. Arrays, numbers and what `f` itself holds as a pytree are
             arguments of the program; other leaves (strings, booleans, functions) are passed on as they are, and so
             are outputs that are no arrays.
-        platform: 'cpu' to rewrite, another platform's name to leave `f` as it is; None decides as said above.
+        platform: 'cpu' to rewrite, another platform's name to leave layouts as they are; None decides as said above.
 
     Returns:
         A function of the same arguments, compiled where it is called outside of `jit`. Cost: that of `f`; tracing

@@ -45,12 +45,10 @@ class Value:
 class Step:
     """An equation between values. `body` holds the steps of a call that means its body, `way` the calls around it."""
 
-    __slots__ = ("body", "equation", "operands", "program", "results", "stack", "way")
+    __slots__ = ("body", "equation", "operands", "program", "results", "way")
 
-    def __init__(
-        self, program: Program, equation: Equation, operands: list[Value], way: tuple[Step, ...], stack: str
-    ) -> None:
-        self.program, self.equation, self.operands, self.way, self.stack = program, equation, operands, way, stack
+    def __init__(self, program: Program, equation: Equation, operands: list[Value], way: tuple[Step, ...]) -> None:
+        self.program, self.equation, self.operands, self.way = program, equation, operands, way
         self.results: list[Value] = []
         self.body: list[Step] | None = None
 
@@ -58,6 +56,11 @@ class Step:
     def name(self) -> str:
         """The name of the operation."""
         return str(self.equation.primitive.name)
+
+    @property
+    def stack(self) -> str:
+        """The name stack, from the outermost call on."""
+        return "/".join(scope(step.equation) for step in (*self.way, self))
 
     @property
     def params(self) -> dict[str, Any]:
@@ -85,13 +88,18 @@ class Opened:
         self.program, self.steps = program, list[Step]()
         self.inputs = [Value(shape_of(v), dtype_of(v)) for v in program.jaxpr.invars]
         self.constants: list[tuple[Value, Any]] = []
-        self.body, self.outputs = self._add(program, self.inputs, (), "")
+        self.body, self.outputs = self._add(program, self.inputs, ())
         self.producer = {value: place for place, step in enumerate(self.steps) for value in step.results}
         self.returned = set(self.outputs)
         self.users: dict[Value, list[int]] = {}
         for place, step in enumerate(self.steps):
             for value in step.operands:
                 self.users.setdefault(value, []).append(place)
+        self._fixed = set[Value]()  # no argument has a part in them
+        for step in self.steps:
+            plain = not subprograms(step.equation) and not has_effects(step.equation)
+            if plain and all(value.known is not None or value in self._fixed for value in step.operands):
+                self._fixed.update(step.results)
         self._arrays: dict[Value, np.ndarray | None] = {}
 
     def source(self, value: Value) -> Step | None:
@@ -111,7 +119,8 @@ class Opened:
         """A value that no argument has a part in; None for others, and where it is large or cannot be computed."""
         if value not in self._arrays:
             self._arrays[value] = None
-            known = self._computed(value) if _size(value) <= LARGEST_CONSTANT else None
+            fixed = value.known is not None or value in self._fixed
+            known = self._computed(value) if fixed and _size(value) <= LARGEST_CONSTANT else None
             self._arrays[value] = None if known is None else np.asarray(known)
         return self._arrays[value]
 
@@ -119,7 +128,7 @@ class Opened:
         if value.known is not None:
             return value.known
         step = self.source(value)
-        if step is None or subprograms(step.equation) or has_effects(step.equation):
+        if step is None:
             return None
         operands = [self.array(operand) for operand in step.operands]
         if any(operand is None for operand in operands):
@@ -132,7 +141,7 @@ class Opened:
         return None if isinstance(result, jax.core.Tracer) else result
 
     def _add(
-        self, program: Program, arguments: Sequence[Value], way: tuple[Step, ...], outer: str
+        self, program: Program, arguments: Sequence[Value], way: tuple[Step, ...]
     ) -> tuple[list[Step], list[Value]]:
         env: dict[Variable, Value] = dict(zip(program.jaxpr.invars, arguments, strict=True))
         for variable, constant in zip(program.jaxpr.constvars, program.constants, strict=True):
@@ -149,11 +158,10 @@ class Opened:
         for index, equation in enumerate(program.equations):
             if index not in live:
                 continue
-            stack = f"{outer}/{scope(equation)}"
-            step = Step(program, equation, [read(atom) for atom in equation.invars], way, stack)
+            step = Step(program, equation, [read(atom) for atom in equation.invars], way)
             if equation.primitive.name in INLINED_CALLS and not has_effects(equation):
                 inner = subprograms(equation)[0]
-                step.body, step.results = self._add(inner, step.operands, (*way, step), stack)
+                step.body, step.results = self._add(inner, step.operands, (*way, step))
             else:
                 step.results = [Value(shape_of(v), dtype_of(v)) for v in equation.outvars]
                 self.steps.append(step)
