@@ -55,7 +55,7 @@ def orders():
             yield name, attend
 
 
-def count(program, name="custom_vmap_call"):
+def count(program, name="fused_attention"):
     """How often an operation stands in a program and in those inside it."""
     total = 0
     for equation in program.equations:

@@ -11,14 +11,14 @@ import jax
 from jaxplain.types import Array
 
 
-def stand_in(fast: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+def stand_in(fast: Callable[..., Array], plain: Callable[..., Array]) -> Callable[..., Array]:
     """`fast`, whose derivative is that of `plain`, which computes the same.
 
     The derivative of a program of slices is no form to compute in, and where values tie it may be another one. That of
     the operation which it stands for can be brought into a fast form again.
 
     Args:
-        fast: What is computed: a function of arrays, which returns one or a tuple.
+        fast: What is computed: a function of arrays.
         plain: What is differentiated.
 
     Returns:
@@ -26,14 +26,14 @@ def stand_in(fast: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..
     """
 
     @jax.custom_jvp
-    def call(*args: Array) -> Any:
+    def call(*args: Array) -> Array:
         return fast(*args)
 
     @functools.partial(call.defjvp, symbolic_zeros=True)
-    def derivative(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    def derivative(primals: Any, tangents: Any) -> tuple[Array, Array]:
         moved = [i for i, tangent in enumerate(tangents) if not _is_zero(tangent)]
 
-        def of(*values: Array) -> Any:
+        def of(*values: Array) -> Array:
             inserted = dict(zip(moved, values, strict=True))
             return plain(*(inserted.get(i, primal) for i, primal in enumerate(primals)))
 

@@ -7,6 +7,7 @@ parameters of `scan`). Primitives are matched by name. The tests of this file fa
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import jaxlib.version
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
+from jax.interpreters import ad, batching, mlir
 
 Equation = Any
 """One equation of a program: `primitive`, `params`, `invars`, `outvars`."""
@@ -289,3 +291,65 @@ def rematerialized_like(equation: Equation, f: Callable[..., Any]) -> Callable[.
     """Wrap `f` in the `jax.checkpoint` that the equation is."""
     params = equation.params
     return jax.checkpoint(f, policy=params["policy"], prevent_cse=params["prevent_cse"])
+
+
+def primitive(
+    name: str, compute: Callable[..., Any], plain: Callable[..., Any], batch: Callable[..., Any]
+) -> Callable[..., list[Any]]:
+    """A new operation, whose derivative is that of another function: no transformation can take the rule from it.
+
+    (Those of `custom_jvp` and of `custom_vmap` are dropped where JAX evaluates a part of a rematerialised program, which
+    may be differentiated again.)
+
+    Args:
+        name: Its name in programs.
+        compute: What is compiled: arrays and static settings (by keyword, hashable) to a tuple of arrays.
+        plain: The same as a function that JAX can differentiate.
+        batch: `(size, batched, *arrays, **settings) -> tuple`, for `vmap`: the arrays of which `batched` says so have a
+            leading axis of `size`, as the results have.
+
+    Returns:
+        The operation, called as `compute` is.
+    """
+    operation = core.Primitive(name)
+    operation.multiple_results = True
+
+    @functools.lru_cache(maxsize=256)
+    def traced(kinds: tuple[Any, ...], settings: tuple[tuple[str, Any], ...]) -> Any:
+        shapes = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
+        return jax.make_jaxpr(lambda *args: tuple(compute(*args, **dict(settings))))(*shapes)
+
+    def call(*args: Any, **settings: Any) -> list[Any]:
+        # As a parameter, in which JAX looks for operations that it has to know the devices for (cuDNN's).
+        program = traced(tuple((jnp.shape(a), jnp.result_type(a)) for a in args), tuple(sorted(settings.items())))
+        return list(operation.bind(*args, program=program, **settings))
+
+    def run(*args: Any, program: Any, **_: Any) -> list[Any]:
+        return list(jax.core.eval_jaxpr(program.jaxpr, program.consts, *args))
+
+    def shapes(*_: Any, program: Any, **__: Any) -> list[Any]:
+        return [jax.core.ShapedArray(out.shape, out.dtype) for out in program.out_avals]
+
+    def derivative(primals: Sequence[Any], tangents: Sequence[Any], *, program: Any, **settings: Any) -> Any:
+        moved = [place for place, tangent in enumerate(tangents) if type(tangent) is not ad.Zero]
+
+        def of(*values: Any) -> Any:
+            given = dict(zip(moved, values, strict=True))
+            return tuple(plain(*(given.get(place, value) for place, value in enumerate(primals)), **settings))
+
+        _, found = jax.jvp(of, tuple(primals[place] for place in moved), tuple(tangents[place] for place in moved))
+        return call(*primals, **settings), list(found)
+
+    def batched(args: Sequence[Any], axes: Sequence[Any], *, program: Any, **settings: Any) -> Any:
+        mapped = [axis is not None for axis in axes]
+        size = next(arg.shape[axis] for arg, axis, one in zip(args, axes, mapped, strict=True) if one)
+        first = [jnp.moveaxis(a, axis, 0) if one else a for a, axis, one in zip(args, axes, mapped, strict=True)]
+        found = batch(size, mapped, *first, **settings)
+        return list(found), [0] * len(found)
+
+    operation.def_impl(run)
+    operation.def_abstract_eval(shapes)
+    ad.primitive_jvps[operation] = derivative
+    batching.primitive_batchers[operation] = batched
+    mlir.register_lowering(operation, mlir.lower_fun(run, multiple_results=True))
+    return call

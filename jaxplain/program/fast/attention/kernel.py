@@ -2,7 +2,7 @@
 
 Queries `[B, T, N, H]`, keys `[B, S, K, H]`, values `[B, S, K, D]` (N is a multiple of K), bias and mask
 `[B or 1, N or 1, T or 1, S]`. Forward gives the output `[B, T, N, D]` and the logarithm of each softmax's denominator
-`[B, N, T]`, from which backward recomputes the weights. Neither is ever differentiated.
+`[B, N, T]`, from which backward recomputes the weights. Derivatives are those of the written-out form, of any order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxplain.program.trace import Program, evaluate, segment, trace, variables
+from jaxplain.program.trace import Program, evaluate, primitive, segment, trace, variables
 from jaxplain.types import Array
 
 LARGEST_HEAD = 128
@@ -185,44 +185,6 @@ def _part(program: Program, given: dict[Any, Array], wanted: Sequence[Any], args
     return evaluate(segment(program, equations, read, wanted), [], [known[v] for v in read])
 
 
-# Under `vmap`
-
-
-def merged(kernel: Callable[..., Any], form: Form) -> Callable[..., Any]:
-    """A kernel of which `vmap` makes the same kernel with a longer axis of examples.
-
-    Args:
-        kernel: A function of `(form, q, k, v, *rest)`, arrays with examples first, that returns such.
-        form: The static settings.
-    """
-    small = range(3, 3 + form.biased + form.masked)  # bias and mask may have one example for all
-
-    @jax.custom_batching.custom_vmap
-    def call(*args: Array) -> Any:
-        return kernel(form, *args)
-
-    @call.def_vmap
-    def rule(size: int, batched: Sequence[bool], *args: Array) -> Any:
-        length = args[0].shape[1 if batched[0] else 0]
-
-        def longer(place: int, value: Array, one: bool) -> Array:
-            if place in small and value.shape[int(one)] == 1:
-                if not one:
-                    return value
-                value = jnp.broadcast_to(value, (size, length, *value.shape[2:]))
-            elif not one:
-                value = jnp.broadcast_to(value, (size, *value.shape))
-            return value.reshape(-1, *value.shape[2:])
-
-        found = call(*map(longer, range(len(args)), args, batched))
-        return (
-            jax.tree.map(lambda result: result.reshape(size, length, *result.shape[1:]), found),
-            jax.tree.map(lambda _: True, found),
-        )
-
-    return call
-
-
 class Implementation(NamedTuple):
     """Who computes an attention: forward and backward in canonical form, and why it takes some shapes not."""
 
@@ -278,3 +240,38 @@ CUDNN = Implementation(
     _on_cuda(cudnn_backward, written_backward),
     _cudnn_refuses,
 )
+
+
+_WRITTEN = {"forward": written_forward, "backward": written_backward}
+
+
+def _compute(*args: Array, how: Implementation, form: Form, stage: str) -> Any:
+    return getattr(how, stage)(form, *args)
+
+
+def _plain(*args: Array, how: Implementation, form: Form, stage: str) -> Any:
+    return _WRITTEN[stage](form, *args)
+
+
+def _longer(
+    size: int, batched: Sequence[bool], *args: Array, how: Implementation, form: Form, stage: str
+) -> tuple[Array, ...]:
+    """Of many attentions the same one with a longer axis of examples."""
+    small = range(3, 3 + form.biased + form.masked)  # bias and mask may have one example for all
+    length = args[0].shape[1 if batched[0] else 0]
+
+    def longer(place: int, value: Array, one: bool) -> Array:
+        if place in small and value.shape[int(one)] == 1:
+            if not one:
+                return value
+            value = jnp.broadcast_to(value, (size, length, *value.shape[2:]))
+        elif not one:
+            value = jnp.broadcast_to(value, (size, *value.shape))
+        return value.reshape(-1, *value.shape[2:])
+
+    found = operation(*map(longer, range(len(args)), args, batched), how=how, form=form, stage=stage)
+    return tuple(result.reshape(size, length, *result.shape[1:]) for result in found)
+
+
+operation = primitive("fused_attention", _compute, _plain, _longer)
+"""An attention in canonical form as one operation: the arrays of a stage; `how`, `form` and `stage` ("forward")."""

@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain.program.fast.attention.axes import Label, arranged, rearranged
-from jaxplain.program.fast.attention.kernel import Form, Implementation, bias_backward, merged, written_forward
+from jaxplain.program.fast.attention.kernel import Form, Implementation, bias_backward, operation
 from jaxplain.program.fast.attention.opened import Opened, Step, Value
 from jaxplain.program.fast.attention.recognise import Attention
 from jaxplain.program.fast.attention.scores import Mask, before_any
-from jaxplain.program.fast.stand_in import stand_in
 from jaxplain.types import Array
 
 LOST = -1e8
@@ -114,62 +113,38 @@ class Region:
 
 
 def forwards(region: Region, how: Implementation) -> Any:
-    """The attention in fused form, as a function of the region's inputs whose derivatives are the plain form's."""
-    kernel = merged(lambda form, *args: how.forward(form, *args)[0], region.form)
+    """The attention in fused form, as a function of the region's inputs that has every derivative, written out."""
 
-    def fast(*inputs: Array) -> Array:
-        arguments = region.arguments(inputs)
-        return region.given(_spoilt(kernel(*arguments), region.barred(inputs)))
+    def call(*inputs: Array) -> Array:
+        out, _ = operation(*region.arguments(inputs), how=how, form=region.form, stage="forward")
+        return region.given(_spoilt(out, region.barred(inputs)))
 
-    return stand_in(fast, region.plain)
+    return call
 
 
 def differentiable(region: Region, how: Implementation) -> Any:
-    """The same with a fused gradient: the first by the kernels, what is derived from it that of the plain form."""
-    kernel, back = merged(how.forward, region.form), merged(how.backward, region.form)
-    scores = merged(bias_backward, region.form)
-
-    def both(*inputs: Array) -> tuple[Array, Array]:
-        arguments = region.arguments(inputs)
-        out, total = kernel(*arguments)
-        return region.given(_spoilt(out, region.barred(inputs))), total
-
-    def both_plain(*inputs: Array) -> tuple[Array, Array]:
-        return region.plain(*inputs), written_forward(region.form, *region.arguments(inputs))[1]
-
-    def pulled(*taken: Array) -> tuple[Array, ...]:
-        *inputs, out, total, cotangent = taken
-        arguments, pull = _pull(region, inputs)
-        rest = total, region.taken(out), _spoilt(region.taken(cotangent), region.barred(inputs))
-        found = [*back(*arguments, *rest)]
-        if region.form.biased:
-            bias = arguments[3]
-            whole = scores(*arguments, *rest)
-            axes = [axis for axis, size in enumerate(bias.shape) if size == 1 and whole.shape[axis] > 1]
-            found.append(jnp.sum(whole, axis=axes, keepdims=True).astype(bias.dtype))
-        return pull(found)
-
-    def pulled_plain(*taken: Array) -> tuple[Array, ...]:
-        *inputs, _, _, cotangent = taken
-
-        def of(*moving: Any) -> Array:
-            return region.plain(*_with(inputs, region.moving, moving))
-
-        return jax.vjp(of, *(inputs[place] for place in region.moving))[1](cotangent)
-
-    value = forwards(region, how)
-    first, second = stand_in(both, both_plain), stand_in(pulled, pulled_plain)
+    """The same with a fused gradient, from which every further derivative is that of the written-out form."""
+    settings = {"how": how, "form": region.form}
 
     @jax.custom_vjp
     def call(*inputs: Array) -> Array:
-        return value(*inputs)
+        return forwards(region, how)(*inputs)
 
     def forward(*inputs: Array) -> tuple[Array, Any]:
-        out, total = first(*inputs)
-        return out, (*inputs, out, total)
+        out, total = operation(*region.arguments(inputs), **settings, stage="forward")
+        out = _spoilt(out, region.barred(inputs))
+        return region.given(out), (inputs, total, out)
 
-    def backward(kept: tuple[Array, ...], cotangent: Array) -> tuple[Any, ...]:
-        return tuple(_with([None] * len(region.inputs), region.moving, second(*kept, cotangent)))
+    def backward(kept: Any, cotangent: Array) -> tuple[Any, ...]:
+        inputs, total, out = kept
+        arguments, pull = _pull(region, inputs)
+        given = *arguments, total, out, _spoilt(region.taken(cotangent), region.barred(inputs))
+        found = [*operation(*given, **settings, stage="backward")]
+        if region.form.biased:
+            bias, whole = arguments[3], bias_backward(region.form, *given)
+            axes = [axis for axis, size in enumerate(bias.shape) if size == 1 and whole.shape[axis] > 1]
+            found.append(jnp.sum(whole, axis=axes, keepdims=True).astype(bias.dtype))
+        return tuple(_with([None] * len(inputs), region.moving, pull(found)))
 
     call.defvjp(forward, backward)
     return call

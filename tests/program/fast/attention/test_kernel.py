@@ -68,7 +68,11 @@ def test_a_batch_is_one_kernel():
         seen.append(tuple(a.shape for a in args))
         return kernel.written_forward(form, *args)
 
-    call = kernel.merged(spy, form)
+    how = WRITTEN._replace(forward=spy)
+
+    def call(*args):
+        return kernel.operation(*args, how=how, form=form, stage="forward")
+
     out, total = jax.vmap(jax.vmap(call, (0, 0, None, None)), (0, 0, None, None))(q, k, v[0, 0], mask[0])
     assert seen[-1] == ((15, 6, 2, 8), (15, 4, 2, 8), (15, 4, 2, 8), (1, 1, 6, 4))
     assert out.shape == (3, 5, 1, 6, 2, 8)
