@@ -298,8 +298,8 @@ def primitive(
 ) -> Callable[..., list[Any]]:
     """A new operation, whose derivative is that of another function: no transformation can take the rule from it.
 
-    (Those of `custom_jvp` and of `custom_vmap` are dropped where JAX evaluates a part of a rematerialised program, which
-    may be differentiated again.)
+    Rules of `custom_jvp` and `custom_vmap` are dropped where JAX evaluates a part of a rematerialised program, which
+    may be differentiated again.
 
     Args:
         name: Its name in programs.

@@ -168,3 +168,27 @@ def test_a_call_apart_is_one_in_the_compiled_program(around):
 def test_a_call_apart_has_the_derivative_of_what_it_calls():
     f = compat.apart(lambda x: jnp.sin(x) ** 2)
     np.testing.assert_allclose(jax.vmap(jax.grad(f))(X), jnp.sin(2 * X), rtol=1e-5)
+
+
+def test_a_primitive_keeps_its_derivative_through_rematerialised_loops():
+    """It computes another number than its derivative is of, so that each is seen to be taken from where it should."""
+    operation = compat.primitive(
+        "three_sines",
+        lambda x, *, factor: (factor * jnp.sin(x),),
+        lambda x, *, factor: (jnp.sin(x),),
+        lambda size, batched, x, *, factor: operation(x + 0.0, factor=factor),
+    )
+
+    def f(x):
+        turn = jax.checkpoint(lambda h, _: (operation(h, factor=3.0)[0], None))
+        return jnp.sum(lax.scan(turn, x, length=2)[0])
+
+    h = 3 * np.sin(X)
+    np.testing.assert_allclose(f(X), np.sum(3 * np.sin(h)), rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(f)(jnp.stack([X, X])), np.full(2, np.sum(3 * np.sin(h))), rtol=1e-6)
+    np.testing.assert_allclose(jax.grad(f)(X), np.cos(h) * np.cos(X), rtol=1e-5)
+    second = jax.grad(lambda x: jnp.sum(jax.grad(f)(x)))(X)
+    np.testing.assert_allclose(second, -np.sin(h) * np.cos(X) ** 2 - np.cos(h) * np.sin(X), rtol=1e-4, atol=1e-6)
+    assert [e.primitive.name for e in compat.trace(lambda x: operation(x, factor=2.0), X)[0].equations] == [
+        "three_sines"
+    ]
