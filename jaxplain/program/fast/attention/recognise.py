@@ -162,7 +162,10 @@ class _Weights:
         return array is not None and bool(np.all(array == mask.keep))
 
     def _is_causal(self, mask: Mask, groups: Groups) -> bool:
-        """Whether a mask is known to let each query read the keys up to its own place."""
+        """Whether a mask is known to let each query read the keys up to its own place, of as many as there are queries.
+
+        (With other lengths, which corner of the mask is meant by a flag is another question.)
+        """
         array = self.opened.array(mask.part.value)
         labels = flat(mask.part.axes)
         if array is None or len(groups.rows) != 1 or len(groups.keys) != 1 or len(labels) != 2:
@@ -171,6 +174,8 @@ class _Weights:
             return False
         array = array.reshape([label.size for label in labels])
         array = array if labels[0] is groups.rows[0] else array.T
+        if array.shape[0] != array.shape[1]:
+            return False
         return bool(np.array_equal(array == mask.keep, np.tril(np.ones(array.shape, bool))))
 
     def _check(self, output: Value, operands: tuple[Value, ...]) -> None:

@@ -19,7 +19,7 @@ from jaxplain.program.fast.attention.kernel import Implementation
 from jaxplain.program.fast.attention.opened import Value
 from jaxplain.program.fast.attention.region import Region, differentiable
 
-LARGEST = 2**26
+LARGEST = 2**24
 """The most scores of an attention that is tried."""
 
 CLOSE = 16

@@ -1,5 +1,6 @@
 """The canonical form: as exact as what is written, one kernel for a batch, and what JAX hands to cuDNN."""
 
+import functools
 import re
 
 import jax
@@ -13,11 +14,12 @@ from jaxplain.program.fast.attention import CUDNN, WRITTEN, kernel, listed, rewr
 from jaxplain.program.trace import attention_context, compat
 from tests.shared.attentions import exact, operands, plain
 
+SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 MASK = np.tril(np.ones((12, 16), bool), 3)
 BIAS = np.random.default_rng(4).normal(size=(2, 12, 16))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("dtype", [SLOW(jnp.float32), jnp.bfloat16, SLOW(jnp.float16)])
 @pytest.mark.parametrize("options", [{}, {"mask": MASK}, {"bias": BIAS}, {"bias": BIAS, "mask": MASK, "wide": True}])
 def test_no_further_from_the_truth_than_what_is_written(dtype, options, monkeypatch):
     """The largest difference from float64 is at most twice that of the plain form, and one unit in the last place."""
@@ -113,7 +115,7 @@ def test_what_is_compiled_for_a_gpu(name, with_cudnn):
     """One forward and one backward kernel of the whole batch, and nothing written out beside them."""
     q, k, v = operands(0, jnp.bfloat16, 12, 16, 4, 2, 16)
     options = CASES[name]
-    scaled = "Scale" + "Bias" if name not in ("plain", "causal") else ""
+    scaled = "ScaleBias" if name != "plain" else ""
 
     def score(q, k, v):
         z = jnp.einsum("tkgh,skh->kgts", q.reshape(12, 2, 2, 16), k) / 4

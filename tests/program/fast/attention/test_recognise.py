@@ -62,12 +62,13 @@ def broadcast(q, k, v):
     return plain(q, k, v)
 
 
-@pytest.mark.parametrize("attend", [grouped, repeated, broadcast])
+@pytest.mark.parametrize("attend", [grouped, repeated, pytest.param(broadcast, marks=pytest.mark.slow)])
 def test_grouped_queries(attend):
     q, k, v = operands(heads=4, kv=2)
     np.testing.assert_allclose(computed(attend, q, k, v), exact(q, k, v), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_one_query_at_a_time_and_one_head():
     q, k, v = operands(queries=1, heads=1, kv=1)
     np.testing.assert_allclose(computed(plain, q, k, v), exact(q, k, v), atol=2e-6)

@@ -110,7 +110,7 @@ DERIVATIVES = {
 }
 
 
-SLOW = ("third", "vmap of jvps", "scan of gradients", "gradient of the gradient")
+SLOW = ("third", "linearized", "vmap of jvps", "scan of gradients", "gradient of the gradient")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +144,7 @@ def test_gradients_of_explanations_with_respect_to_parameters(untried):
     agree(jax.grad(penalty, (0, 1)), WEIGHTS, BIAS, X, at=1e-4)
 
 
+@pytest.mark.slow
 def test_a_bias_that_follows_the_input_has_its_gradient(untried):
     def f(x):
         q, k, v = (jnp.reshape(x @ w, (T, HEADS, HEAD)) for w in WEIGHTS[:3])
@@ -168,6 +169,7 @@ def test_arguments_that_only_some_examples_have(untried):
     agree(lambda q, k: jax.vmap(jaxplain.gradient(turned), (0, None))(k, q), q, jnp.stack([k, -k]))
 
 
+@pytest.mark.slow
 def test_barred_queries_have_the_gradient_that_is_written(untried):
     def f(x, fill):
         q, k, v = (jnp.reshape(x @ w, (T, HEADS, HEAD)) for w in WEIGHTS[:3])
@@ -229,6 +231,7 @@ def test_on_a_cpu_nothing_changes():
             assert text(e) != as_it_comes
 
 
+@pytest.mark.slow
 def test_a_call_outside_of_jit_is_computed_as_written():
     with attention_context("xla"):
         np.testing.assert_array_equal(jaxplain.gradient(SCORES["blocks"])(X), jax.grad(SCORES["blocks"])(X))
