@@ -5,9 +5,9 @@ there.
 """
 
 from jaxplain.internals.attention import Layer, attention_weights, attentions, read_weights, with_weights_moved
-from jaxplain.internals.attentions import fused_attentions
 from jaxplain.internals.capture import capture, changed, cut, intervene, split
 from jaxplain.internals.draw import Drawing, draw, drawing
+from jaxplain.internals.fused import fused_attentions
 from jaxplain.internals.layers import layers
 from jaxplain.internals.patching import activation_patching, attribution_patching
 from jaxplain.internals.spatial import Places, masked_input, normalized, on_grid, places, resized, spread, without_axis

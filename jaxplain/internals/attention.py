@@ -16,7 +16,7 @@ from jaxplain.program.trace import (
     Shown,
     Tap,
     View,
-    fused_attentions,
+    fused_kernels,
     look,
     refuse_hidden,
     run,
@@ -60,7 +60,7 @@ def attentions(view: View) -> list[Layer]:
         ValueError: There is none; one is inside a fused kernel; the batch axis of one has merged with another.
     """
     found = [(site, parts) for site, parts in view.attentions() if "weights" in parts]
-    if fused := fused_attentions(view.program):
+    if fused := fused_kernels(view.program):
         raise ValueError(
             f"{view.name}: an attention of this model is inside the fused kernel `{fused[0]}`, which computes no "
             'weights. Use the plain form, as in `jax.nn.dot_product_attention(..., implementation="xla")`.'

@@ -53,7 +53,7 @@ from jaxplain.program.trace.marks import (
     scopes,
     state,
 )
-from jaxplain.program.trace.opened import PARTS, AttentionSite, fused_attentions
+from jaxplain.program.trace.opened import PARTS, AttentionSite, fused_kernels
 from jaxplain.program.trace.reading import first_reads
 from jaxplain.program.trace.rectifier import rectified, rectified_operand
 from jaxplain.program.trace.shapes import ByShape
@@ -117,7 +117,7 @@ __all__ = [
     "evaluate_equation",
     "find_attentions",
     "first_reads",
-    "fused_attentions",
+    "fused_kernels",
     "has_effects",
     "inner_operands",
     "is_literal",

@@ -84,13 +84,13 @@ def attention_sites(program: Program) -> list[AttentionSite]:
 _FUSED = ("attention", "pallas_call", "triton", "tpu_custom_call")
 
 
-def fused_attentions(program: Program) -> list[str]:
+def fused_kernels(program: Program) -> list[str]:
     """The names of kernels in a program that may hold an attention."""
     opening = _Opening()
     opening.add(program, [opening.value(v) for v in program.inputs], (), (), "")
     found = [step.name for step in opening.steps if any(word in step.name for word in _FUSED)]
     for *_, equation in opening.closed:
-        found += [name for inner in subprograms(equation) for name in fused_attentions(inner)]
+        found += [name for inner in subprograms(equation) for name in fused_kernels(inner)]
     return found
 
 

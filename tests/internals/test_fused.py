@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.internals.attentions import fused_attentions
+from jaxplain.internals.fused import fused_attentions
 from jaxplain.models import transformer
 from jaxplain.program.trace import attention_context
 from tests.shared import four_frameworks

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jaxplain
-from jaxplain.internals.attentions import fused_attentions
+from jaxplain.internals.fused import fused_attentions
 from jaxplain.program.trace import attention_context
 
 with warnings.catch_warnings():
