@@ -11,6 +11,7 @@ import pytest
 
 import jaxplain
 from jaxplain import relevance
+from shared.tables import halves
 
 LOW = (jnp.bfloat16, jnp.float16)
 PARAMS = {
@@ -104,7 +105,7 @@ def inside(apply, dtype):
 X = jax.random.normal(jax.random.key(9), (4, 6))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", halves(list(NETWORKS)))
 def test_every_method_traces(name):
     for dtype in LOW:
         for f, x in ((outside(NETWORKS[name], dtype), X.astype(dtype)), (inside(NETWORKS[name], dtype), X)):
