@@ -33,7 +33,14 @@ MEMORY = 3 * 2**30
 """Bytes of a process beyond which compiled programs are forgotten: thousands of tests keep theirs otherwise."""
 
 
-_level = {"optimized": False, "memory": MEMORY}
+MAPS = 30_000
+"""Mappings of memory beyond which they are forgotten, too: a program holds a hundred, and Linux ends a process that asks
+for more than 65,530 (the compiler does not survive that)."""
+
+EVERY = 8
+"""Tests between two counts, which read a line for each mapping."""
+
+_level = {"optimized": False, "memory": MEMORY, "maps": MAPS, "tests": 0}
 
 
 def _compile_quickly(options):
@@ -60,15 +67,23 @@ def _compiler_level(request):
         jax.config.update("jax_disable_most_optimizations", not wanted)
         _level["optimized"] = wanted
     yield
-    if _resident() > _level["memory"]:
+    _level["tests"] += 1
+    if _resident() > _level["memory"] or (_level["tests"] % EVERY == 0 and _mappings() > _level["maps"]):
         jax.clear_caches()
         _level["memory"] = max(MEMORY, 3 * _resident() // 2)  # what stays is not the programs'
+        _level["maps"] = max(MAPS, 3 * _mappings() // 2)
 
 
 def _resident() -> int:
     """Bytes of memory that this process holds; 0 where the system does not say."""
     pages = pathlib.Path("/proc/self/statm")
     return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") if pages.exists() else 0
+
+
+def _mappings() -> int:
+    """How many mappings of memory this process has; 0 where the system does not say."""
+    maps = pathlib.Path("/proc/self/maps")
+    return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
 def pytest_collection_modifyitems(items):

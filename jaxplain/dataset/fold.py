@@ -46,9 +46,9 @@ class Fold:
         whole = record.get("whole", record["attribution"])
         with self._context():
             self.state: Any = aggregator.init(jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), whole))
-        self._start = jax.eval_shape(lambda: self.state)
-        if not on_host:  # a state of zeros may hold one array twice, and what is given away must be one's own
-            self.state = jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), self.state)
+            self._start = jax.eval_shape(lambda: self.state)
+            if not on_host:  # a state of zeros may hold one array twice, and what is given away must be one's own
+                self.state = jax.tree.map(lambda leaf: jax.numpy.array(leaf, copy=True), self.state)
 
     def _context(self) -> contextlib.AbstractContextManager[Any]:
         """What is active around computations: the mesh of the batches' devices, or none."""
