@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxplain import language, plot, train
+from jaxplain import keep_programs, language, plot, train
 
 LETTERS, LENGTH, WIDTH, HEADS = 12, 24, 32, 2
 
@@ -96,4 +96,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxplain import data, influence, plot, train
+from jaxplain import data, influence, keep_programs, plot, train
 
 
 def network(params, x, activation):
@@ -96,4 +96,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

@@ -90,10 +90,10 @@ def main() -> None:
     heads = [f"why {words[k]}, not {words[j]}?" for (k,), (j,) in zip(verbs[:6], foils[:6], strict=True)]
     sections = [("Why this word", plot.tokens(asked, [a[0] for a in why[:6]], heads))]
     sections += [("What each word rests on", plot.token_map(shown[3:], shown[:-1], rests))]
-    # What happens inside (lenses, heads) joins the sections here.
     arguments.output.mkdir(parents=True, exist_ok=True)
     report.report(arguments.output / "generated.html", sections, title="What words rest on")
 
 
 if __name__ == "__main__":
+    jaxplain.keep_programs()
     main()

@@ -34,8 +34,8 @@ MEMORY = 3 * 2**30
 
 
 MAPS = 30_000
-"""Mappings of memory beyond which they are forgotten, too: a program holds a hundred, and Linux ends a process that asks
-for more than 65,530 (the compiler does not survive that)."""
+"""Mappings of memory beyond which they are forgotten, too: a program holds a hundred, and Linux gives a process 65,530,
+without which the compiler does not survive."""
 
 EVERY = 8
 """Tests between two counts, which read a line for each mapping."""
