@@ -67,7 +67,7 @@ def test_laws_of_a_batch(row: Row):
         assert any(not np.allclose(u, v) for u, v in zip(jax.tree.leaves(scaled), jax.tree.leaves(whole), strict=True))
 
 
-@odd
+@alternate(METRICS, 1, each=4)
 def test_jitted_equals_eager_whatever_the_chunk(row: Row):
     m = metric(row)
     whole = run(m)

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 
 import jax
+import pytest
 
 from jaxplain.program import keep
 
@@ -39,6 +40,7 @@ def test_the_second_run_finds_the_programs_of_the_first(tmp_path):
     assert f"Compiled programs are kept in {folder} (JAX_ENABLE_COMPILATION_CACHE=false turns" in first.stderr
 
 
+@pytest.mark.slow
 def test_a_folder_of_the_users_wins_and_off_is_off(tmp_path):
     mine = run(COMPILES, tmp_path, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"))
     assert f"kept in {tmp_path / 'mine'} " in mine.stderr

@@ -13,13 +13,14 @@ def every(table: Sequence[Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("row", table, ids=[f"{row.name}-{i}" for i, row in enumerate(table)])
 
 
-def alternate(table: Sequence[Any], first: int) -> pytest.MarkDecorator:
-    """Each row, those between every second one slow: a law that compiles a program a row, with another's the other way.
+def alternate(table: Sequence[Any], first: int, each: int = 2) -> pytest.MarkDecorator:
+    """Each row, those between every second (`each`) one slow: a law that compiles a program a row, with another's
+    the other way.
 
     So each row meets half of such laws in the quick suite, each law half of the rows, and the slow tests the rest.
     """
     rows = [
-        pytest.param(row, id=f"{row.name}-{i}", marks=[pytest.mark.slow] if (i + first) % 2 else [])
+        pytest.param(row, id=f"{row.name}-{i}", marks=[pytest.mark.slow] if (i + first) % each else [])
         for i, row in enumerate(table)
     ]
     return pytest.mark.parametrize("row", rows)

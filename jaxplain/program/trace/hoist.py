@@ -71,10 +71,10 @@ class _Traced:
         e, inputs = jax.tree.unflatten(_STRUCTURE.get(), leaves)
         return self.f(e, *inputs)
 
-    def __call__(self, e: Any, inputs: Any) -> Any:
+    def __call__(self, e: Any, inputs: Any, leaves: list[Any]) -> Any:
         # Tracing again, even for what JAX has kept, asks every leaf in Python: with hundreds of them it took longer
         # than the program. What tracing depends on beside shapes (flags, meshes) JAX says by a program of nothing.
-        leaves, structure, context = jax.tree.leaves((e, inputs)), jax.tree.structure(inputs), _CONTEXT.trace().jaxpr
+        structure, context = jax.tree.structure(inputs), _CONTEXT.trace().jaxpr
         kinds = kinds_of(leaves)
         for entry in self.known:
             if entry[0] is context and entry[1] == structure and entry[2] == kinds:
@@ -135,9 +135,10 @@ def hoisted(f: Callable[..., Any], e: Any, *inputs: Any) -> Any:
         What `f` returns. Under a transformation of JAX `f` is called as it is. Warns (`UserWarning`) of a constant
         above 1 MB that could not be taken out.
     """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((e, inputs))):
+    leaves = jax.tree.leaves((e, inputs))
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
         return f(e, *inputs)
-    return _traced(f, e)(e, inputs)
+    return _traced(f, e)(e, inputs, leaves)
 
 
 def _traced(f: Callable[..., Any], e: Any) -> _Traced:

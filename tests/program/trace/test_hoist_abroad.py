@@ -77,6 +77,7 @@ def test_a_python_number_gives_way_and_a_numpy_scalar_does_not(scalars):
         found.append(result)
 
 
+@pytest.mark.slow
 def test_threads_explain_one_function_in_new_shapes():
     weight, errors = jnp.arange(200.0), []
     e = gradient(lambda x: (x * weight[: x.shape[0]]).sum())
