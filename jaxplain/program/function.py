@@ -207,6 +207,8 @@ def as_function(f: Callable[..., Any]) -> Any:
     as code; `functools.partial` and bound
     methods such as a Linen module's `apply` are taken apart; other callables are compared as Python compares them.
     """
+    if isinstance(f, Function):  # what it holds has been through here
+        return f
     if is_node(f):
         if all(map(_is_value, jax.tree.leaves(f))):
             return f
