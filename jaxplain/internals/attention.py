@@ -17,6 +17,7 @@ from jaxplain.program.trace import (
     Tap,
     View,
     fused_kernels,
+    hidden_attentions,
     look,
     refuse_hidden,
     run,
@@ -64,6 +65,13 @@ def attentions(view: View) -> list[Layer]:
         raise ValueError(
             f"{view.name}: an attention of this model is inside the fused kernel `{fused[0]}`, which computes no "
             'weights. Use the plain form, as in `jax.nn.dot_product_attention(..., implementation="xla")`.'
+        )
+    if hidden := hidden_attentions(view.program):
+        where = f" in {hidden[0]!r}" if hidden[0] else ""
+        raise ValueError(
+            f"{view.name}: the attention{where} is written in a form whose weights are not read, such as `exp` of "
+            "`log_softmax`, `softmax(..., where=...)`, or a division after the product. Write it as "
+            "`jax.nn.softmax(logits, axis=-1) @ values`, with a mask as `jnp.where(mask, logits, -1e9)`."
         )
     if not found:
         raise ValueError(
@@ -146,7 +154,8 @@ def attention_weights(f: Callable[..., Any]) -> AttentionWeights:
         leading axis of turns. Cost: the forward pass up to the last attention.
 
     Raises:
-        ValueError: There is no attention, one is inside a fused kernel, or its batch axis has merged with another.
+        ValueError: There is no attention, one is inside a fused kernel or written in a form whose weights are not read,
+            or its batch axis has merged with another.
 
     Example:
         >>> import jax, jax.numpy as jnp

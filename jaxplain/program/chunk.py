@@ -119,14 +119,15 @@ def with_points(e: Any, lower: Callable[..., Any], x: Any, *inputs: Any) -> Any:
         *inputs: What else the program takes.
 
     Returns:
-        `e` itself where nothing is left open or one point at a time is right.
+        `e` itself where nothing is left open or one point at a time is right, and where a batch is spread over several
+        processes, which might find different memories free and would then run different programs.
     """
     if not is_open(e):
         return e
     devices = _devices_of(x)
-    platform, width = devices[0].platform, len(devices)
-    if platform not in ROWS:
+    if not devices or devices[0].platform not in ROWS:
         return e
+    platform, width = devices[0].platform, len(devices)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves((x, inputs)))
     known = kept(e, "_with_points", dict)
     if (platform, width, shapes) not in known:
@@ -141,8 +142,8 @@ def has_room(lower: Callable[..., Any], device: Any, *inputs: Any) -> Callable[[
 
 
 def _devices_of(x: Any) -> list[Any]:
-    """Where a batch will be explained: where its arrays lie, else the default device."""
+    """Where a batch will be explained: where its arrays lie (none, if some are another process's), else by default."""
     for leaf in jax.tree.leaves(x):
         if isinstance(leaf, jax.Array) and is_concrete(leaf):
-            return sorted(leaf.devices(), key=lambda device: device.id)
+            return sorted(leaf.devices(), key=lambda device: device.id) if leaf.is_fully_addressable else []
     return jax.local_devices()[:1]

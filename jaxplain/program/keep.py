@@ -23,8 +23,8 @@ def keep_programs(*, quiet: bool = False) -> str | None:
     """Keep compiled programs in the user's cache folder, so that a script's second run need not compile again.
 
     By JAX's persistent compilation cache, for programs that compile in no time too. A folder that was chosen before
-    (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) stays. The folder is another one for each kind of processor, whose
-    programs may not run on another, and is brought below 1 GiB when a run begins.
+    (`JAX_COMPILATION_CACHE_DIR`, `jax.config`) stays, and so do limits. Ours is another one for each kind of processor,
+    whose programs may not run on another, and is brought below 1 GiB when a run begins.
 
     Args:
         quiet: Say nothing; otherwise a line on standard error tells the folder, and how to turn it off.
@@ -47,15 +47,18 @@ def keep_programs(*, quiet: bool = False) -> str | None:
             _say(f"Compiled programs are not kept: {error}", quiet)
             return None
         jax.config.update("jax_compilation_cache_dir", folder)
-    for name, value in _LIMITS.items():
-        if name.upper() not in os.environ:
+    for name, (usual, value) in _LIMITS.items():
+        if name.upper() not in os.environ and getattr(jax.config, name, None) == usual:
             jax.config.update(name, value)
     _say(f"Compiled programs are kept in {folder} ({_OFF} turns that off).", quiet)
     return str(folder)
 
 
-_LIMITS = {"jax_persistent_cache_min_compile_time_secs": 0.0, "jax_persistent_cache_min_entry_size_bytes": -1}
-"""So that programs are kept that compile in no time, too."""
+_LIMITS = {
+    "jax_persistent_cache_min_compile_time_secs": (1.0, 0.0),
+    "jax_persistent_cache_min_entry_size_bytes": (0, -1),
+}
+"""JAX's own values, and those with which programs are kept that compile in no time, too; what a user has set stays."""
 
 
 def _made(folder: Path) -> str:

@@ -127,3 +127,79 @@ def test_what_is_no_attention_and_what_is_fused():
 
     with pytest.raises(ValueError, match="inside the fused kernel `pallas_call`"):
         attention_weights(lambda x: fused(attention(x, PARAMS[0], 2)).sum())(X)
+
+
+def _late(s, v):
+    e = jnp.exp(s)
+    return (e @ v) / e.sum(-1, keepdims=True)
+
+
+def _powers(s, v):
+    e = 2.0**s
+    return (e / e.sum(-1, keepdims=True)) @ v
+
+
+def _by_hand(s, v):
+    e = jnp.exp(s - s.max(-1, keepdims=True))
+    return jnp.einsum("ts,sd->td", e / jnp.sum(e, -1, keepdims=True), v)
+
+
+READ = {
+    "softmax": lambda s, v: jax.nn.softmax(s, axis=-1) @ v,
+    "its other axis": lambda s, v: (v.T @ jax.nn.softmax(s.T, axis=0)).T,
+    "written out": _by_hand,
+    "a mask that is filled in": lambda s, v: jax.nn.softmax(jnp.where(jnp.tri(5, dtype=bool), s, -1e9), axis=-1) @ v,
+}
+NOT_READ = {
+    "exp of log_softmax": lambda s, v: jnp.exp(jax.nn.log_softmax(s, axis=-1)) @ v,
+    "exp without logsumexp": lambda s, v: jnp.exp(s - jax.scipy.special.logsumexp(s, axis=-1, keepdims=True)) @ v,
+    "divided after the product": _late,
+    "a mask of softmax": lambda s, v: jax.nn.softmax(s, axis=-1, where=jnp.tri(5, dtype=bool)) @ v,
+    "powers of two": _powers,
+    "in a scan": lambda s, v: jax.lax.scan(lambda h, _: (_late(s, h), None), v, length=2)[0],
+}
+
+
+def two_attentions(form):
+    """A model of one attention as everybody writes it, and one of another form behind it."""
+    w = [jax.random.normal(jax.random.key(i), (6, 6)) / 2 for i in range(6)]
+
+    def attention(h, i, form):
+        return form((h @ w[i]) @ (h @ w[i + 1]).T, h @ w[i + 2])
+
+    def f(x):
+        with jax.named_scope("first"):
+            h = x + attention(x, 0, READ["softmax"])
+        with jax.named_scope("second"):
+            return (h + attention(h, 3, form)).sum()
+
+    return f
+
+
+@pytest.mark.parametrize("form", READ)
+def test_forms_that_are_read(form):
+    x = jax.random.normal(jax.random.key(9), (5, 6))
+    weights = attention_weights(two_attentions(READ[form]))(x)
+    assert list(weights) == ["first", "second"]
+    np.testing.assert_allclose(weights["second"].sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("form", NOT_READ)
+def test_no_attention_is_left_out_without_a_word(form):
+    x = jax.random.normal(jax.random.key(9), (5, 6))
+    for make in (attention_weights, jaxplain.language.attention_rollout):
+        with pytest.raises(ValueError, match="attention in 'second' is written in a form whose weights are not read"):
+            make(two_attentions(NOT_READ[form]))(x)
+
+
+def test_other_exponentials_are_no_attention():
+    """Gates and decays that are contracted, and weights of parameters, are not taken for one."""
+    w = jax.random.normal(jax.random.key(0), (6, 6))
+
+    def f(x):
+        with jax.named_scope("first"):
+            h = jax.nn.softmax(x @ x.T, axis=-1) @ x
+        gated = (h * jnp.exp(-jnp.abs(x))) @ (x * jnp.exp(-x)).T
+        return gated.sum() + (jnp.exp(h) @ w).sum() + (jax.nn.softplus(h) @ w).sum() + jnp.power(h**2 + 1, -0.5).sum()
+
+    assert list(attention_weights(f)(jnp.eye(6))) == ["first"]

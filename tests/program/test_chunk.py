@@ -143,6 +143,14 @@ def test_a_batch_over_several_devices_counts_its_part(monkeypatch):
     assert seen == [2]
 
 
+@pytest.mark.usefixtures("accelerator")
+def test_what_is_spread_over_processes_stays_at_one(monkeypatch):
+    """Each process would ask its own device for memory, and could run another program than the others."""
+    e = jaxplain.integrated_gradients(f)
+    monkeypatch.setattr(type(X), "is_fully_addressable", property(lambda array: False))
+    assert chunk.with_points(e, lower_rows, X, None, ()) is e
+
+
 def test_a_run_records_the_number_and_goes_on_with_it(tmp_path, monkeypatch):
     e, rows, used = jaxplain.integrated_gradients(f, steps=8), np.tile(X, (4, 1)), []
     original = jaxplain.dataset.run.Plan.filled

@@ -91,6 +91,22 @@ def test_no_home_and_no_right_are_said(tmp_path, capsys, monkeypatch):
     assert "no right to write" in said
 
 
+def test_limits_of_the_users_stay(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    names = ("jax_compilation_cache_dir", *keep._LIMITS)
+    before = {name: getattr(jax.config, name) for name in names}
+    jax.config.update("jax_enable_compilation_cache", True)
+    try:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 7.0)
+        assert keep.keep_programs(quiet=True) is not None
+        assert jax.config.jax_persistent_cache_min_compile_time_secs == 7.0
+        assert jax.config.jax_persistent_cache_min_entry_size_bytes == -1
+    finally:
+        jax.config.update("jax_enable_compilation_cache", False)
+        for name, value in before.items():
+            jax.config.update(name, value)
+
+
 def test_a_relative_folder_for_caches_does_not_count(monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "somewhere/relative")
     assert keep._folder().is_absolute()

@@ -53,7 +53,7 @@ from jaxplain.program.trace.marks import (
     scopes,
     state,
 )
-from jaxplain.program.trace.opened import PARTS, AttentionSite, fused_kernels
+from jaxplain.program.trace.opened import PARTS, AttentionSite, fused_kernels, hidden_attentions
 from jaxplain.program.trace.reading import first_reads
 from jaxplain.program.trace.rectifier import rectified, rectified_operand
 from jaxplain.program.trace.shapes import ByShape
@@ -119,6 +119,7 @@ __all__ = [
     "first_reads",
     "fused_kernels",
     "has_effects",
+    "hidden_attentions",
     "inner_operands",
     "is_literal",
     "is_pattern",

@@ -55,7 +55,20 @@ class Attention(NamedTuple):
 
 def find_attentions(steps: Sequence[Any]) -> list[Attention]:
     """Every softmax attention, in the order of a run."""
-    return [found for index, step in enumerate(steps) if (found := _Search(steps).at(index, step)) is not None]
+    search = _Search(steps)
+    return [found for index, step in enumerate(steps) if (found := search.at(index, step)) is not None]
+
+
+def unread_attentions(steps: Sequence[Any]) -> list[int]:
+    """Where an exponential weighs values along an axis that it is normalised over, and is no attention that is found.
+
+    Such as weights that are divided by their sum after the product, or made of a logarithm of softmax: an attention in
+    a form that is not read, and that may not be left out without a word.
+    """
+    search = _Search(steps)
+    read = {search.exponential(step) for index, step in enumerate(steps) if search.at(index, step) is not None}
+    powers = [index for index, step in enumerate(steps) if step.name in ("exp", "exp2", "pow")]
+    return [index for index in powers if index not in read and search.weighs(steps[index])]
 
 
 class _Search:
@@ -100,6 +113,43 @@ class _Search:
         return Attention(
             index, Part(weights, own), Part(logits, own), values, heads, queries, keys, key, query, tuple(order)
         )
+
+    def exponential(self, step: Any) -> int | None:
+        """The place of the exponential that a softmax ends with."""
+        return self.producer.get(self._stripped(step.operands[0], _CASTS))
+
+    def weighs(self, step: Any) -> bool:
+        """Whether a matrix product contracts an axis of an exponential over which that is normalised."""
+        summed, contracted = set[int](), set[int]()
+        frontier: list[tuple[Any, Axes]] = [(step.results[0], tuple(range(len(step.results[0].shape))))]
+        followed = 0
+        while frontier and followed < _FAR:
+            (value, axes), followed = frontier.pop(0), followed + 1
+            for index in self.uses.get(value, ()):
+                user = self.steps[index]
+                if user.name == "reduce_sum":
+                    summed.update(axis for place in user.params["axes"] if (axis := axes[place]) is not None)
+                elif user.name == "dot_general":
+                    for own, (along, _, _) in zip(user.operands, _sides(user), strict=True):
+                        kept = [axes[place] for place in along] if own is value else []
+                        contracted.update(axis for axis in kept if axis is not None)
+                moved = _after(user, value, axes)
+                if moved is not None:
+                    frontier.append((user.results[0], moved))
+        shift = self._source(step.operands[0])
+        if shift is not None and shift.name == "sub" and self._is_log_sum(shift.operands[1]):
+            return bool(contracted)
+        return bool(summed & contracted)
+
+    def _is_log_sum(self, value: Any) -> bool:
+        """Whether a value is the logarithm of a sum, with a largest value put back perhaps."""
+        step = self._source(self._stripped(value))
+        if step is not None and step.name in ("add", "select_n"):
+            return any(self._is_log_sum(operand) for operand in step.operands)
+        if step is None or step.name != "log":
+            return step is not None and step.name == "sub" and self._is_log_sum(step.operands[1])
+        total = self._source(self._stripped(step.operands[0], (*_CASTS, "broadcast_in_dim", "reshape", "abs")))
+        return total is not None and total.name == "reduce_sum"
 
     def _source(self, value: Any) -> Any:
         index = self.producer.get(value)

@@ -200,7 +200,7 @@ class _Hoisted:
             if "incompatible devices" not in str(error):
                 raise
         # Under `jit` constants lie wherever the program runs; as arguments, committed ones stay where they are.
-        constants = [jnp.asarray(np.asarray(value)) if _is_committed(value) else value for value in self.constants]
+        constants = [_uncommitted(value) if _is_committed(value) else value for value in self.constants]
         results = self.call(constants, leaves)
         self.constants = constants
         return results
@@ -212,6 +212,12 @@ class _Hoisted:
 
 def _is_committed(value: Any) -> bool:
     return isinstance(value, jax.Array) and value.committed and value.is_fully_addressable
+
+
+def _uncommitted(value: jax.Array) -> jax.Array:
+    if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_uncommitted(jax.random.key_data(value)), impl=jax.random.key_impl(value))
+    return jnp.asarray(np.asarray(value))
 
 
 def _compiled(program: Program) -> _Hoisted:

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxplain.program.trace.attentions import Attention, Axes, Part, find_attentions
+from jaxplain.program.trace.attentions import Attention, Axes, Part, find_attentions, unread_attentions
 from jaxplain.program.trace.compat import (
     CUSTOM_DERIVATIVES,
     INLINED_CALLS,
@@ -91,6 +91,17 @@ def fused_kernels(program: Program) -> list[str]:
     found = [step.name for step in opening.steps if any(word in step.name for word in _FUSED)]
     for *_, equation in opening.closed:
         found += [name for inner in subprograms(equation) for name in fused_kernels(inner)]
+    return found
+
+
+def hidden_attentions(program: Program, outer: str = "") -> list[str]:
+    """Where attentions stand, in a program or the loops in it, that are in a form whose weights are not read."""
+    opening = _Opening()
+    opening.add(program, [opening.value(v) for v in program.inputs], (), (), outer)
+    stacks = [opening.steps[index].stack for index in unread_attentions(opening.steps)]
+    found = [owner_path(stack) or "/".join(scopes(stack)) for stack in stacks]
+    for *_, stack, equation in opening.closed:
+        found += [path for inner in subprograms(equation) for path in hidden_attentions(inner, stack)]
     return found
 
 

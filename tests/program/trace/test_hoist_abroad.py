@@ -117,6 +117,10 @@ expected = jax.vmap(jax.grad(f))(X)
 e = gradient(f)
 for where in (jax.devices()[3], spread, jax.devices()[0], jax.devices()[2]):
     np.testing.assert_allclose(explain_batch(e, jax.device_put(X, where)), expected, rtol=1e-6)
+keys = jax.device_put(jax.random.split(jax.random.key(1), 64), jax.devices()[0])
+g = lambda x: (x * jax.vmap(jax.random.normal)(keys).sum()).sum()
+want = jax.vmap(jax.grad(g))(X)
+np.testing.assert_allclose(explain_batch(gradient(g), jax.device_put(X, jax.devices()[3])), want, rtol=1e-6)
 found = explain_dataset(e, np.asarray(X), mesh=mesh, out="memory", progress=False).explanations["attribution"]
 np.testing.assert_allclose(found, expected, rtol=1e-6)
 print("done")
