@@ -12,7 +12,7 @@ import pytest
 import jaxplain
 from jaxplain import evaluate, explain_batch, explain_dataset
 from jaxplain.explain.batch import lower_rows
-from jaxplain.program import ROWS, chunk, filled, fitting, is_open, most_points
+from jaxplain.program import ROWS, chunk, chunk_size, filled, fitting, is_open, most_points
 from shared.methods import METHODS
 from shared.metrics import METRICS
 
@@ -56,6 +56,20 @@ def test_nested_numbers_multiply_to_at_most_the_rule():
     unknown = jaxplain.smoothgrad(jaxplain.occlusion(f, window=(1,)), sigma=0.1)  # nobody knows how many windows
     assert sizes(filled(unknown, 32)) == [1, 32]
     assert [sizes(inner) for inner in filled(jaxplain.xrai(f), 32).explain.parts] == [[32], [32]]
+
+
+def test_a_number_is_the_most_and_chunks_are_equal():
+    for total in range(1, 40):
+        assert chunk_size(total, None) == 1
+        for most in range(1, 45):
+            size = chunk_size(total, most)
+            chunks = -(-total // size)
+            assert 1 <= size <= min(most, total)
+            assert chunks == -(-total // min(most, total))  # no more turns than with the number itself
+            assert chunks * size - total < chunks  # less than one copy a turn
+    seen = jax.make_jaxpr(jaxplain.integrated_gradients(f, steps=8, batch_size=3))(X[0])
+    assert "f32[3,3]" in str(seen)
+    assert "f32[4,3]" not in str(seen)
 
 
 def test_memory_bounds_the_number():
