@@ -19,6 +19,7 @@ The stages, each a namespace that is there after `import jaxplain`:
     jaxplain.language                     language models: scores of text, attribution of generated text, circuits
     jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
     jaxplain.influence                    which training examples did it: derivatives through training, retraining
+    jaxplain.concept                      what features mean: concept vectors, dictionaries, sparse autoencoders
     jaxplain.aggregate                    the whole model: means, top-k, effects, importances, units
     jaxplain.dataset                      whole datasets: written, resumed, read back
     jaxplain.plot, report                 figures from arrays; one page
@@ -235,6 +236,7 @@ NAMESPACES = (
     "models",
     "train",
     "influence",
+    "concept",
     "dataset",
     "plot",
     "report",

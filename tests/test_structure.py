@@ -23,7 +23,7 @@ STAGES: tuple[tuple[str, ...], ...] = (
     ("score", "internals", "baseline"),
     ("explain", "evaluate", "data", "models"),
     ("train",),
-    ("influence", "aggregate"),
+    ("influence", "concept", "aggregate"),
     ("dataset",),
     ("plot",),
     ("report",),
