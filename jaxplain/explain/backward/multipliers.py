@@ -245,18 +245,19 @@ def _slopes_between(
 ) -> tuple[Array, list[Array]]:
     """The slopes c' of the values, and a' of each scale: w times its slope at x0 and 1 - w times that at x.
 
-    Both points go through one pass, side by side. With the scales held the result is affine in x: its slope is the same
-    at both.
+    With the scales held the result is affine in x: its slope is the same at both. Both points go through as the runs
+    did, one after the other: what the runs computed is found again by the compiler, which side by side it is not.
     """
 
     def slopes(point: Array) -> tuple[Array, list[Array]]:
         return jax.vjp(normalised, point, scales)[1](relevance)
 
-    direct, of_scale = jax.vmap(slopes)(jnp.stack([x0, x]))
-    return direct[0], [w * s[0] + (1 - w) * s[1] for w, s in zip(weight, of_scale, strict=True)]
+    direct, there = slopes(x0)
+    _, here = slopes(x)
+    return direct, [w * a + (1 - w) * b for w, a, b in zip(weight, there, here, strict=True)]
 
 
 def completed(multipliers: Array, differences: Array, effects: Array) -> Array:
     """The nearest multipliers that are complete."""
-    missing, square = jnp.sum(effects) - jnp.sum(multipliers * differences), jnp.sum(differences**2)
+    missing, square = jnp.sum(effects - multipliers * differences), jnp.sum(differences**2)
     return multipliers + missing / jnp.where(square > 0, square, 1) * differences
