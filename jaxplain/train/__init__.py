@@ -10,6 +10,15 @@ from jaxplain.train.diagnosis import Diagnosis, diagnose
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
+from jaxplain.train.prior import (
+    adversarial_loss,
+    attribution_prior,
+    cam_guidance,
+    explanation_consistency,
+    explanation_distillation,
+    occlusion_penalty,
+    right_for_the_right_reasons,
+)
 from jaxplain.train.run import TrainingRun, training_run
 from jaxplain.train.trainable import as_trainable
 from jaxplain.train.tuned import tuned_lens
@@ -21,16 +30,23 @@ __all__ = [
     "Metrics",
     "TrainState",
     "TrainingRun",
+    "adversarial_loss",
     "as_trainable",
     "assess",
+    "attribution_prior",
     "binary_cross_entropy",
+    "cam_guidance",
     "cross_entropy",
     "diagnose",
     "eval_step",
+    "explanation_consistency",
+    "explanation_distillation",
     "fit",
     "init",
     "load",
+    "occlusion_penalty",
     "predict",
+    "right_for_the_right_reasons",
     "save",
     "squared_error",
     "train_step",

@@ -22,6 +22,7 @@ from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.types import Array, Pytree
 
 DROPOUT, STREAMS = 2**32 - 1, 2**32 - 2  # folded into the run's key, apart from every epoch's number
+PENALTY = 2**32 - 3  # folded into a step's key, apart from the streams that the model makes of it
 COLUMNS = ("loss", "accuracy", "gradient_norm", "validation_loss", "validation_accuracy")
 
 
@@ -68,12 +69,13 @@ class Run(NamedTuple):
 
 
 class Program(Function):
-    """The code of a training run, equal for equal code: model, loss, accuracy and optimizer."""
+    """The code of a training run, equal for equal code: model, loss, accuracy, optimizer and penalty."""
 
     model: Any
     loss: Any
     accuracy: Any
     optimizer: Static = setting(default=Static(None))
+    penalty: Any = None
 
     def start(self, params: Pytree, key: Array) -> TrainState:
         """Initialise: the optimizer's state for the trained part of params, random streams from the key.
@@ -92,10 +94,26 @@ class Program(Function):
         losses, hits = jax.vmap(self.loss)(outputs, targets), jax.vmap(accuracy)(outputs, targets)
         return check.answered(losses, "training", "loss"), check.answered(hits, "training", "accuracy")
 
+    def penalties(self, params: Pytree, batch: Batch, key: Array) -> Array:
+        """The penalty of each example of a step, `[B]`; each draws from the step's key with its place folded in."""
+        key = jax.random.fold_in(key, PENALTY)
+
+        def one(place: Array, target: Pytree, x: Pytree, *inputs: Any) -> Array:
+            value = self.penalty(params, x, target, jax.random.fold_in(key, place), *inputs)
+            return jnp.asarray(check.answered(value, "fit", "penalty"))
+
+        return jax.vmap(one)(jnp.arange(batch.size), batch.targets, *batch.inputs)
+
     def objective(self, trained: Pytree, rest: Pytree, batch: Batch, key: Array) -> tuple[Array, tuple[Pytree, Array]]:
-        """Forward and error: the mean of weight times loss, the params with changed state, the mean accuracy."""
-        outputs, params = self.model.train(self.model.combine(trained, rest), batch.inputs, key)
+        """Forward and error: the mean of weight times loss, the params with changed state, the mean accuracy.
+
+        A loss takes in the example's penalty. That is of the params before the step, in evaluation mode.
+        """
+        before = self.model.combine(trained, rest)
+        outputs, params = self.model.train(before, batch.inputs, key)
         losses, hits = self.judge(outputs, batch.targets)
+        if self.penalty is not None:
+            losses = losses + self.penalties(before, batch, key)
         losses = losses if batch.weights is None else losses * batch.weights
         return jnp.mean(losses), (self.model.partition(params)[1], jnp.mean(hits))
 

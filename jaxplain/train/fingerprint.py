@@ -60,7 +60,12 @@ def _programs(program: Program, params: Pytree, opt_state: Pytree, batch: Batch)
     outputs = jax.eval_shape(model, params, inputs)[0]
     trained = program.model.partition(params)[0]
     optimize = program_digest(jax.make_jaxpr(optimizer)(trained, opt_state))
+    penalties = {}
+    if program.penalty is not None:
+        one = Batch(inputs, targets)
+        penalties["penalty"] = program_digest(jax.make_jaxpr(program.penalties)(params, one, key))
     return {
+        **penalties,
         "model": program_digest(jax.make_jaxpr(model)(params, inputs)),
         "loss": program_digest(jax.make_jaxpr(program.judge)(outputs, targets)),
         "optimizer": digest(optimize.encode(), _values(opt_state).encode()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Batch, Fit, Metrics, Program, TrainState, as_fit, run_epochs, start_run
 from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
 from jaxplain.train.host_loop import DIVERGED, HostLoop
+from jaxplain.train.penalty import check_penalty
 from jaxplain.train.trainable import as_trainable, trained_leaves
 from jaxplain.types import Array, Pytree
 
@@ -129,6 +131,7 @@ def fit(
     *,
     key: Array,
     loss: Loss = cross_entropy,
+    penalty: Callable[..., Any] | None = None,
     optimizer: optax.GradientTransformation = SGD,
     epochs: int = 10,
     batch_size: int = 32,
@@ -144,11 +147,11 @@ def fit(
 ) -> Fit:
     """Train a model: epochs of shuffled batches, each epoch one compiled program with the data on the device.
 
-    Each step minimises sum_i w_i loss_i / B over its batch. Epoch e visits the examples in the order that
-    `fold_in(key, e)` gives; the last short batch is a step of its own size, so it counts exactly and changes nothing
-    in BatchNorm's statistics but what its examples are worth. Same key and data, same bits; the result is
-    differentiable with respect to `weights`, `params` and the data, and `jax.vmap` over `key` (and `params`) trains an
-    ensemble: then the whole run is one traced loop, without checkpoints or progress.
+    Each step minimises sum_i w_i loss_i / B over its batch, each loss with its example's penalty. Epoch e visits the
+    examples in the order that `fold_in(key, e)` gives; the last short batch is a step of its own size, so it counts
+    exactly and changes nothing in BatchNorm's statistics but what its examples are worth. Same key and data, same
+    bits; the result is differentiable with respect to `weights`, `params` and the data, and `jax.vmap` over `key` (and
+    `params`) trains an ensemble: then the whole run is one traced loop, without checkpoints or progress.
 
     Args:
         apply: `apply(params, batch, *inputs) -> outputs`: a Linen module's `apply` or a partial of it, an apply of
@@ -160,6 +163,10 @@ def fit(
             one (then the host feeds the device batch by batch).
         key: PRNG key.
         loss: `loss(outputs, target) -> scalar` of one example.
+        penalty: `penalty(params, x, target, key, *inputs) -> scalar` of one example, added to its loss in training and
+            in `history.loss`, not in validation: any function of the params, such as one of an explanation
+            (`right_for_the_right_reasons`, `attribution_prior` and others of this namespace). `inputs` are what the
+            model takes after `x`. Scores inside of it run in evaluation mode.
         optimizer: Any optax transformation; schedules count steps.
         epochs: Passes over the data.
         batch_size: Examples in a step.
@@ -185,7 +192,8 @@ def fit(
 
     Raises:
         ValueError: Empty or unequal data, NaN, labels outside the classes, settings out of range, a checkpoint that
-            does not fit or is damaged; all before any compute. An epoch that diverged.
+            does not fit or is damaged, a penalty without a derivative by the params; all before any compute. An epoch
+            that diverged; an infinite penalty is named with its step and example.
         OSError: A checkpoint that cannot be written; a full disk is named, and the epoch before stays.
         TypeError: Data or an `apply` of no known kind.
 
@@ -203,7 +211,10 @@ def fit(
     check.choice(on_divergence, DIVERGED, "fit", "on_divergence")
     directory = None if checkpoint is None else as_folder(checkpoint, "fit", "checkpoint")
     program = _program(apply, params, loss, optimizer, accuracy)
+    program = program if penalty is None else dataclasses.replace(program, penalty=as_function(penalty))
     data = _examples(program, params, data, "fit", weights)
+    if penalty is not None:
+        check_penalty(program, params, data, key)
     validation = None if validation is None else _examples(program, params, validation, "fit: validation", None)
     if patience is not None:
         check.count(patience, "fit", "patience")

@@ -29,6 +29,7 @@ from jaxplain.train.epoch import (
 )
 from jaxplain.train.feed import check_values, host_batches
 from jaxplain.train.fingerprint import describe
+from jaxplain.train.penalty import infinite_penalty
 from jaxplain.train.saved_run import continue_run, save_run
 from jaxplain.types import Array, Pytree
 
@@ -91,6 +92,9 @@ class HostLoop(NamedTuple):
             found += f", its validation loss {numbers[3]}"
         if np.isfinite(numbers[0]) and (self.validation is None or np.isfinite(numbers[3])):
             found += ", but its parameters are not finite any more"
+        if self.program.penalty is not None:
+            key = jax.random.fold_in(self.key, index)
+            found += infinite_penalty(self.program, before.state, self.data, key, self.batch_size)
         advice = "Lower the learning rate, clip gradients, or look for log(0) and divisions by zero"
         if self.on_divergence == "raise":
             raise ValueError(

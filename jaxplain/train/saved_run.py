@@ -67,15 +67,19 @@ def continue_run(
 
 def _same(path: Path, setup: dict[str, np.ndarray]) -> None:
     """Require that a saved run is of this setup; what differs is named."""
-    known = ("setup", "format") in checkpoint.saved_names(path)
-    there = {name: np.asarray(v) for name, v in checkpoint.load(path, setup, at="setup").items()} if known else {}
+    names = [name for part, *rest in checkpoint.saved_names(path) if part == "setup" for name in rest]
+    nothing = np.zeros(0, np.uint8)  # a digest that only one of the two has, such as that of a penalty
+    like = {name: setup.get(name, next(iter(setup.values()))) for name in names}
+    known = "format" in names
+    there = {name: np.asarray(v) for name, v in checkpoint.load(path, like, at="setup").items()} if known else {}
     version = int(there.get("format", 1))
     if version != FORMAT:
         raise ValueError(
             f"fit: the run in {path} is of the format {version}; this version of jaxplain reads the format {FORMAT}. "
             "Finish it with the version that began it, or begin again in another directory."
         )
-    other = [f"`{name}`" for name, value in setup.items() if not np.array_equal(there[name], value)]
+    pairs = {name: (there.get(name, nothing), setup.get(name, nothing)) for name in {**setup, **there}}
+    other = [f"`{name}`" for name, (one, two) in pairs.items() if not np.array_equal(one, two)]
     if other:
         raise ValueError(
             f"fit: the run in {path.parent} was started with another {', another '.join(other)}; continuing it would "

@@ -130,6 +130,10 @@ VECTORS = World(dense, VECTOR_PARAMS, VECTOR, "hidden")
 
 GRADIENT = jaxplain.gradient
 ROWS = VECTORS.rows
+PENALTIES = (
+    *("adversarial_loss", "attribution_prior", "cam_guidance", "explanation_consistency", "explanation_distillation"),
+    *("occlusion_penalty", "right_for_the_right_reasons"),
+)
 HALVES = np.array([0, 0, 1, 1])
 SQUARE = np.arange(36).reshape(6, 6, 1) // 12
 MASK = np.arange(36).reshape(6, 6) < 9
@@ -468,6 +472,18 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "state": lambda w: jaxplain.train.init(w.apply, w.params, key=KEY),
     },
     "train.fit": {"progress": lambda w: False},
+    **{
+        f"train.{name}": {
+            "method": lambda w: lambda params: GRADIENT(jaxplain.logit(w.apply, params)),
+            "mask": lambda w: np.ones(4),
+            "region": lambda w: np.ones(4),
+            "transform": lambda w: lambda key, x: x[::-1],
+            "teacher": lambda w: GRADIENT(w.f),
+            "attack": lambda w: lambda params: jaxplain.fgsm(jaxplain.loss(w.apply, params), epsilon=0.1),
+            "score": lambda w: lambda params: jaxplain.loss(w.apply, params),
+        }
+        for name in PENALTIES
+    },
     "train.load": {"path": lambda w: files("checkpoint"), "like": lambda w: {"a": jnp.ones(2)}},
     "train.save": {"path": lambda w: fresh("saved"), "tree": lambda w: {"a": jnp.ones(2)}},
     "plot.": {"inputs": lambda w: IMAGES, "attributions": lambda w: IMAGES - 0.5, "labels": lambda w: LABELS},
@@ -648,6 +664,7 @@ USE: dict[str, Callable[[Any, World], Any]] = {
         for name in ("circuit_areas", "circuit_graph", "greedy_circuit", "threshold_circuit")
     },
     "": _explained,
+    **{f"train.{name}": lambda made, w: made(w.params, w.x, w.target, KEY) for name in PENALTIES},
     "explain_batch": lambda made, w: made,
     "explain_dataset": lambda made, w: {name: made.explanations[name][:] for name in made.explanations},
     "open_explanations": lambda made, w: made,
