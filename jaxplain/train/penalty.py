@@ -21,20 +21,14 @@ def check_penalty(program: Program, params: Pytree, data: Any, key: Array) -> No
     if batch is None:
         raise ValueError("fit: `data` gave no batch.")
     one = jax.tree.map(lambda leaf: jnp.asarray(leaf[:1]), batch._replace(weights=None))
-    shape = jax.eval_shape(program.penalties, params, one, key)
+    shape = _of.eval_shape(program, params, one, key)
     if shape.shape != (1,) or not jnp.issubdtype(shape.dtype, jnp.floating):
         raise ValueError(
             f"fit: `penalty` returns shape {shape.shape[1:]} of {shape.dtype} for one example; it has to return one "
             "floating-point number."
         )
-    trained, rest = program.model.partition(params)
-
-    def gradient(cotangent: Array) -> Pytree:
-        values, back = jax.vjp(lambda part: program.penalties(program.model.combine(part, rest), one, key), trained)
-        return back(cotangent.astype(values.dtype))
-
     try:
-        moves = depends(gradient, jnp.ones(1, shape.dtype))
+        moves = depends(lambda seed: _gradient(program, params, one, key, seed), jnp.ones(1, shape.dtype))
     except (ValueError, TypeError, NotImplementedError) as error:
         raise ValueError(
             f"fit: `penalty` has no derivative by the trained parameters: {error} Use a method that has one (gradient, "
@@ -69,6 +63,17 @@ def infinite_penalty(program: Program, state: TrainState, data: Any, key: Array,
             )
         state = _step(program, state, batch)[0]
     return ""
+
+
+_of = jax.jit(Program.penalties)  # compiled calls: what was traced once is found again
+
+
+@jax.jit
+def _gradient(program: Program, params: Pytree, batch: Batch, key: Array, seed: Array) -> Pytree:
+    """The derivative of the penalties of a batch by what is trained, times `seed`."""
+    trained, rest = program.model.partition(params)
+    _, back = jax.vjp(lambda part: program.penalties(program.model.combine(part, rest), batch, key), trained)
+    return back(seed)
 
 
 @jax.jit
