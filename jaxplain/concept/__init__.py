@@ -4,4 +4,6 @@ A concept is something that people name or that a factorisation finds in a layer
 network that is explained, and nothing draws.
 """
 
-__all__: list[str] = []
+from jaxplain.concept.dictionary import Dictionary, Importance, Site, TopCodes, layer_site
+
+__all__ = ["Dictionary", "Importance", "Site", "TopCodes", "layer_site"]
