@@ -4,6 +4,32 @@ A concept is something that people name or that a factorisation finds in a layer
 network that is explained, and nothing draws.
 """
 
-from jaxplain.concept.dictionary import Dictionary, Importance, Site, TopCodes, layer_site
+from jaxplain.concept.dictionary import (
+    ConceptCurves,
+    Dictionary,
+    Importance,
+    Judged,
+    Matched,
+    Site,
+    TopCodes,
+    concept_curves,
+    judge_dictionary,
+    layer_site,
+    match_atoms,
+    stability,
+)
 
-__all__ = ["Dictionary", "Importance", "Site", "TopCodes", "layer_site"]
+__all__ = [
+    "ConceptCurves",
+    "Dictionary",
+    "Importance",
+    "Judged",
+    "Matched",
+    "Site",
+    "TopCodes",
+    "concept_curves",
+    "judge_dictionary",
+    "layer_site",
+    "match_atoms",
+    "stability",
+]

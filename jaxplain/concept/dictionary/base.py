@@ -29,13 +29,13 @@ class Importance(NamedTuple):
 class TopCodes(NamedTuple):
     """The strongest codes of each concept over a set of activations, strongest first; ties by the first.
 
-    values: `[M, k]`. index: `[M, k]`, the example. place: `[M, k, A]`, where in the example (its A axes before the
+    values: `[M, k]`. examples: `[M, k]`, indices. places: `[M, k, A]`, where in the example (its A axes before the
         features; A is 0 where an example is one vector).
     """
 
     values: Array
-    index: Array
-    place: Array
+    examples: Array
+    places: Array
 
 
 class Dictionary(Function):
@@ -56,12 +56,12 @@ class Dictionary(Function):
     @property
     def size(self) -> int:
         """The number of concepts, M."""
-        return int(jnp.shape(self.atoms)[0])
+        return int(jnp.shape(self.atoms)[0])  # type: ignore[attr-defined]
 
     @property
     def width(self) -> int:
         """The number of features of an activation, D."""
-        return int(jnp.shape(self.atoms)[1])
+        return int(jnp.shape(self.atoms)[1])  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         where = "" if self.site is None else f", site={self.site!r}"
@@ -138,7 +138,7 @@ class Dictionary(Function):
             batch_size: Examples that are encoded at once.
 
         Returns:
-            `TopCodes(values [M, k], index [M, k], place [M, k, A])`. Cost: one encoding of all; memory for the codes
+            `TopCodes(values [M, k], examples [M, k], places [M, k, A])`. Cost: one encoding of all; memory for the codes
             of `batch_size` examples.
 
         Raises:
