@@ -42,16 +42,11 @@ class Dictionary(Function):
     """Base of every dictionary: an immutable pytree with `encode`, and atoms of which activations are sums.
 
     `h` are activations `[..., D]` with any leading axes, codes are `[..., M]`. Subclasses have `encode` and `atoms`,
-    `[M, D]` (a field or a property), and `decode` where it is no sum of atoms. `site` says which layer of which model
+    `[M, D]` (a field or a property; an `offset` `[D]` where the decoder adds one), and `decode` where it is no such sum. `site` says which layer of which model
     is described (`layer_site`); None is any.
     """
 
     site: Site | None = dataclasses.field(default=None, kw_only=True, metadata={"static": True})
-
-    @property
-    def offset(self) -> Any:
-        """What the decoder adds to the sum of atoms, `[D]` or 0."""
-        return 0.0
 
     @property
     def size(self) -> int:
@@ -78,7 +73,7 @@ class Dictionary(Function):
     def decode(self, codes: Array) -> Array:
         """Activations `[..., D]` of codes `[..., M]`: codes times atoms, and the offset. Cost: one product."""
         total = jnp.asarray(codes) @ jnp.asarray(self.atoms)  # type: ignore[attr-defined]
-        return total + jnp.broadcast_to(jnp.asarray(self.offset, total.dtype), total.shape)
+        return total + jnp.broadcast_to(jnp.asarray(getattr(self, "offset", 0.0), total.dtype), total.shape)
 
     def reconstruct(self, h: Array) -> Array:
         """What the dictionary makes of activations, `decode(encode(h))`."""
@@ -138,8 +133,8 @@ class Dictionary(Function):
             batch_size: Examples that are encoded at once.
 
         Returns:
-            `TopCodes(values [M, k], examples [M, k], places [M, k, A])`. Cost: one encoding of all; memory for the codes
-            of `batch_size` examples.
+            `TopCodes(values [M, k], examples [M, k], places [M, k, A])`. Cost: one encoding of all; memory for the
+            codes of `batch_size` examples.
 
         Raises:
             ValueError: More than there are places, another width, NaN.
