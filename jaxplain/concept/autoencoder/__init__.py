@@ -1,4 +1,4 @@
-"""Sparse autoencoders and transcoders: dictionaries with more atoms than dimensions, trained on a layer's activations."""
+"""Sparse autoencoders and transcoders: dictionaries of more atoms than dimensions, trained on activations."""
 
 from jaxplain.concept.autoencoder.architecture import (
     Architecture,

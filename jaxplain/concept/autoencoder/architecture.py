@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import jax
@@ -240,7 +241,7 @@ def matryoshka(k: int, sizes: tuple[int, ...], *, decay: float = 0.99) -> Matryo
     """
     name = "matryoshka"
     numbers = tuple(check.count(size, name, "sizes") for size in sizes)
-    if not numbers or any(a >= b for a, b in zip(numbers, numbers[1:], strict=False)):
+    if not numbers or any(a >= b for a, b in itertools.pairwise(numbers)):
         raise ValueError(f"{name}: `sizes` is {sizes}; pass growing numbers of atoms, such as (16, 64).")
     return Matryoshka(check.count(k, name, "k"), _share(decay, name), numbers)
 

@@ -160,7 +160,7 @@ def _scale(rows: Array) -> Array:
 def _data(activations: Any, targets: Any, key: Array) -> tuple[Any, tuple[Array, ...]]:
     """What `fit` takes, and the activations (and targets) that the first params are made from."""
     if is_array(activations) or isinstance(activations, list):
-        parts = (_rows(activations, "activations"),)
+        parts: tuple[Array, ...] = (_rows(activations, "activations"),)
         if targets is not None:
             parts += (_rows(targets, "targets"),)
             if parts[0].shape[0] != parts[1].shape[0]:

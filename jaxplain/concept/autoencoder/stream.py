@@ -119,8 +119,8 @@ def activation_stream(
         raise TypeError(f"{NAME}: `batches` is {check.short(batches)}; pass an iterable of batches of inputs.")
     if not callable(batches) and iter(batches) is batches:
         raise TypeError(
-            f"{NAME}: `batches` is an iterator, which is spent after one pass. Pass a list, or a function of a key that "
-            "makes a new one."
+            f"{NAME}: `batches` is an iterator, which is spent after one pass. Pass a list, or a function of a "
+            "key that makes a new one."
         )
     names = (layers,) if isinstance(layers, str) else tuple(layers)
     if not 1 <= len(names) <= 2:
