@@ -54,7 +54,7 @@ def test_batch_top_k_keeps_exactly_k_of_each_on_average_with_ties_by_index():
 
 
 def test_batch_top_k_afterwards_encodes_each_activation_by_itself():
-    a, h = concept.batch_top_k(1), jax.random.normal(jax.random.key(2), (8, 4))
+    a, h = concept.batch_top_k(1), jnp.abs(jax.random.normal(jax.random.key(2), (8, 4)))
     carried = a.start(4)[1]
     for part in (h[:4], h[4:]):
         carried = a.carried(carried, a.batch_codes({}, part))
@@ -128,8 +128,10 @@ def test_losses_are_those_of_their_papers():
     jumped = np.sum((h - decode(np.where(positive > 0.5, positive, 0))) ** 2, 1)
     level = {"log_threshold": jnp.full(5, jnp.log(0.5))}
     np.testing.assert_allclose(cost(concept.jump_relu(penalty=0.2), **level), jumped + 0.2 * counted, rtol=1e-5)
-    aimed = jumped + 0.2 * (counted.mean() / 2 - 1) ** 2
-    np.testing.assert_allclose(cost(concept.jump_relu(2, penalty=0.2), **level), aimed, rtol=1e-5)
+    a = concept.jump_relu(2, penalty=0.2)
+    np.testing.assert_allclose(cost(a, weight=0.6, **level), jumped + 0.6 * counted, rtol=1e-5)
+    moved = a.carried({"weight": jnp.float32(0.6)}, jnp.asarray(np.where(positive > 0.5, positive, 0)))
+    np.testing.assert_allclose(moved["weight"], 0.6 * np.exp(0.01 * np.clip(counted.mean() / 2 - 1, -1, 1)), rtol=1e-5)
 
 
 def test_dead_atoms_are_trained_by_what_is_left_alone():

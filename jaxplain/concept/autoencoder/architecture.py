@@ -56,15 +56,35 @@ def squared(error: Array) -> Array:
     return jnp.sum(error**2, axis=-1)
 
 
-def active(codes: Array) -> Array:
-    """How many codes of each row are not zero, as a number."""
-    return jnp.sum(codes != 0, axis=-1).astype(codes.dtype)
-
-
-class ReluL1(Architecture):
-    """Rectified codes with a penalty on their sum. Made by `relu_l1`."""
+class Aimed(Architecture):
+    """Base of those with a penalty, which is moved while training until k codes are active where k is given."""
 
     penalty: float = setting()
+    k: int | None = setting()
+
+    def start(self, atoms: int) -> tuple[Params, Params]:
+        """The penalty, where it is moved."""
+        return {}, ({} if self.k is None else {"weight": jnp.full((), self.penalty)})
+
+    def weight(self, params: Params) -> Any:
+        """The penalty now."""
+        return self.penalty if self.k is None else jax.lax.stop_gradient(params["weight"])
+
+    def carried(self, params: Params, codes: Array) -> Params:
+        """The penalty, up to 1 % more where a batch has more than k codes on average, or less."""
+        if self.k is None:
+            return {}
+        mean = jnp.mean(jnp.sum(codes != 0, axis=-1).astype(jnp.float32))
+        step = jnp.exp(RATE * jnp.clip(mean / self.k - 1, -1, 1))
+        return {"weight": jnp.clip(params["weight"] * step, LEAST * self.penalty, self.penalty / LEAST)}
+
+
+RATE, LEAST = 0.01, 1e-3
+"""How fast a penalty is moved, and how small a part of itself (or its inverse) it may become."""
+
+
+class ReluL1(Aimed):
+    """Rectified codes with a penalty on their sum. Made by `relu_l1`."""
 
     def codes(self, params: Params, pre: Array) -> Array:
         """The positive part."""
@@ -73,21 +93,22 @@ class ReluL1(Architecture):
     def price(self, params: Params, pre: Array, codes: Array) -> Array:
         """Codes times the norms of their atoms, so that larger atoms do not make them cheaper."""
         norms = jnp.linalg.norm(params["atoms"], axis=-1)
-        return self.penalty * (codes @ norms)
+        return self.weight(params) * (codes @ norms)
 
 
 @public
-def relu_l1(penalty: float = 5.0) -> ReluL1:
+def relu_l1(penalty: float = 5.0, *, k: int | None = None) -> ReluL1:
     """Make sparse codes by a penalty on their sum: |h - h'|^2 + penalty * sum_i z_i |a_i| with z = relu(W h + b).
 
     Args:
         penalty: On the sum of codes, for activations with a variance of 1 (they are brought there while training).
+        k: How many codes on average, to which the penalty is moved while training; None leaves the penalty.
 
     Returns:
         An architecture for `train_autoencoder`.
 
     Raises:
-        ValueError: A penalty that is negative or not finite.
+        ValueError: A penalty that is negative or not finite; k below 1.
 
     Example:
         >>> relu_l1(2.0)
@@ -95,8 +116,13 @@ def relu_l1(penalty: float = 5.0) -> ReluL1:
 
     Source: Bricken et al. 2023, "Towards monosemanticity", appendix; Conerly et al. 2024 for the norms.
     """
-    check.one_number(penalty, "relu_l1", "penalty", zero=True)
-    return ReluL1(float(penalty))
+    return ReluL1(*_aim(penalty, k, "relu_l1"))
+
+
+def _aim(penalty: Any, k: Any, name: str) -> tuple[float, int | None]:
+    """A penalty, which is above zero where it is moved."""
+    check.one_number(penalty, name, "penalty", zero=k is None)
+    return float(penalty), None if k is None else check.count(k, name, "k")
 
 
 class TopK(Architecture):
@@ -246,28 +272,23 @@ def matryoshka(k: int, sizes: tuple[int, ...], *, decay: float = 0.99) -> Matryo
     return Matryoshka(check.count(k, name, "k"), _share(decay, name), numbers)
 
 
-class JumpRelu(Architecture):
+class JumpRelu(Aimed):
     """Codes above a threshold that each atom learns. Made by `jump_relu`."""
 
-    penalty: float = setting()
-    k: int | None = setting()
     bandwidth: float = setting()
     threshold: float = setting()
 
     def start(self, atoms: int) -> tuple[Params, Params]:
         """The thresholds, in logarithms."""
-        return {"log_threshold": jnp.full(atoms, jnp.log(self.threshold))}, {}
+        return {"log_threshold": jnp.full(atoms, jnp.log(self.threshold))}, super().start(atoms)[1]
 
     def codes(self, params: Params, pre: Array) -> Array:
         """What lies above the thresholds."""
         return jump(jax.nn.relu(pre), *self._levels(params, pre))
 
     def price(self, params: Params, pre: Array, codes: Array) -> Array:
-        """The number of codes, or how far its mean is from k."""
-        above = jnp.sum(step(jax.nn.relu(pre), *self._levels(params, pre)), axis=-1)
-        if self.k is None:
-            return self.penalty * above
-        return jnp.full_like(above, 1) * self.penalty * (jnp.mean(above) / self.k - 1) ** 2
+        """The number of codes."""
+        return self.weight(params) * jnp.sum(step(jax.nn.relu(pre), *self._levels(params, pre)), axis=-1)
 
     def in_units(self, params: Params, scale: Array) -> Params:
         """The thresholds."""
@@ -283,12 +304,12 @@ def jump_relu(
 ) -> JumpRelu:
     """Make sparse codes by thresholds that are trained: z = p where p = relu(W h + b) > threshold, else 0.
 
-    The loss is |h - h'|^2 + penalty * L0, or with k the penalty is on (mean L0 of the batch / k - 1)^2. A step has no
-    derivative: by the threshold a kernel's is taken, of codes within half a bandwidth of it.
+    The loss is |h - h'|^2 + penalty * L0. A step has no derivative: by the threshold a kernel's is taken, of codes
+    within half a bandwidth of it.
 
     Args:
-        k: How many codes on average; None leaves it to the penalty.
-        penalty: As said, for activations with a variance of 1 (they are brought there while training).
+        k: How many codes on average, to which the penalty is moved while training; None leaves the penalty.
+        penalty: On the number of codes, for activations with a variance of 1 (they are brought there while training).
         bandwidth: Of the kernel, in units of such activations.
         threshold: Where the thresholds start, so too.
 
@@ -303,14 +324,12 @@ def jump_relu(
         jump_relu(4)
 
     Source: Rajamanoharan et al. 2024, "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
-    autoencoders", equations 4, 9, 11 and 12; section 5.3 and appendix for a target L0.
+    autoencoders", equations 4, 9, 11 and 12.
     """
     name = "jump_relu"
-    k = None if k is None else check.count(k, name, "k")
-    check.one_number(penalty, name, "penalty", zero=True)
     check.one_number(bandwidth, name, "bandwidth")
     check.one_number(threshold, name, "threshold")
-    return JumpRelu(float(penalty), k, float(bandwidth), float(threshold))
+    return JumpRelu(*_aim(penalty, k, name), float(bandwidth), float(threshold))
 
 
 class Gated(Architecture):
