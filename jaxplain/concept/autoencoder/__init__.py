@@ -12,11 +12,14 @@ from jaxplain.concept.autoencoder.architecture import (
 from jaxplain.concept.autoencoder.fitting import Trained, train_autoencoder
 from jaxplain.concept.autoencoder.model import Autoencoder, SparseModel, Transcoder
 from jaxplain.concept.autoencoder.norm import of_unit_norm, random_atoms
+from jaxplain.concept.autoencoder.recovery import LossRecovered, Recovery, loss_recovered, recovery
 from jaxplain.concept.autoencoder.stream import activation_stream
 
 __all__ = [
     "Architecture",
     "Autoencoder",
+    "LossRecovered",
+    "Recovery",
     "SparseModel",
     "Trained",
     "Transcoder",
@@ -24,9 +27,11 @@ __all__ = [
     "batch_top_k",
     "gated",
     "jump_relu",
+    "loss_recovered",
     "matryoshka",
     "of_unit_norm",
     "random_atoms",
+    "recovery",
     "relu_l1",
     "top_k",
     "train_autoencoder",
