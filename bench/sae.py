@@ -30,7 +30,7 @@ import optax
 
 from bench.harness import OURS, PEER, PLAIN, Case, Program, installed
 from jaxplain import concept, train
-from jaxplain.concept.autoencoder import SparseModel, of_unit_norm
+from jaxplain.concept.autoencoder import SparseModel, of_unit_norm, random_atoms
 from jaxplain.concept.autoencoder.fitting import start_params
 
 PUBLISHED = {
@@ -58,7 +58,7 @@ class Size(NamedTuple):
 
 SMALL = Size(256, 64, 128, 2, 5, 1024, 6_000_000, 2e-3, (16, 32, 64))
 FULL = Size(16_384, 768, 4096, 128, 25, 1024, 200_000_000, 3e-4, (128, 512, 2048))
-TINY = Size(64, 16, 32, 1, 3, 64, 6_400, 3e-3, (8, 16))
+TINY = Size(128, 16, 32, 1, 3, 64, 6_400, 3e-3, (8, 16))
 
 
 class World(NamedTuple):
@@ -113,14 +113,13 @@ def make_world(key: Any, size: Size) -> World:
 @functools.partial(jax.jit, static_argnums=1)
 def nearly_orthogonal(key: Any, size: Size) -> Any:
     """Random directions, moved apart by 100 steps on the sum of their squared cosines."""
-    start = concept.autoencoder.random_atoms(key, size.features, size.width)
+    start = random_atoms(key, size.features, size.width)
     optimizer = optax.adam(3e-4)
 
     def overlap(rows: Any) -> Any:
-        # |R R'|^2 = |R' R|^2: no matrix of features by features; the diagonal holds the norms, which are held at 1
-        return (
-            jnp.sum((rows.T @ rows) ** 2) - jnp.sum(jnp.sum(rows**2, 1) ** 2) + jnp.sum((jnp.sum(rows**2, 1) - 1) ** 2)
-        )
+        # |R R'|^2 = |R' R|^2: no matrix of features by features. The diagonal holds the norms, which are kept near 1.
+        norms = jnp.sum(rows**2, axis=1)
+        return jnp.sum((rows.T @ rows) ** 2) - jnp.sum(norms**2) + jnp.sum((norms - 1) ** 2)
 
     def step(carry: Any, _: Any) -> Any:
         rows, state = carry
@@ -174,13 +173,17 @@ def architectures(size: Size) -> dict[str, Any]:
     }
 
 
+def adam(size: Size, steps: int) -> Any:
+    """Adam with a rate that falls to zero over the last third of the steps."""
+    rest = steps // 3
+    parts = [optax.constant_schedule(size.rate), optax.linear_schedule(size.rate, 0.0, max(1, rest))]
+    return of_unit_norm(optax.adam(optax.join_schedules(parts, [steps - rest])))
+
+
 @functools.partial(jax.jit, static_argnums=(0, 4, 5, 6), donate_argnums=1)
 def train_steps(model: Any, state: Any, world: World, key: Any, size: Size, steps: int, whole: int) -> tuple[Any, Any]:
     """Train for some steps of a run of `whole`, on activations that are made inside of the loop."""
-    rate = optax.join_schedules(
-        [optax.constant_schedule(size.rate), optax.linear_schedule(size.rate, 0.0, whole // 3)], [whole - whole // 3]
-    )
-    optimizer = of_unit_norm(optax.adam(rate))
+    optimizer = adam(size, whole)
 
     def step(state: Any, _: Any) -> Any:
         h, _ = sample(world, jax.random.fold_in(key, state.step), size.batch)
@@ -197,18 +200,18 @@ def _itself(outputs: Any, target: Any) -> Any:
 
 
 def trained(world: World, architecture: Any, key: Any, size: Size, report: Any = None) -> Any:
-    """A dictionary after all of the size's samples; `report(steps, seconds)` after each tenth of them."""
+    """A dictionary after all of the size's samples; `report(seconds)` after each tenth of them."""
     steps = size.samples // size.batch
     model = SparseModel(architecture, dead_after=100 * size.batch)
     first, _ = jax.jit(sample, static_argnums=2)(world, jax.random.fold_in(key, 2**31), 8192)
     params = start_params(model, size.atoms, (first,), jax.random.fold_in(key, 2**31 + 1))
-    state = train.init(model, params, key=key, optimizer=of_unit_norm(optax.adam(size.rate)))
+    state = train.init(model, params, key=key, optimizer=adam(size, steps))
     part = max(1, steps // 10)
-    for done in range(0, steps - part + 1, part):
+    for _ in range(steps // part):
         start = time.perf_counter()
         state, _ = jax.block_until_ready(train_steps(model, state, world, key, size, part, steps))
         if report is not None:
-            report(done + part, time.perf_counter() - start)
+            report(time.perf_counter() - start)
     return model.dictionary(state.params, None)
 
 
@@ -225,7 +228,7 @@ def table(size: Size, worlds: int, count: int = 16_384) -> dict[str, np.ndarray]
         world = make_world(jax.random.key(number), size)
         for name, architecture in architectures(size).items():
             seconds: list[float] = []
-            one = trained(world, architecture, jax.random.key(100 + number), size, lambda _, s: seconds.append(s))
+            one = trained(world, architecture, jax.random.key(100 + number), size, seconds.append)
             got, judged = measured(world, one, jax.random.key(2**20), count)
             found[name].append((got.f1, got.mcc, got.uniqueness, float(judged.variance_explained), float(judged.l0)))
             rate = size.samples / 10 / float(np.median(seconds))
@@ -273,7 +276,7 @@ def epoch_case(quick: bool, size: Size = SMALL) -> Case:
         return optax.apply_updates(params, updates), state
 
     def plain() -> Any:
-        a = concept.autoencoder.random_atoms(jax.random.key(3), size.atoms, size.width)
+        a = random_atoms(jax.random.key(3), size.atoms, size.width)
         params = {"a": a, "e": a.T, "b": jnp.zeros(size.atoms), "o": jnp.zeros(size.width)}
         state, order = optimizer.init(params), jax.random.permutation(jax.random.key(2), count)
         for rows in order.reshape(-1, size.batch):
@@ -320,7 +323,7 @@ def gpu_cases(quick: bool) -> list[Case]:
     params = start_params(model, size.atoms, (h,), jax.random.key(2))
 
     def run() -> Any:
-        state = train.init(model, params, key=jax.random.key(3), optimizer=of_unit_norm(optax.adam(size.rate)))
+        state = train.init(model, params, key=jax.random.key(3), optimizer=adam(size, 10 * steps))
         with jax.default_matmul_precision("BF16_BF16_F32"):
             return train_steps(model, state, world, jax.random.key(4), size, steps, 10 * steps)[1]
 

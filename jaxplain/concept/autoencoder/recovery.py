@@ -96,7 +96,8 @@ def recovery(
     f1 = _share(2 * hits, active + true)
     mcc = match_atoms(found, atoms).cosine.mean()
     unique = len(set(nearest.tolist())) / len(nearest)
-    return Recovery(float(mcc), unique, *(float(part.mean()) for part in (precision, recall, f1)), nearest)
+    means = [float(part.mean()) for part in (precision, recall, f1)]
+    return Recovery(float(mcc), unique, means[0], means[1], means[2], nearest)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
