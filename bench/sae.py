@@ -3,8 +3,10 @@
 The world is SynthSAEBench's (Chanin and Garriga-Alonso 2026, arXiv 2602.14687; numbers of its second version): features
 that fire by Zipf's law, in trees whose children need their parent, exclude their siblings and are scaled by the
 parent's size, correlated by a Gaussian of low rank, along directions that are nearly orthogonal. Its full size, of
-16,384 features in 768 dimensions for a dictionary of 4,096, is for a GPU; in the size of two cores 256 features lie in
-64 dimensions, for a dictionary of 128. Activations are made inside of the compiled loop that trains on them.
+16,384 features in 768 dimensions for a dictionary of 4,096, is for a GPU. In the size of two cores 256 features lie in
+64 dimensions, for a dictionary of 128: they fire half as often (at most 20 %), since as many active for each dimension
+as in full size are left then, and trees are one level deep with 32 roots, since deeper ones of so few features would
+ask children to fire more often than their parents. Activations are made inside of the loop that trains on them.
 
     python bench/sae.py [--quick] [--device cpu|gpu] [--samples N] [--worlds N]
 
@@ -49,6 +51,8 @@ class Size(NamedTuple):
     width: int
     atoms: int
     roots: int
+    depth: int
+    most: float
     k: int
     batch: int
     samples: int
@@ -56,9 +60,9 @@ class Size(NamedTuple):
     sizes: tuple[int, ...]
 
 
-SMALL = Size(256, 64, 128, 2, 5, 1024, 6_000_000, 2e-3, (16, 32, 64))
-FULL = Size(16_384, 768, 4096, 128, 25, 1024, 200_000_000, 3e-4, (128, 512, 2048))
-TINY = Size(128, 16, 32, 1, 3, 64, 6_400, 3e-3, (8, 16))
+SMALL = Size(256, 64, 128, 32, 1, 0.2, 3, 512, 5_000_000, 3e-3, (16, 32, 64))
+FULL = Size(16_384, 768, 4096, 128, 3, 0.4, 25, 1024, 200_000_000, 3e-4, (128, 512, 2048))
+TINY = Size(128, 16, 32, 4, 2, 0.2, 2, 64, 6_400, 3e-3, (8, 16))
 
 
 class World(NamedTuple):
@@ -76,10 +80,10 @@ class World(NamedTuple):
     base: Any
 
 
-def trees(size: Size, depth: int = 3, children: int = 4) -> np.ndarray:
+def trees(size: Size, children: int = 4) -> np.ndarray:
     """The parent of each feature, by levels: features of a level follow those above them, four of each parent."""
     parent, level, first = np.full(size.features, -1), np.arange(size.roots), size.roots
-    for _ in range(depth):
+    for _ in range(size.depth):
         below = np.arange(first, first + children * len(level))
         parent[below] = np.repeat(level, children)
         level, first = below, first + len(below)
@@ -90,7 +94,7 @@ def make_world(key: Any, size: Size) -> World:
     """Draw a world."""
     keys = jax.random.split(key, 4)
     ranks = np.arange(1, size.features + 1) ** -0.5
-    probability = 5e-4 + (0.4 - 5e-4) * (ranks - ranks.min()) / (ranks.max() - ranks.min())
+    probability = 5e-4 + (size.most - 5e-4) * (ranks - ranks.min()) / (ranks.max() - ranks.min())
     parent, fires = trees(size), probability.copy()
     for feature in np.flatnonzero(parent >= 0):  # so that a feature fires as often in its tree as it would alone
         above = probability[parent[feature]]

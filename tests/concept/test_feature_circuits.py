@@ -99,7 +99,7 @@ def test_layers_between_two_are_held():
 
 def test_logit_weights_and_a_feature_as_a_score():
     atoms = jnp.asarray(np.random.default_rng(1).normal(size=(6, 5)).astype(np.float32))
-    _, head = jaxplain.split(lambda x: apply(PARAMS, x[None])[0], "second")
+    _, head = jaxplain.split(lambda x: apply(PARAMS, x), "second")
     found = concept.logit_weights(Axes(atoms), head, jnp.zeros(5), X, batch_size=2)
     np.testing.assert_allclose(found, atoms @ W3, rtol=1e-4, atol=1e-5)
     score = concept.feature_score(F, "second", Axes(atoms), 2)
