@@ -40,13 +40,11 @@ def superposition(quick):
     print(f"above .99: {bool(cosine > 0.99)}; over keys {concept.stability([r.dictionary for r in runs]):.2f}")
     figure = Figure((4, 4), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*np.asarray(h[:500]).T, s=4, color="lightgray", label="activations")
-    for rows, colour, width, label in ((truth, "tab:orange", 6, "features"), (best.atoms, "black", 1.5, "atoms")):
-        lines = np.stack([np.zeros((5, 2)), rows], axis=1)
-        axes.plot(*lines.transpose(2, 1, 0), color=colour, linewidth=width)
-        axes.plot([], [], color=colour, linewidth=width, label=label)
+    axes.scatter(*np.asarray(h[:500]).T, s=4, color="lightgray")
+    for rows, colour, width in ((truth, "tab:orange", 6), (best.atoms, "black", 1.5)):
+        axes.plot(*np.stack([np.zeros((5, 2)), rows]).transpose(2, 0, 1), color=colour, linewidth=width)
     axes.set_aspect("equal")
-    axes.legend(fontsize=8)
+    axes.set_title("features (orange), atoms (black)", fontsize=9)
     return figure
 
 
@@ -76,17 +74,14 @@ def digits(quick):
     h = jax.vmap(body)(held)
     logits = concept.logit_weights(d, head, h.mean(axis=0), held[0])
     often = np.argsort(-np.asarray(concept.judge_dictionary(d, h).density))[:6].tolist()
-    scores = {number: concept.feature_score(loss, "hidden", d, number) for number in often}
-    make = {number: jaxplain.activation_maximization(score, image=image, steps=64) for number, score in scores.items()}
-    made = {number: np.asarray(e(jax.random.key(6), 0).image) for number, e in make.items()}
+    made = {}
+    for number in often:
+        score = concept.feature_score(loss, "hidden", d, number, before=True)
+        e = jaxplain.activation_maximization(score, image=image, steps=64)
+        made[number] = np.asarray(e(jax.random.key(6), 0).image)
     print(concept.feature_circuit(jaxplain.logit(apply, params), {"hidden": d}, held[0], labels[0]))
-    settings = {
-        "features": often,
-        "visualizations": made,
-        "logits": logits,
-        "facts": {"loss recovered": kept.recovered},
-    }
-    return report.dictionary_section(d, h, np.asarray(held), **settings)
+    settings = {"features": often, "visualizations": made, "logits": logits}
+    return report.dictionary_section(d, h, np.asarray(held), facts={"loss recovered": kept.recovered}, **settings)
 
 
 def main() -> None:

@@ -21,32 +21,38 @@ class FeatureScore(Function):
     body: Any
     dictionary: Any
     index: Any
+    before: bool = setting(default=False)
     name: str = setting(default="feature_score")
 
     def __call__(self, x: Pytree, *args: Any) -> Array:
         """The code of one input."""
-        codes = self.dictionary.encode(self.body(x, *args))
+        h = self.body(x, *args)
+        codes = self.dictionary.before(h) if self.before else self.dictionary.encode(h)
         return jnp.mean(jnp.take(codes, self.index, axis=-1))
 
 
 @public
-def feature_score(f: Callable[..., Any], layer: str, dictionary: Dictionary, index: int) -> FeatureScore:
+def feature_score(
+    f: Callable[..., Any], layer: str, dictionary: Dictionary, index: int, *, before: bool = False
+) -> FeatureScore:
     """Make a score of one feature: its code, the mean over an input's places.
 
-    Every method works on it: `activation_maximization(feature_score(...), image=...)` draws what the feature looks for,
-    `gradient` says where in an input it found it.
+    Every method works on it: `gradient` says where in an input the feature was found, and
+    `activation_maximization(feature_score(..., before=True), image=...)` draws what it looks for.
 
     Args:
         f: A score or any function `f(x, *args)`, with the layer in it.
         layer: The path of the layer that the dictionary describes.
         dictionary: Any of this namespace.
         index: The feature's number, from 0 to M - 1.
+        before: Take the encoder's value before its activation, which has a gradient where the feature is silent; of
+            autoencoders alone.
 
     Returns:
         `(x, *args) -> scalar`. Cost: the part of a forward pass before the layer.
 
     Raises:
-        ValueError: A feature that is not there.
+        ValueError: A feature that is not there; `before` of a dictionary without such a value.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -64,7 +70,9 @@ def feature_score(f: Callable[..., Any], layer: str, dictionary: Dictionary, ind
     name = "feature_score"
     if check.count(index, name, "index", least=0) >= dictionary.size:
         raise ValueError(f"{name}: `index` is {index}, but the dictionary has {dictionary.size} features.")
-    return FeatureScore(split(as_function(f), layer)[0], dictionary, jnp.asarray(index))
+    if before and not hasattr(dictionary, "before"):
+        raise ValueError(f"{name}: `before` is of autoencoders; {dictionary!r} has codes alone.")
+    return FeatureScore(split(as_function(f), layer)[0], dictionary, jnp.asarray(index), before)
 
 
 @public
