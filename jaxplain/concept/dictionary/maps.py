@@ -13,7 +13,7 @@ from jaxplain.concept.dictionary.base import Dictionary
 from jaxplain.concept.dictionary.site import require_site
 from jaxplain.internals import places, resized, split
 from jaxplain.program import Function, as_function, is_array, public, setting, wide_dtype
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Number, Pytree
 
 
 class ConceptScore(Function):
@@ -37,7 +37,7 @@ class ConceptScore(Function):
 def concept_score(
     f: Callable[..., Any],
     dictionary: Dictionary,
-    concept: int,
+    concept: Number,
     *,
     layer: str | None = None,
     reduce: Literal["sum", "mean", "max"] = "sum",
@@ -152,9 +152,8 @@ def _layer(dictionary: Any, layer: str | None, name: str) -> str:
 def _inside(concept: Any, dictionary: Dictionary, name: str) -> None:
     if not check.is_concrete(concept):
         return
-    if isinstance(concept, jax.Array):
-        concept = concept.item()
-    if not 0 <= check.count(concept, name, "concept", 0) < dictionary.size:
+    number = concept.item() if is_array(concept) and jnp.ndim(concept) == 0 else concept
+    if check.count(number, name, "concept", 0) >= dictionary.size:
         raise ValueError(f"{name}: `concept` is {concept}, but the dictionary has {dictionary.size}, from 0.")
 
 
