@@ -60,7 +60,7 @@ FOREIGN = {
     "flax": ("models", "train.trainable", "program.trace.tags"),
     "haiku": ("program.trace.tags",),
     "equinox": ("program.trace.tags",),
-    "optax": ("train", "explain.perturbation", "explain.visualization"),
+    "optax": ("train", "explain.perturbation", "explain.visualization", "concept.autoencoder"),
     "matplotlib": ("plot", "report"),
     "jax.extend": ("program.trace.compat",),
     "jax._src": (),

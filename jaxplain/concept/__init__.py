@@ -4,6 +4,20 @@ A concept is something that people name or that a factorisation finds in a layer
 network that is explained, and nothing draws.
 """
 
+from jaxplain.concept.autoencoder import (
+    Architecture,
+    Autoencoder,
+    Trained,
+    Transcoder,
+    activation_stream,
+    batch_top_k,
+    gated,
+    jump_relu,
+    matryoshka,
+    relu_l1,
+    top_k,
+    train_autoencoder,
+)
 from jaxplain.concept.dictionary import (
     ConceptCurves,
     Dictionary,
@@ -20,6 +34,8 @@ from jaxplain.concept.dictionary import (
 )
 
 __all__ = [
+    "Architecture",
+    "Autoencoder",
     "ConceptCurves",
     "Dictionary",
     "Importance",
@@ -27,9 +43,19 @@ __all__ = [
     "Matched",
     "Site",
     "TopCodes",
+    "Trained",
+    "Transcoder",
+    "activation_stream",
+    "batch_top_k",
     "concept_curves",
+    "gated",
     "judge_dictionary",
+    "jump_relu",
     "layer_site",
     "match_atoms",
+    "matryoshka",
+    "relu_l1",
     "stability",
+    "top_k",
+    "train_autoencoder",
 ]

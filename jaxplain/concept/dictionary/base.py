@@ -42,8 +42,8 @@ class Dictionary(Function):
     """Base of every dictionary: an immutable pytree with `encode`, and atoms of which activations are sums.
 
     `h` are activations `[..., D]` with any leading axes, codes are `[..., M]`. Subclasses have `encode` and `atoms`,
-    `[M, D]` (a field or a property; an `offset` `[D]` where the decoder adds one), and `decode` where it is no such sum. `site` says which layer of which model
-    is described (`layer_site`); None is any.
+    `[M, D]` (a field or a property; an `offset` `[D]` where the decoder adds one), and `decode` where it is no such
+    sum. `site` says which layer of which model is described (`layer_site`); None is any.
     """
 
     site: Site | None = dataclasses.field(default=None, kw_only=True, metadata={"static": True})
