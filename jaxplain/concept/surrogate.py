@@ -48,15 +48,15 @@ class LinearSurrogate(Function):
         return total + jnp.broadcast_to(self.intercept, total.shape)
 
     def contributions(self, x: Array) -> Array:
-        """What each feature adds to each output, against a feature of 0, `[..., D, K]`: they sum to it less intercept."""
+        """What each feature adds to each output, against a feature of 0, `[..., D, K]`."""
         return jnp.asarray(x)[..., None] * jnp.broadcast_to(self.weights, (*jnp.shape(x), self.weights.shape[1]))
 
 
 class TreeSurrogate(Function):
     """Outputs by a decision tree, `surrogate(x [..., D]) -> [..., K]`.
 
-    feature: `[nodes]`, which feature a node asks for, -1 at a leaf; threshold: it goes to `left` where the feature is at
-    most that, else to `right`; values: `[nodes, K]`; fidelity: on held-out examples.
+    feature: `[nodes]`, which feature a node asks for, -1 at a leaf; threshold: `left` follows where the feature is at
+    most that, else `right`; values: `[nodes, K]`; fidelity: on held-out examples.
     """
 
     feature: Any
@@ -270,7 +270,7 @@ def _distilled(
     rows = jnp.asarray(x)
     if rows.ndim != 2:
         raise ValueError(
-            f"{name}: `x` has shape {rows.shape}; it has to be [N, D], features of a table or scores of concepts, since "
+            f"{name}: `x` has shape {rows.shape}; it has to be [N, D], features of a table or scores of concepts: "
             "a surrogate of pixels says nothing."
         )
     check.finite(rows, name)
@@ -300,7 +300,7 @@ def _held_out(key: Any, count: int, fraction: Any, name: str) -> np.ndarray:
     size = round(fraction * count)
     if size < 2 or count - size < 2:
         raise ValueError(
-            f"{name}: of {count} examples {size} would be held out (`fraction` {fraction}); two are needed on each side."
+            f"{name}: of {count} examples {size} would be held out (`fraction` {fraction}); each side needs two."
         )
     held = np.zeros(count, bool)
     held[np.asarray(jax.random.permutation(key, count))[:size]] = True

@@ -1,4 +1,4 @@
-"""CRAFT: concepts by factorising activations of crops or tokens, what each does to the score, and what it is made of."""
+"""CRAFT: concepts by factorising activations of crops or tokens, what each does to the score, what it is made of."""
 
 from __future__ import annotations
 
@@ -286,7 +286,8 @@ def _discovered(task: _Task, pieces: Pieces | None, k: int, key: Any, steps: int
     totals = _totals(dictionary, head, h, inputs, design(k, samples, shift, "sobol"), task.batch_size)
     moving = ~jnp.isnan(totals)
     importance = jnp.sum(jnp.where(moving, totals, 0), axis=0) / jnp.sum(moving, axis=0)
-    return Craft(dictionary, found.codes, *pieces, task.window, importance, totals, found.losses)
+    examples, corners = pieces
+    return Craft(dictionary, found.codes, examples, corners, task.window, importance, totals, found.losses)
 
 
 def _at_places(h: Array, pieces: Pieces | None, used: Any, task: _Task) -> tuple[Array, Pieces]:

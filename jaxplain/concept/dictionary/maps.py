@@ -29,8 +29,8 @@ class ConceptScore(Function):
         codes = _codes(self.body, self.dictionary, x, args, "concept_score")
         chosen = jnp.take(codes, self.concept, axis=-1)
         chosen = chosen.astype(wide_dtype(chosen.dtype))
-        how = {"sum": jnp.sum, "mean": jnp.mean, "max": jnp.max}[self.reduce]
-        return how(chosen).astype(codes.dtype)
+        how: dict[str, Any] = {"sum": jnp.sum, "mean": jnp.mean, "max": jnp.max}
+        return how[self.reduce](chosen).astype(codes.dtype)
 
 
 @public
@@ -104,7 +104,8 @@ class ConceptMaps(Function):
                 f"{name}: the input's size along the axes of {self.body.path!r} cannot be told. Pass `resize=False` "
                 "for the layer's own size."
             )
-        return jax.vmap(lambda one: resized(one, found.size), in_axes=-1, out_axes=-1)(values)
+        size = found.size
+        return jax.vmap(lambda one: resized(one, size), in_axes=-1, out_axes=-1)(values)
 
 
 @public

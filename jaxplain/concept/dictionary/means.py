@@ -90,7 +90,7 @@ def _refuse_few(a: Array, k: int, name: str) -> None:
     different = len({row.tobytes() for row in jax.device_get(a)})
     if different < k:
         raise ValueError(
-            f"{name}: `k` is {k}, but only {different} of the {a.shape[0]} rows are different. Pass at most {different}."
+            f"{name}: `k` is {k}, but only {different} of {a.shape[0]} rows are different. Pass at most {different}."
         )
 
 
