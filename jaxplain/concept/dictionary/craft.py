@@ -264,7 +264,7 @@ def _checked(x: Any, layer: Any, window: Any, stride: Any, samples: Any, batch_s
     return count
 
 
-def _discovered(task: _Task, pieces: Pieces | None, k: int, key: Any, steps: int, samples: int) -> Craft:
+def _discovered(task: _Task, pieces: Any, k: int, key: Any, steps: int, samples: int) -> Craft:
     """The concepts of pieces, all places of the layer where there are none, and their importance."""
     name = task.name
     body, head = split(task.f, task.layer)

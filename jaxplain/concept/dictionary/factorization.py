@@ -44,7 +44,8 @@ def non_negative_factorization(
     the loss never rises; a step that rounding makes worse is not taken. The result has a derivative with respect to
     the activations, by the implicit function theorem: with theta the positive entries of U and V, dL/dtheta = 0 holds
     around a minimum, so that d theta = -(d2L/dtheta2)^-1 (d2L/dtheta dA) dA, by conjugate gradients; what is 0 stays 0.
-    It presumes that the steps have converged (`tolerance` 0 and enough of them).
+    It presumes that the steps have converged (`tolerance` 0 and enough of them). Where several factors have one product
+    (too few zeros) the derivative of the factors is that of a slightly damped problem, and that of the product right.
 
     Args:
         activations: A, `[N, D]`, zero or more: one row for each crop, place or token.
@@ -147,9 +148,8 @@ def factorized(a: Array, key: Any, given: Any, tolerance: Array, k: int, steps: 
     begun = given if given is not None else (singular_start(fixed, k) if key is None else _random_start(fixed, key, k))
     (u, v), losses, taken = jax.lax.stop_gradient(_descended(fixed, begun, tolerance, steps))
     u, v = _with_derivative(a, u, v)
-    lengths = jnp.sqrt(jnp.sum(v**2, axis=1))
-    safe = jnp.where(lengths > 0, lengths, 1)
-    u, v = u * lengths[None], v / safe[:, None]
+    lengths = _lengths(v, 1)
+    u, v = u * lengths[None], v / lengths[:, None]
     order = jnp.argsort(-jnp.sum(jax.lax.stop_gradient(u) ** 2, axis=0), stable=True)
     return Factorization(u[:, order], v[order], losses, taken)
 
@@ -217,19 +217,34 @@ def _random_start(a: Array, key: Array, k: int) -> tuple[Array, Array]:
     return u, scale * jnp.abs(jax.random.normal(other, (k, a.shape[1]), a.dtype))
 
 
+def _lengths(factor: Array, axis: int) -> Array:
+    """The lengths of a factor's columns or rows, 1 of one that is zero."""
+    lengths = jnp.linalg.norm(factor, axis=axis)
+    return jnp.where(lengths > 0, lengths, 1)
+
+
 def _with_derivative(a: Array, u: Array, v: Array) -> tuple[Array, Array]:
     """The factors, with the implicit derivative in `a` of a minimum."""
+    ratio = jnp.sqrt(_lengths(v, 1) / _lengths(u, 0))  # one length for both, for the condition of what is solved
+    u, v = u * ratio[None], v / ratio[:, None]
     free = (u > 0).astype(a.dtype), (v > 0).astype(a.dtype)
     slope = jax.grad(loss_of, argnums=(1, 2))
+    eps = float(jnp.finfo(a.dtype).eps)
+    # directions that leave the loss as it is (factors that are not unique) would grow without bound
+    damping = max(1e-6, eps**0.5) * (jnp.sum(u**2) + jnp.sum(v**2)) / u.shape[1]
     fixed = jax.lax.stop_gradient(a)
 
     def curved(moved: tuple[Array, Array]) -> tuple[Array, Array]:
         inside = jax.tree.map(jnp.multiply, moved, free)
         bent = jax.jvp(lambda *at: slope(fixed, *at), (u, v), inside)[1]
+        # a longer column and a shorter row leave the product: the direction is no solution's and is made definite
+        scaled = jnp.sum(inside[0] * u, axis=0) - jnp.sum(inside[1] * v, axis=1)
+        bent = bent[0] + u * scaled[None], bent[1] - v * scaled[:, None]
+        bent = jax.tree.map(lambda b, m: b + damping * m, bent, inside)
         return jax.tree.map(lambda b, f, m: b * f + m * (1 - f), bent, free, moved)
 
     def solve(matvec: Any, rest: Any) -> Any:
-        return jax.scipy.sparse.linalg.cg(matvec, rest, tol=float(jnp.finfo(a.dtype).eps), maxiter=1000)[0]
+        return jax.scipy.sparse.linalg.cg(matvec, rest, tol=eps**0.5, maxiter=1000)[0]
 
     rest = jax.tree.map(jnp.multiply, slope(a, u, v), free)
     rest = jax.tree.map(lambda r: r - jax.lax.stop_gradient(r), rest)  # zero in value at a minimum, and taken for it
