@@ -242,8 +242,6 @@ def concept_readout(
     Source: Koh et al. 2020, "Concept bottleneck models"; Yuksekgonul et al. 2023, "Post-hoc concept bottleneck models".
     """
     name = "concept_readout"
-    if not isinstance(dictionary, Dictionary):
-        raise TypeError(f"{name}: `dictionary` is {check.short(dictionary)}; pass a dictionary of concepts.")
     check.one_number(penalty, name, "penalty", zero=True)
     h = dictionary.checked(activations, name, "activations")
     if h.ndim < 2:

@@ -165,8 +165,6 @@ def sub_concepts(
     Source: Fel et al. 2023, "CRAFT", section 3.2 (recursion).
     """
     name = "sub_concepts"
-    if not isinstance(found, Craft):
-        raise TypeError(f"{name}: `found` is {check.short(found)}; pass what `craft` returned.")
     f = as_function(check.callable_score(f, name))
     count = _checked(x, layer, found.window, None, samples, batch_size, name)
     given, k = shared_args(args, count, name), check.count(k, name, "k")
@@ -206,8 +204,6 @@ def top_crops(found: Craft, x: Arrays, k: int = 6) -> Array:
         ValueError: Concepts of places and not of crops, more than there are.
     """
     name = "top_crops"
-    if not isinstance(found, Craft):
-        raise TypeError(f"{name}: `found` is {check.short(found)}; pass what `craft` returned.")
     if found.window is None:
         raise ValueError(
             f"{name}: the pieces of `found` are places of a layer, not crops. Call `craft` with a `window`, or use "

@@ -141,8 +141,6 @@ def concept_maps(
 
 
 def _layer(dictionary: Any, layer: str | None, name: str) -> str:
-    if not isinstance(dictionary, Dictionary):
-        raise TypeError(f"{name}: `dictionary` is {check.short(dictionary)}; pass a dictionary of concepts.")
     if layer is not None:
         return layer
     if dictionary.site is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary
@@ -43,8 +44,8 @@ def k_means(
     Args:
         activations: `[N, D]`, of any sign.
         k: How many clusters, at most N; of N rows with fewer different ones, at most those.
-        key: PRNG key of the start (k-means++: each next centre is a row drawn in proportion to its squared distance
-            from those there are). Needed where `start` is None.
+        key: PRNG key of the start (greedy k-means++: each next centre is the best of 2 + log k rows, drawn in
+            proportion to their squared distances from those there are). Needed where `start` is None.
         start: Centres to start from, `[k, D]`.
         steps: Most steps; it ends where no row changes its cluster. A cluster that loses all its rows begins anew at
             the row farthest from its centre.
@@ -103,14 +104,16 @@ def _distances(rows: Array, centres: Array) -> Array:
 
 @functools.partial(jax.jit, static_argnames="k")
 def _spread_start(a: Array, key: Array, k: int) -> Array:
-    """k-means++: a row at random, then rows in proportion to their squared distance."""
+    """k-means++: a row at random, then the best of a few rows drawn in proportion to their squared distance."""
+    tries = 2 + int(np.log(k))
     first = a[jax.random.randint(jax.random.fold_in(key, 0), (), 0, a.shape[0])]
 
     def add(i: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
         centres, distances = state
-        chosen = a[jax.random.categorical(jax.random.fold_in(key, i), jnp.log(distances))]
-        nearer = jnp.minimum(distances, jnp.sum((a - chosen[None]) ** 2, axis=1))
-        return centres.at[i].set(chosen), nearer
+        drawn = a[jax.random.categorical(jax.random.fold_in(key, i), jnp.log(distances), shape=(tries,))]
+        nearer = jnp.minimum(distances[None], _distances(drawn, a))
+        best = jnp.argmin(jnp.sum(nearer, axis=1))
+        return centres.at[i].set(drawn[best]), nearer[best]
 
     centres = jnp.zeros((k, a.shape[1]), a.dtype).at[0].set(first)
     return jax.lax.fori_loop(1, k, add, (centres, jnp.sum((a - first[None]) ** 2, axis=1)))[0]

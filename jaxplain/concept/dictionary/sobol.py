@@ -156,8 +156,6 @@ def sobol_importance(
     Source: Fel et al. 2023, "CRAFT", section 3.3.
     """
     name = "sobol_importance"
-    if not isinstance(dictionary, Dictionary):
-        raise TypeError(f"{name}: `dictionary` is {check.short(dictionary)}; pass a dictionary of concepts.")
     check.function(head, name, "head", "head(h, *args) -> scalar")
     samples = check.count(samples, name, "samples", 2)
     check.choice(sequence, ("sobol", "halton"), name, "sequence")
