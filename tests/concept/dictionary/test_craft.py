@@ -120,6 +120,7 @@ def test_a_concept_is_taken_apart_in_a_former_layer():
     assert first[0] > first[1]  # made of vertical lines (and brightness)
 
 
+@pytest.mark.slow
 def test_places_of_a_layer_are_pieces_where_there_is_no_window():
     found = concept.craft(F, "mixed", X, 0, k=2, samples=8)
     h = jax.vmap(lambda x: jaxplain.split(F, "mixed")[0](x, 0))(X)
@@ -187,7 +188,10 @@ BAD = {
     "other model": (lambda: concept.sub_concepts(FOUND, DEAD, "lines", X, 0, concept=0), "with the fingerprint"),
     "no craft": (lambda: concept.top_crops(np.eye(3), X), "`found` has to be a Craft"),
     "more crops": (lambda: concept.top_crops(FOUND, X, 101), "there are 100 crops"),
-    "score of none": (lambda: concept.concept_score(F, FOUND.dictionary, 2), "`concept` is 2, but the dictionary has 2"),
+    "score of none": (
+        lambda: concept.concept_score(F, FOUND.dictionary, 2),
+        "`concept` is 2, but the dictionary has 2",
+    ),
     "score elsewhere": (
         lambda: concept.concept_score(F, FOUND.dictionary, 0, layer="lines")(X[0], 0),
         "describes the layer 'mixed', but it is used at 'lines'",
