@@ -337,8 +337,8 @@ def _lasso(z: Array, y: Array, penalty: Array, steps: int) -> Array:
     def one(j: Array, w: Array) -> Array:
         slope = products[j] - gram[j] @ w + gram[j, j] * w[j]
         size = gram[j, j]
-        new = jnp.sign(slope) * jnp.maximum(jnp.abs(slope) - penalty, 0) / jnp.where(size > 0, size, 1)
-        return w.at[j].set(jnp.where(size > 0, new, 0))
+        new = (slope - jnp.sign(slope) * penalty) / jnp.where(size > 0, size, 1)
+        return w.at[j].set(jnp.where((size > 0) & (jnp.abs(slope) > penalty), new, 0))
 
     def sweep(state: Any) -> Any:
         w, number, _ = state

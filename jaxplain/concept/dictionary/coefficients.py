@@ -39,7 +39,7 @@ def non_negative_coefficients(activations: ArrayLike, atoms: ArrayLike) -> Array
     Example:
         >>> import jax.numpy as jnp
         >>> atoms = jnp.array([[1.0, 0.0], [1.0, 1.0]])
-        >>> non_negative_coefficients(jnp.array([[3.0, 1.0], [1.0, 2.0]]), atoms).tolist()
+        >>> non_negative_coefficients(jnp.array([[3.0, 1.0], [1.0, 2.0]]), atoms).round(3).tolist()
         [[2.0, 1.0], [0.0, 1.5]]
 
     Source: Fel et al. 2023, "CRAFT: concept recursive activation factorization for explainability", section 3.4

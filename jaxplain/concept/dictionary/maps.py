@@ -70,7 +70,7 @@ def concept_score(
         ...         h = 2 * x
         ...     return h.sum()
         >>> dictionary = NonNegativeDictionary(jnp.array([[1.0, 0.0], [0.6, 0.8]]))
-        >>> gradient(concept_score(f, dictionary, 1, layer="parts"))(jnp.array([1.0, 1.0])).tolist()
+        >>> gradient(concept_score(f, dictionary, 1, layer="parts"))(jnp.array([1.0, 1.0])).round(3).tolist()
         [0.0, 2.5]
 
     Source: Fel et al. 2023, "CRAFT", section 3.4.

@@ -63,8 +63,8 @@ def sobol_indices(
     Example:
         >>> import jax.numpy as jnp
         >>> found = sobol_indices(lambda m: 3 * m[0] + m[1], 2, samples=1024)
-        >>> found.total.round(2).tolist()  # 9 / 10 and 1 / 10
-        [0.8999999761581421, 0.10000000149011612]
+        >>> [round(share, 2) for share in found.total.tolist()]  # 9 / 10 and 1 / 10
+        [0.9, 0.1]
 
     Source: Jansen 1999, "Analysis of variance designs for model output"; Fel et al. 2023, "CRAFT", section 3.3.
     """
@@ -151,7 +151,7 @@ def sobol_importance(
         >>> from jaxplain.concept.dictionary.nonnegative import NonNegativeDictionary
         >>> found = sobol_importance(NonNegativeDictionary(jnp.eye(2)), lambda h: h[0], jnp.array([1.0, 1.0]))
         >>> [round(share, 2) for share in found.total.tolist()]
-        [0.97, 0.0]
+        [0.95, 0.0]
 
     Source: Fel et al. 2023, "CRAFT", section 3.3.
     """

@@ -97,8 +97,8 @@ def test_masks_of_concepts_hold_at_every_place_and_batches_do_not_matter():
     for batch_size in (1, 7, 4096):
         again = concept.sobol_importance(dictionary, head, h, X, 0, samples=1024, batch_size=batch_size)
         np.testing.assert_allclose(again.total, found.total, atol=1e-5)
-    with pytest.raises(ValueError, match="another|the dictionary describes the layer 'parts' of a model"):
-        other = jaxplain.split(jaxplain.logit(apply, 2 * PARAMS), "parts")[1]
+    other = jaxplain.split(jaxplain.logit(apply, 2 * PARAMS), "parts")[1]
+    with pytest.raises(ValueError, match="the dictionary describes the layer 'parts' of a model"):
         concept.sobol_importance(dictionary, other, h, X, 0)
 
 
