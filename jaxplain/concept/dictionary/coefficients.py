@@ -39,8 +39,8 @@ def non_negative_coefficients(activations: ArrayLike, atoms: ArrayLike) -> Array
     Example:
         >>> import jax.numpy as jnp
         >>> atoms = jnp.array([[1.0, 0.0], [1.0, 1.0]])
-        >>> non_negative_coefficients(jnp.array([[3.0, 1.0], [1.0, 2.0]]), atoms).round(3).tolist()
-        [[2.0, 1.0], [0.0, 1.5]]
+        >>> non_negative_coefficients(jnp.array([[3.0, 1.0], [1.0, 3.0]]), atoms).round(3).tolist()
+        [[2.0, 1.0], [0.0, 2.0]]
 
     Source: Fel et al. 2023, "CRAFT: concept recursive activation factorization for explainability", section 3.4
     (the derivative); Franc et al. 2005, "Sequential coordinate-wise algorithm for the non-negative least squares

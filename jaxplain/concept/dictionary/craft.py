@@ -117,7 +117,8 @@ def craft(
     """
     name = "craft"
     f = as_function(check.callable_score(f, name))
-    count = _checked(x, layer, window, stride, samples, batch_size, name)
+    counts = {"k": k, "steps": steps, "samples": samples, "batch_size": batch_size}
+    count = _checked(x, window, stride, counts, name)
     given = shared_args(args, count, name)
     pieces = None if window is None else image_pieces(x, window, stride, name)[1]
     return _discovered(_Task(f, layer, x, given, window, batch_size, name), pieces, k, key, steps, samples)
@@ -166,8 +167,9 @@ def sub_concepts(
     """
     name = "sub_concepts"
     f = as_function(check.callable_score(f, name))
-    count = _checked(x, layer, found.window, None, samples, batch_size, name)
-    given, k = shared_args(args, count, name), check.count(k, name, "k")
+    counts = {"k": k, "steps": steps, "samples": samples, "batch_size": batch_size}
+    count = _checked(x, found.window, None, counts, name)
+    given = shared_args(args, count, name)
     if not 0 <= check.count(concept, name, "concept", 0) < found.codes.shape[1]:
         raise ValueError(f"{name}: `concept` is {concept}, but there are {found.codes.shape[1]}, from 0.")
     if not 0 < fraction <= 1:
@@ -249,12 +251,12 @@ class _Task(NamedTuple):
     name: str
 
 
-def _checked(x: Any, layer: Any, window: Any, stride: Any, samples: Any, batch_size: Any, name: str) -> int:
+def _checked(x: Any, window: Any, stride: Any, counts: dict[str, Any], name: str) -> int:
     """Hold the arguments; the number of examples."""
     count = check.batch_length(x, name)
     check.finite(x, name)
-    check.count(samples, name, "samples", 2)
-    check.count(batch_size, name, "batch_size")
+    for argument, value in counts.items():
+        check.count(value, name, argument, 2 if argument == "samples" else 1)
     if window is None and stride is not None:
         raise ValueError(f"{name}: `stride` is {stride}, but without a `window` there are no crops.")
     return count
@@ -273,7 +275,6 @@ def _discovered(task: _Task, pieces: Any, k: int, key: Any, steps: int, samples:
     else:
         rows, pieces = _at_places(h, pieces, used, task)
     a = non_negative_rows(rows, k, name, task.layer)
-    check.count(steps, name, "steps")
     start, shift = (None, None) if key is None else jax.random.split(key)
     found = factorized(a, start, None, jnp.asarray(1e-6, a.dtype), k, steps)
     first = jax.tree.map(lambda leaf: leaf[0], (x, task.args))

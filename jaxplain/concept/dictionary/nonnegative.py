@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary
 from jaxplain.concept.dictionary.coefficients import coefficients
 from jaxplain.concept.dictionary.factorization import factorized, non_negative_rows
@@ -57,5 +58,8 @@ def non_negative_dictionary(
 
     Source: Fel et al. 2023, "CRAFT", section 3.2.
     """
-    a = non_negative_rows(activations, k, "non_negative_dictionary", None if site is None else site.layer)
+    name = "non_negative_dictionary"
+    a = non_negative_rows(activations, k, name, None if site is None else site.layer)
+    check.count(steps, name, "steps")
+    check.one_number(tolerance, name, "tolerance", zero=True)
     return NonNegativeDictionary(factorized(a, key, None, tolerance, k, steps).atoms, site=site)

@@ -1,4 +1,4 @@
-"""Non-negative factorisation and least squares: planted factors, losses that never rise, scikit-learn's, derivatives."""
+"""Non-negative factorisation and least squares: planted factors, losses, scikit-learn's, derivatives."""
 
 import warnings
 
