@@ -10,6 +10,7 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
 from jaxplain.plot.comparison import comparison
+from jaxplain.plot.concept import concept_gallery
 from jaxplain.plot.curve import curves
 from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
@@ -35,6 +36,7 @@ __all__ = [
     "attention_heads",
     "attribution_bar",
     "comparison",
+    "concept_gallery",
     "confusion_matrix",
     "curves",
     "dependence",
