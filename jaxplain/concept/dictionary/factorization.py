@@ -17,9 +17,10 @@ from jaxplain.types import Array, ArrayLike
 class Factorization(NamedTuple):
     """A non-negative factorisation, activations = codes @ atoms + rest.
 
-    codes: `[N, k]`, zero or more. atoms: `[k, D]`, zero or more, of unit length, those that explain most first (by the
-    squared length of their codes). losses: `[steps + 1]`, the sum of squares of the rest at the start and after each
-    step; they never rise, and stay where the steps ended. steps: how many were taken.
+    codes: `[N, k]`, zero or more. atoms: `[k, D]`, zero or more, of unit length (zero where fewer explain all), those that
+        explain most first, by the squared length of their codes.
+    losses: `[steps + 1]`, the sum of squares of the rest at the start and after each step; they never rise, and stay
+        where the steps ended. steps: how many were taken.
     """
 
     codes: Array
@@ -144,14 +145,20 @@ def _given(start: Any, a: Array, k: int, name: str) -> tuple[Array, Array]:
 @functools.partial(jax.jit, static_argnames=("k", "steps"))
 def factorized(a: Array, key: Any, given: Any, tolerance: Array, k: int, steps: int) -> Factorization:
     """The factorisation, unchecked."""
+    scale = jnp.max(jax.lax.stop_gradient(a))  # so that neither squares nor the start depend on the unit
+    a = a / scale
     fixed = jax.lax.stop_gradient(a)
-    begun = given if given is not None else (singular_start(fixed, k) if key is None else _random_start(fixed, key, k))
+    begun = (
+        (given[0] / scale, given[1])
+        if given is not None
+        else (singular_start(fixed, k) if key is None else _random_start(fixed, key, k))
+    )
     (u, v), losses, taken = jax.lax.stop_gradient(_descended(fixed, begun, tolerance, steps))
     u, v = _with_derivative(a, u, v)
     lengths = _lengths(v, 1)
     u, v = u * lengths[None], v / lengths[:, None]
     order = jnp.argsort(-jnp.sum(jax.lax.stop_gradient(u) ** 2, axis=0), stable=True)
-    return Factorization(u[:, order], v[order], losses, taken)
+    return Factorization(scale * u[:, order], v[order], losses * scale**2, taken)
 
 
 def loss_of(a: Array, u: Array, v: Array) -> Array:

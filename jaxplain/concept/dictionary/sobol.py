@@ -16,6 +16,9 @@ from jaxplain.program import map_range, public, wide_dtype
 from jaxplain.types import Array
 
 
+BITS = 24  # of a point's digits that a shift changes: those that float32 holds
+
+
 class SobolIndices(NamedTuple):
     """Total indices of a function of masks.
 
@@ -47,9 +50,11 @@ def sobol_indices(
     Args:
         f: `f(mask [dimension]) -> scalar`.
         dimension: The number of masks.
-        samples: Points of a design; a power of two makes a Sobol sequence balanced.
-        key: PRNG key of a shift of all points (modulo 1), which makes the estimate unbiased; None takes the sequence as
-            it is, the same always.
+        samples: Points of a design, best a power of two. The largest error of additive functions of 2 to 20 masks is
+            on average below 0.12 with 32 points, 0.03 with 128 and 0.006 with 512; with 8 it reaches 0.5, since columns
+            of the sequence repeat.
+        key: PRNG key of a shift of all points (of the digits of a Sobol sequence, else modulo 1), which makes the
+            estimate unbiased; None takes the sequence as it is, the same always.
         sequence: Quasi-random points: "sobol", or "halton" as in CRAFT's reference, whose later columns do not fill
             [0, 1) unless `samples` is above the primes they count in (with 20 masks, 173).
         batch_size: Masks at once.
@@ -78,10 +83,16 @@ def sobol_indices(
 
 def design(dimension: int, samples: int, key: Any, sequence: str) -> tuple[Array, Array]:
     """Two designs `[samples, dimension]`, of the points of one sequence in twice the dimensions."""
-    points = jnp.asarray(_points(2 * dimension, samples, sequence), jnp.result_type(float))
-    if key is not None:
-        shift = jax.random.uniform(key, (1, 2 * dimension), points.dtype)
-        points = (points + shift) % 1.0
+    found = _points(2 * dimension, samples, sequence)
+    points = jnp.asarray(found, jnp.result_type(float))
+    if (
+        key is not None and sequence == "sobol"
+    ):  # digits are changed, which keeps the points as evenly spread as they are
+        digits = jnp.asarray(found * 2**BITS, jnp.uint32)
+        drawn = jax.random.bits(key, (1, 2 * dimension), jnp.uint32) >> (32 - BITS)
+        points = (digits ^ drawn).astype(points.dtype) / 2**BITS
+    elif key is not None:
+        points = (points + jax.random.uniform(key, (1, 2 * dimension), points.dtype)) % 1.0
     return points[:, :dimension], points[:, dimension:]
 
 

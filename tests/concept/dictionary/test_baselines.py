@@ -84,3 +84,12 @@ BAD = {
 def test_bad_calls_are_told(name):
     with pytest.raises((ValueError, TypeError), match=BAD[name][1]):
         BAD[name][0]()
+
+
+@pytest.mark.usefixtures("double")
+def test_top_examples_in_double_precision():
+    found = concept.principal_components(ROWS.astype(np.float64), 2)
+    assert found.atoms.dtype == jnp.float64
+    top = found.top_examples(ROWS.astype(np.float64), 2, batch_size=7)
+    codes = np.asarray(found.encode(jnp.asarray(ROWS, jnp.float64)))
+    np.testing.assert_allclose(top.values, -np.sort(-codes, axis=0)[:2].T, rtol=1e-9)

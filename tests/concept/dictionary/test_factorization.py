@@ -139,6 +139,24 @@ def test_the_implicit_derivative_of_the_whole_factorisation_is_that_of_central_d
         np.testing.assert_allclose((pulled * along).sum(), (found[0] * weight).sum(), rtol=1e-3)
 
 
+def test_the_unit_of_the_activations_does_not_matter():
+    rows, _, _ = planted(noise=0.05)
+    right = concept.non_negative_factorization(rows, 5)
+    for scale in (2.0**-60, 2.0**-20, 2.0**50):  # beyond the root of the smallest and of the largest float32, too
+        found = concept.non_negative_factorization(scale * rows, 5)
+        np.testing.assert_array_equal(found.atoms, right.atoms)
+        np.testing.assert_array_equal(found.codes, scale * right.codes)
+    found = concept.non_negative_factorization(jnp.float32(1e25) * rows, 5)
+    np.testing.assert_allclose(found.atoms, right.atoms, atol=1e-3)
+
+
+def test_fewer_factors_than_asked_for_explain_what_there_is():
+    rows = np.diag([2.0, 3.0, 0.0]).astype(np.float32)
+    found = concept.non_negative_factorization(rows, 3, steps=2000, tolerance=0.0)
+    np.testing.assert_allclose(found.codes @ found.atoms, rows, atol=1e-5)
+    assert np.isfinite(found.atoms).all()
+
+
 def test_bfloat16_is_factorised_in_float32():
     rows, _, atoms = planted()
     found = concept.non_negative_factorization(jnp.asarray(rows, jnp.bfloat16), 5, steps=1000)

@@ -112,3 +112,18 @@ def test_bad_calls_are_told():
     }.items():
         with pytest.raises((ValueError, TypeError), match=words):
             bad()
+
+
+@pytest.mark.parametrize("masks", [2, 4, 10, 20])
+def test_errors_of_additive_functions_are_those_that_the_documentation_says(masks):
+    weights = np.random.default_rng(masks).normal(size=masks)
+    right = weights**2 / np.sum(weights**2)
+    for samples, most in ((32, 0.12), (128, 0.03), (512, 0.006)):
+        errors = []
+        for key in (None, *map(jax.random.key, range(4))):
+            a, b = map(np.asarray, sobol.design(masks, samples, key, "sobol"))
+            assert ((a >= 0) & (a < 1)).all()
+            own = a @ weights
+            found = np.mean((weights * (a - b)) ** 2, axis=0) / (2 * own.var(ddof=1))
+            errors.append(np.abs(found - right).max())
+        assert np.mean(errors) < most, (samples, errors)
