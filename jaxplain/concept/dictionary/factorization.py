@@ -17,8 +17,8 @@ from jaxplain.types import Array, ArrayLike
 class Factorization(NamedTuple):
     """A non-negative factorisation, activations = codes @ atoms + rest.
 
-    codes: `[N, k]`, zero or more. atoms: `[k, D]`, zero or more, of unit length (zero where fewer explain all), those that
-        explain most first, by the squared length of their codes.
+    codes: `[N, k]`, zero or more. atoms: `[k, D]`, zero or more, of unit length (zero where fewer explain all), and
+        those first that explain most, by the squared length of their codes.
     losses: `[steps + 1]`, the sum of squares of the rest at the start and after each step; they never rise, and stay
         where the steps ended. steps: how many were taken.
     """

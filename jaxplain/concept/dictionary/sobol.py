@@ -15,7 +15,6 @@ from jaxplain.concept.dictionary.site import require_site
 from jaxplain.program import map_range, public, wide_dtype
 from jaxplain.types import Array
 
-
 BITS = 24  # of a point's digits that a shift changes: those that float32 holds
 
 
