@@ -66,6 +66,7 @@ def test_what_must_not_matter_does_not():
     assert sweep(sorted(set(CALLS) - QUICK)) == 30
 
 
+@pytest.mark.slow
 def test_one_row_is_coded_as_in_any_batch_and_any_axes():
     for one in (
         DICTIONARY,

@@ -94,9 +94,8 @@ def test_masks_of_concepts_hold_at_every_place_and_batches_do_not_matter():
     found = concept.sobol_importance(dictionary, head, h, X, 0, samples=1024)
     weights = np.array([1.5 * 1.0, 2.0 * 2.0, 0.0])  # sums over places times the head's weights
     np.testing.assert_allclose(found.total, weights**2 / np.sum(weights**2), atol=0.005)
-    for batch_size in (1, 7, 4096):
-        again = concept.sobol_importance(dictionary, head, h, X, 0, samples=1024, batch_size=batch_size)
-        np.testing.assert_allclose(again.total, found.total, atol=1e-5)
+    again = concept.sobol_importance(dictionary, head, h, X, 0, samples=1024, batch_size=7)
+    np.testing.assert_allclose(again.total, found.total, atol=1e-5)
     other = jaxplain.split(jaxplain.logit(apply, 2 * PARAMS), "parts")[1]
     with pytest.raises(ValueError, match="the dictionary describes the layer 'parts' of a model"):
         concept.sobol_importance(dictionary, other, h, X, 0)
@@ -114,7 +113,7 @@ def test_bad_calls_are_told():
             bad()
 
 
-@pytest.mark.parametrize("masks", [2, 4, 10, 20])
+@pytest.mark.parametrize("masks", [4, 20])
 def test_errors_of_additive_functions_are_those_that_the_documentation_says(masks):
     weights = np.random.default_rng(masks).normal(size=masks)
     right = weights**2 / np.sum(weights**2)
