@@ -147,6 +147,7 @@ ELSEWHERE = {
     "activation_atlas": "aggregate/test_unit.py",
     "comparison": "evaluate/comparison/test_compare.py",
     "effects": "aggregate/test_effects.py",
+    "feature_dashboard": "concept/test_feature_dashboard.py",
     "importance": "aggregate/test_effects.py",
     "lens_table": "plot/test_layer.py",
     "patching_map": "plot/test_layer.py",

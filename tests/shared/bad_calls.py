@@ -138,6 +138,28 @@ HISTORY = jaxplain.train.History(
 )
 PIXELS = jaxplain.image.pixels((6, 6, 1))
 
+
+class Axes(jaxplain.concept.Dictionary):
+    """Coordinates as concepts."""
+
+    atoms: Any
+
+    def encode(self, h: Any) -> Any:
+        """The coordinates along the atoms."""
+        return h @ self.atoms.T
+
+
+DASHBOARD = {
+    "dictionary": lambda w: Axes(np.eye(4, dtype=np.float32)),
+    "activations": lambda w: ROWS,
+    "inputs": lambda w: IMAGES[: len(ROWS)],
+    "features": lambda w: [0, 1],
+    "visualizations": lambda w: None,
+    "logits": lambda w: None,
+    "names": lambda w: None,
+    "k": lambda w: 1,
+}
+
 ON_PICTURES = {
     *("ablation_cam", "accentuate", "activation_grid", "activation_maximization", "class_activation_map"),
     *("deconv_view", "deep_dream", "eigen_cam", "eigen_grad_cam", "extremal_perturbation", "feature_inversion"),
@@ -486,6 +508,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.effects": {
         "values": lambda w: {"age": SimpleNamespace(grid=np.array([1.0, 2.0]), score=np.array([0.0, 1.0]))}
     },
+    "plot.feature_dashboard": DASHBOARD,
     "plot.filters": {"kernel": lambda w: np.ones((3, 3, 1, 4))},
     "plot.importance": {"values": lambda w: OUTPUTS, "error": lambda w: np.abs(OUTPUTS)},
     "plot.influential_examples": {
@@ -518,6 +541,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     },
     "plot.unit_gallery": {"values": lambda w: OUTPUTS},
     "plot.waterfall": {"attributions": lambda w: OUTPUTS, "baseline_score": lambda w: 1.0, "score": lambda w: 2.5},
+    "report.dictionary_section": DASHBOARD,
     "report.influence_section": {
         "influence": lambda w: jaxplain.influence.Influence(np.eye(3)[:2], None, "score", True, "by hand", {}),
         "queries": lambda w: IMAGES[:2],

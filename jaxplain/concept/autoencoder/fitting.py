@@ -21,6 +21,7 @@ from jaxplain.train import History, fit
 from jaxplain.types import Array, Pytree
 
 NAME = "train_autoencoder"
+ADAM = optax.adam(1e-3)
 
 
 class Trained(NamedTuple):
@@ -107,7 +108,7 @@ def train_autoencoder(
         data,
         key=key,
         loss=_itself,
-        optimizer=of_unit_norm(optax.adam(1e-3) if optimizer is None else optimizer),
+        optimizer=of_unit_norm(ADAM if optimizer is None else optimizer),
         epochs=epochs,
         batch_size=batch_size,
         checkpoint=checkpoint,
@@ -159,7 +160,7 @@ def _scale(rows: Array) -> Array:
 
 def _data(activations: Any, targets: Any, key: Array) -> tuple[Any, tuple[Array, ...]]:
     """What `fit` takes, and the activations (and targets) that the first params are made from."""
-    if is_array(activations) or isinstance(activations, list):
+    if is_array(activations):
         parts: tuple[Array, ...] = (_rows(activations, "activations"),)
         if targets is not None:
             parts += (_rows(targets, "targets"),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ def unit(rows: Array) -> Array:
     return rows / jnp.where(norms > SMALL, norms, 1)
 
 
+@functools.lru_cache(maxsize=16)  # one object for one optimizer, so that its programs are compiled once
 def of_unit_norm(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
     """An optimizer after which `params["atoms"]` are of norm 1.
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.concept.dictionary import Dictionary, cosine_matrix, match_atoms, over_blocks, require_site
 from jaxplain.internals import intervene, split
-from jaxplain.program import as_function, public
+from jaxplain.program import Function, as_function, public
 from jaxplain.types import Array, ArrayLike, Pytree
 
 
@@ -96,7 +96,8 @@ def recovery(
     f1 = _share(2 * hits, active + true)
     mcc = match_atoms(found, atoms).cosine.mean()
     unique = len(set(nearest.tolist())) / len(nearest)
-    return Recovery(float(mcc), unique, *(float(part.mean()) for part in (precision, recall, f1)), nearest)
+    means = [float(part.mean()) for part in (precision, recall, f1)]
+    return Recovery(float(mcc), unique, means[0], means[1], means[2], nearest)
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -115,11 +116,10 @@ def _detections(d: Dictionary, h: Array, codes: Array, nearest: Array, batch_siz
     return tuple(np.asarray(part, np.float64) for part in found)
 
 
-class _Spliced:
+class _Spliced(Function):
     """What puts a reconstruction in a layer's place, in the layer's dtype."""
 
-    def __init__(self, dictionary: Dictionary) -> None:
-        self.dictionary = dictionary
+    dictionary: Any
 
     def __call__(self, h: Array) -> Array:
         """The reconstruction."""
@@ -164,6 +164,6 @@ def loss_recovered(
     clean, spliced, ablated = (float(value) for value in rows.mean(axis=0))
     if ablated == clean:
         raise ValueError(
-            f"{name}: the mean loss is {clean} with and without the layer {layer!r}, so that there is nothing to recover."
+            f"{name}: the mean loss is {clean} with and without the layer {layer!r}: there is nothing to recover."
         )
     return LossRecovered(clean, spliced, ablated, (ablated - spliced) / (ablated - clean))

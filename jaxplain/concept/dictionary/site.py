@@ -57,17 +57,17 @@ def layer_site(f: Callable[..., Any], layer: str, x: Pytree, *args: Any) -> Site
 
 
 def _fingerprint(f: Any, args: Any) -> str:
-    """A digest of the arrays in a function: its leaves, or what its code closes over where it has none."""
+    """A digest of the floating-point arrays in a function: its leaves, or what its code closes over; in no order."""
     leaves = [leaf for leaf in jax.tree.leaves(f) if is_array(leaf)]
     if not leaves:
-        closed = jax.make_jaxpr(lambda a: f(*a))(args)
-        leaves = [value for value in closed.consts if check.is_floating(value)]
+        leaves = list(jax.make_jaxpr(lambda a: f(*a))(args).consts)
+    leaves = [leaf for leaf in leaves if check.is_floating(leaf) and jax.numpy.ndim(leaf)]
     if not all(map(check.is_concrete, leaves)):
         raise ValueError(
             "layer_site: the model's parameters are traced (inside jit, vmap or grad), so that they have no "
             "fingerprint. Make the site outside, once."
         )
-    return digest(*(array_digest(leaf).encode() for leaf in leaves))
+    return digest(*sorted({array_digest(leaf).encode() for leaf in leaves}))
 
 
 def require_site(site: Site | None, head: Any, args: tuple[Any, ...], name: str) -> None:
