@@ -10,8 +10,8 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
 from jaxplain.plot.comparison import comparison
+from jaxplain.plot.concept import concept_gallery, feature_dashboard
 from jaxplain.plot.curve import curves
-from jaxplain.plot.concept import feature_dashboard
 from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
@@ -36,6 +36,7 @@ __all__ = [
     "attention_heads",
     "attribution_bar",
     "comparison",
+    "concept_gallery",
     "confusion_matrix",
     "curves",
     "dependence",

@@ -348,6 +348,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "key": lambda w: None,
     },
     "language.segments": {"text": lambda w: "a b", "offsets": lambda w: [(0, 1), (2, 3)]},
+    "plot.concept_gallery": {"crops": lambda w: np.zeros((2, 3, 4, 4)), "importance": lambda w: [0.1, 0.7]},
     "plot.token_map": {
         "targets": lambda w: ["a"],
         "sources": lambda w: ["b", "c", "d"],

@@ -160,7 +160,7 @@ def _top(dictionary: Dictionary, rows: Array, k: int, block: int) -> tuple[Array
 
     def merge(best: tuple[Array, Array], step: tuple[Array, Array]) -> tuple[tuple[Array, Array], None]:
         part, number = step
-        index = number * block + jnp.arange(block)
+        index = number * block + jnp.arange(block, dtype=jnp.int32)
         codes = jnp.where((index < rows.shape[0])[:, None], dictionary.encode(part), -jnp.inf).T
         values = jnp.concatenate([best[0], codes.astype(best[0].dtype)], axis=1)
         found, where = jax.lax.top_k(values, k)  # the first of equal ones, and those of earlier blocks stand first
