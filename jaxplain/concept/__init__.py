@@ -4,4 +4,40 @@ A concept is something that people name or that a factorisation finds in a layer
 network that is explained, and nothing draws.
 """
 
-__all__: list[str] = []
+from jaxplain.concept.vector import (
+    ConceptRegions,
+    ConceptVectors,
+    Consistency,
+    TTest,
+    Tcav,
+    concept_regions,
+    concept_score,
+    concept_sensitivity,
+    concept_similarity,
+    concept_vectors,
+    layer_consistency,
+    region_scores,
+    tcav,
+    tcav_layers,
+    tcav_t_test,
+    through_concept,
+)
+
+__all__ = [
+    "ConceptRegions",
+    "ConceptVectors",
+    "Consistency",
+    "TTest",
+    "Tcav",
+    "concept_regions",
+    "concept_score",
+    "concept_sensitivity",
+    "concept_similarity",
+    "concept_vectors",
+    "layer_consistency",
+    "region_scores",
+    "tcav",
+    "tcav_layers",
+    "tcav_t_test",
+    "through_concept",
+]
