@@ -164,7 +164,7 @@ def require_vectors(vectors: Array, names: tuple[str, ...], name: str) -> None:
 
 
 @public
-def concept_similarity(vectors: Any, *, threshold: Number = 0.7) -> Array:
+def concept_similarity(vectors: Any, *, threshold: Number = 0.9) -> Array:
     """Compare the directions of concepts by their cosines, and warn where two are entangled.
 
     What is said of a concept is said of all that point its way too: sensitivities to two vectors at a cosine of c agree

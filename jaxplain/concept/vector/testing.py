@@ -103,7 +103,7 @@ def tcav(
     statistic: str = "mean",
     pool: Any = None,
     confidence: float = 0.95,
-    threshold: Number = 0.7,
+    threshold: Number = 0.9,
     batch_size: int = 64,
 ) -> Tcav:
     """Measure what concepts do to a score, and test it against random concepts.
@@ -160,6 +160,10 @@ def tcav(
             "random concepts cannot be fitted alike. Pass what concept_vectors returned, or `samples=0` for no test."
         )
     if drawn:
+        if key is None:
+            raise TypeError(
+                "tcav: random concepts are drawn, which needs a key: `key=jax.random.key(0)`, or `samples=0` for no test."
+            )
         check.threefry(key, "tcav")
     concept_similarity(vectors, threshold=threshold)
     slopes = gradients(head, activations, args, batch_size, "tcav")
