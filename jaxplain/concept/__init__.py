@@ -4,12 +4,21 @@ A concept is something that people name or that a factorisation finds in a layer
 network that is explained, and nothing draws.
 """
 
+from jaxplain.concept.cluster import (
+    Clusters,
+    Counterfactuals,
+    Prototypes,
+    cluster_places,
+    counterfactual_examples,
+    prototypes,
+    spray,
+)
 from jaxplain.concept.vector import (
     ConceptRegions,
     ConceptVectors,
     Consistency,
-    TTest,
     Tcav,
+    TTest,
     concept_regions,
     concept_score,
     concept_sensitivity,
@@ -24,18 +33,25 @@ from jaxplain.concept.vector import (
 )
 
 __all__ = [
+    "Clusters",
     "ConceptRegions",
     "ConceptVectors",
     "Consistency",
+    "Counterfactuals",
+    "Prototypes",
     "TTest",
     "Tcav",
+    "cluster_places",
     "concept_regions",
     "concept_score",
     "concept_sensitivity",
     "concept_similarity",
     "concept_vectors",
+    "counterfactual_examples",
     "layer_consistency",
+    "prototypes",
     "region_scores",
+    "spray",
     "tcav",
     "tcav_layers",
     "tcav_t_test",

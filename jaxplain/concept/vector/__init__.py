@@ -1,9 +1,9 @@
 """Concepts that people name: directions and regions of a layer's activations, and whether a score depends on them.
 
-    body, head = jaxplain.split(f, path)
-    found = concept_vectors(activations, {"stripes": rows})    # [C, ...], of length 1, with accuracy on held-out examples
-    result = tcav(head, found, asked, x, label, key=key)       # scores, sensitivities, p against random concepts
-    e = gradient(through_concept(f, path, found.vectors[0]))   # e(x, x, label): what the class owes to the concept
+body, head = jaxplain.split(f, path)
+found = concept_vectors(activations, {"stripes": rows})    # [C, ...], of length 1, with accuracy on held-out examples
+result = tcav(head, found, asked, x, label, key=key)       # scores, sensitivities, p against random concepts
+e = gradient(through_concept(f, path, found.vectors[0]))   # e(x, x, label): what the class owes to the concept
 """
 
 from jaxplain.concept.vector.direction import ConceptVectors, concept_similarity, concept_vectors

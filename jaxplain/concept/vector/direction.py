@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.vector.fit import Recipe, fit_all
-from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, share
+from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, listed, share
 from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike, Number
 
@@ -130,14 +130,10 @@ def concept_vectors(
     picked = chosen(labels, fraction)
     vectors, biases, accuracy = fit_all(flat, *picked, recipe, min(batch_size, len(labels)), fraction > 0)
     require_vectors(vectors, names, "concept_vectors")
-    return ConceptVectors(
-        vectors.reshape(-1, *values.shape[1:]), biases, accuracy, values, labels, names, recipe
-    )
+    return ConceptVectors(vectors.reshape(-1, *values.shape[1:]), biases, accuracy, values, labels, names, recipe)
 
 
-def recipe_of(
-    how: str, penalty: Any, steps: int, size: int, labels: np.ndarray, names: tuple[str, ...]
-) -> Recipe:
+def recipe_of(how: str, penalty: Any, steps: int, size: int, labels: np.ndarray, names: tuple[str, ...]) -> Recipe:
     """The recipe, with its penalty; 'lda' without one needs more examples than values."""
     if penalty is None:
         penalty = 0.0 if how in ("lda", "mean") else 0.01
@@ -199,6 +195,7 @@ def concept_similarity(vectors: Any, *, threshold: Number = 0.9) -> Array:
 def activations_like(vectors: Any, name: str) -> Array:
     """The vectors `[C, ...]` of `ConceptVectors` or of an array."""
     values = vectors.vectors if isinstance(vectors, ConceptVectors) else vectors
+    values = listed(values, name, "vectors")
     check.arrays(values, name, "vectors")
     if not hasattr(values, "shape") or np.ndim(values) < 2:
         raise ValueError(f"{name}: `vectors` is {check.short(values)}; pass ConceptVectors or an array [C, ...].")

@@ -26,6 +26,7 @@ class Chosen(NamedTuple):
 
 def activations_of(activations: Any, name: str, argument: str = "activations") -> Array:
     """Require activations `[N, ...]` of finite real numbers that are not all alike, in a floating-point type."""
+    activations = listed(activations, name, argument)
     check.arrays(activations, name, argument)
     if not hasattr(activations, "shape"):
         raise TypeError(
@@ -46,15 +47,29 @@ def activations_of(activations: Any, name: str, argument: str = "activations") -
     return values
 
 
+def listed(value: Any, name: str, argument: str) -> Any:
+    """A list as the array that it makes; anything else as it is."""
+    if not isinstance(value, list | tuple):
+        return value
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: `{argument}` has rows of different lengths; pass an array.") from error
+
+
 def labels_of(concepts: Any, count: int, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Require 1 / -1 / 0 (or True / False) for each of `count` examples, as int8 `[C, N]`; and the concepts' names."""
     names: tuple[str, ...] = ()
     if isinstance(concepts, Mapping):
-        names = tuple(map(str, concepts))
-        concepts = np.stack([np.asarray(row) for row in concepts.values()]) if concepts else np.zeros(0)
+        names, concepts = tuple(map(str, concepts)), list(concepts.values())
+    concepts = listed(concepts, name, "concepts")
     check.arrays(concepts, name, "concepts")
     if not check.is_concrete(concepts):
         raise TypeError(f"{name}: `concepts` is being traced; which examples show a concept has to be known.")
+    if not hasattr(concepts, "shape"):
+        raise TypeError(
+            f"{name}: `concepts` is {check.short(concepts)}; pass an array [C, {count}], or a mapping of names to rows."
+        )
     rows = np.asarray(concepts)
     rows = rows[None] if rows.ndim == 1 else rows
     if rows.ndim != 2 or rows.shape[1] != count:

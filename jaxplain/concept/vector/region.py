@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.concept.vector.direction import require_vectors
 from jaxplain.concept.vector.fit import EXACT
-from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, share
+from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, listed, share
 from jaxplain.program import Function, public
 from jaxplain.types import Array, ArrayLike, Number
 
@@ -189,13 +189,14 @@ def region_scores(regions: ConceptRegions, activations: ArrayLike, *, batch_size
 
     Example:
         >>> import numpy as np
-        >>> found = concept_regions(np.array([[0.0], [0.1], [1.0], [1.1]]), [1, 1, -1, -1])
+        >>> found = concept_regions(np.array([[0.0], [0.1], [1.0], [1.1]]), np.array([1, 1, -1, -1]))
         >>> (region_scores(found, np.array([[0.0], [1.0]])) > 0).tolist()
         [[True], [False]]
 
     Source: Crabbe and van der Schaar 2022, equation 3.
     """
     check.count(batch_size, "region_scores", "batch_size")
+    activations = listed(activations, "region_scores", "activations")
     check.arrays(activations, "region_scores", "activations")
     values = jnp.asarray(activations)
     if values.ndim < 1 or values.shape[1:] != regions.activations.shape[1:]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.vector.direction import activations_like
+from jaxplain.concept.vector.labels import listed
 from jaxplain.explain import explain_batch, gradient
 from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike
@@ -55,12 +56,11 @@ def concept_sensitivity(
     return jnp.matmul(flat, lines.reshape(len(lines), -1).T.astype(flat.dtype), precision=jax.lax.Precision.HIGHEST)
 
 
-def gradients(
-    head: Callable[..., Any], activations: Any, args: tuple[Any, ...], batch_size: int, name: str
-) -> Array:
+def gradients(head: Callable[..., Any], activations: Any, args: tuple[Any, ...], batch_size: int, name: str) -> Array:
     """Gradients of the head, `[B, ...]`, finite, some examples at a time."""
     check.function(head, name, "head", "(h, *args) -> scalar")
     check.count(batch_size, name, "batch_size")
+    activations = listed(activations, name, "activations")
     check.arrays(activations, name, "activations")
     if not hasattr(activations, "shape") or np.ndim(activations) < 2:
         raise ValueError(f"{name}: `activations` is {check.short(activations)}; pass one array [B, ...].")

@@ -179,7 +179,9 @@ def tcav(
     if drawn:
         _enough(samples, count)
         values = means if statistic == "mean" else rises
-        p, *ends = _ranked(vectors, flat, values, key, samples, statistic, chosen_pool(vectors, pool, "tcav"), batch_size)
+        p, *ends = _ranked(
+            vectors, flat, values, key, samples, statistic, chosen_pool(vectors, pool, "tcav"), batch_size
+        )
     low, high = interval(along, statistic, confidence)
     names = vectors.names if made else tuple(map(str, range(count)))
     accuracy = np.asarray(vectors.accuracy) if made else nothing
@@ -222,7 +224,9 @@ def _ranked(
             )
         )  # fmt: skip
         low[mine], high[mine] = np.quantile(random[np.isfinite(random)], [0.025, 0.975])
-        others = np.where(np.isnan(random), np.inf, np.abs(random - middle))  # a draw without a direction speaks for none
+        others = np.where(
+            np.isnan(random), np.inf, np.abs(random - middle)
+        )  # a draw without a direction speaks for none
         lots = np.asarray(jax.random.uniform(jax.random.fold_in(drawn, TIES), (samples,)))
         for index in mine:
             own = np.abs(values[index] - middle)

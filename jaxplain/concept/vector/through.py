@@ -136,7 +136,9 @@ def _vector(vector: Any, name: str) -> Array:
     check.arrays(vector, name, "vector")
     check.real_leaves(vector, name, "vector")
     if np.ndim(vector) == 0:
-        raise ValueError(f"{name}: `vector` is one number; pass an array of the layer's shape, such as found.vectors[0].")
+        raise ValueError(
+            f"{name}: `vector` is one number; pass an array of the layer's shape, such as found.vectors[0]."
+        )
     check.finite(vector, name, "vector")
     line = jnp.asarray(vector)
     return line if check.is_floating(line) else line.astype(jnp.float32)

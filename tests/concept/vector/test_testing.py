@@ -71,8 +71,8 @@ def test_random_concepts_are_rejected_no_more_often_than_the_level_says():
     distance = np.abs(empirical - grid).max()
     uniform = stats.kstwo.sf(distance, count)
     rate = (result.p <= 0.05).mean()
+    few = concept_vectors(rows(), found.concepts[:40], fraction=0.0)
     with pytest.warns(UserWarning, match="rejects random concepts far more"):
-        few = concept_vectors(rows(), found.concepts[:40], fraction=0.0)
         published = tcav_t_test(network, few, rows(30, 7), 2, key=KEY, samples=20, pool=np.ones(300, bool))
     print(f"rejected at .05: {rate:.3f} by ranks, {(published.p <= 0.05).mean():.3f} by the published t-test")
     assert uniform > 0.01, (distance, uniform)
@@ -174,7 +174,10 @@ REFUSED = {
         lambda: tcav(reads_mark, FOUND, ASKED, key=KEY),
         "360 random examples to draw concepts from, but the largest concept was fitted on 400",
     ),
-    "pool": (lambda: tcav(reads_mark, FOUND, ASKED, key=KEY, pool=np.ones(3, bool)), r"`pool` has dtype bool and shape"),
+    "pool": (
+        lambda: tcav(reads_mark, FOUND, ASKED, key=KEY, pool=np.ones(3, bool)),
+        r"`pool` has dtype bool and shape",
+    ),
     "layer": (lambda: tcav(jnp.sum, FOUND, ASKED[:, :4], samples=0), r"the vectors have the shape \(8,\)"),
     "statistic": (lambda: tcav(reads_mark, FOUND, ASKED, statistic="median"), "`statistic` is 'median'"),
     "head": (lambda: tcav(None, FOUND, ASKED, samples=0), "`head` has to be a function"),

@@ -45,7 +45,9 @@ def models():
     found["linen"] = jaxplain.logit(module.apply, module.init(KEY, X)), "Linen/hidden"
     equinox = Equinox(eqx.nn.Linear(5, 4, key=KEY), eqx.nn.Linear(4, 3, key=KEY))
     found["equinox"] = (lambda x, label: equinox(x)[label]), "hidden"
-    haiku = hk.without_apply_rng(hk.transform(lambda x: hk.Linear(3, name="last")(jnp.tanh(hk.Linear(4, name="hidden")(x)))))
+    haiku = hk.without_apply_rng(
+        hk.transform(lambda x: hk.Linear(3, name="last")(jnp.tanh(hk.Linear(4, name="hidden")(x))))
+    )
     found["haiku"] = jaxplain.logit(haiku.apply, haiku.init(KEY, X)), "hidden"
     return {name: (f, next(p for p in path_of(f) if "hidden" in p)) for name, (f, _) in found.items()}
 
