@@ -22,8 +22,8 @@ def maps_of(attributions: Any, name: str) -> np.ndarray:
     if isinstance(columns, Mapping):
         if "attribution" not in columns:
             raise ValueError(
-                f"{name}: `attributions` has the columns {', '.join(map(str, columns))}; pass the one to cluster, such as "
-                "opened['attribution']."
+                f"{name}: `attributions` has the columns {', '.join(map(str, columns))}; pass the one to cluster, such "
+                "as opened['attribution']."
             )
         attributions = columns["attribution"]
     if not check.is_concrete(attributions):

@@ -99,8 +99,8 @@ def spray(
         batch_size: Maps whose distances are taken at once.
 
     Returns:
-        `Clusters`. Cost: N^2 D operations and memory N (D + batch_size); N^3 for the eigenvalues up to 1,500 maps, above
-        that Lanczos' method on the host.
+        `Clusters`. Cost: N^2 D operations and memory N (D + batch_size); N^3 for the eigenvalues up to 1,500 maps,
+        above that Lanczos' method on the host.
 
     Raises:
         ValueError: NaN (with their number and place), equal maps, counts that do not fit.

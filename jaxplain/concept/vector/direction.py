@@ -18,6 +18,7 @@ from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike, Number
 
 WAYS = ("ridge", "lda", "mean", "logistic")
+DEFAULT = Recipe("ridge", 0.01, 20)
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -38,7 +39,7 @@ class ConceptVectors:
     activations: Array
     concepts: np.ndarray
     names: tuple[str, ...] = ()
-    recipe: Recipe = Recipe("ridge", 0.01, 20)
+    recipe: Recipe = DEFAULT
 
     def __len__(self) -> int:
         return len(self.vectors)
@@ -90,8 +91,8 @@ def concept_vectors(
     Args:
         activations: `[N, ...]`, the values of one layer for N examples: those of the concepts and random ones
             (`jax.lax.map(body, inputs)` with `body, head = jaxplain.split(f, path)`).
-        concepts: `[C, N]`, a row for each concept: 1 where an example shows it, -1 where it does not, 0 where it is left
-            out; or booleans, of which False is -1; or a mapping of names to rows.
+        concepts: `[C, N]`, a row for each concept: 1 where an example shows it, -1 where it does not, 0 where it is
+            left out; or booleans, of which False is -1; or a mapping of names to rows.
         how: One of the above.
         penalty: In units of the mean eigenvalue. None: 0.01 for 'ridge' and 'logistic', 0 for 'lda', whose S has to be
             regular then.

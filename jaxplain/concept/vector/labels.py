@@ -1,4 +1,4 @@
-"""What concepts are given as: activations of one layer, and for each concept which examples show it and which do not."""
+"""What concepts are given as: activations of one layer, for each concept which examples show it and which not."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ def concept_sensitivity(
     """Differentiate a score along concept vectors, at each of some activations: grad head(h) . v.
 
     Args:
-        head: A score of one layer, `head(h, *args) -> scalar`: the second part of `jaxplain.split(f, path)`, which takes
-            the input after h, or any function.
+        head: A score of one layer, `head(h, *args) -> scalar`: the second part of `jaxplain.split(f, path)`, which
+            takes the input after h, or any function.
         vectors: `ConceptVectors`, or an array `[C, ...]` of the layer's shape, not scaled.
         activations: `[B, ...]`, where to differentiate: the layer's values of B examples.
         *args: Further arguments of the head, each with a leading axis B, or one number for all.

@@ -108,8 +108,8 @@ def tcav(
 ) -> Tcav:
     """Measure what concepts do to a score, and test it against random concepts.
 
-    The test is one of ranks. `samples` random concepts, each of as many examples with and without it as the concept has,
-    are drawn from the pool and put through the same pipeline: the same fit, the same gradients, the same statistic t.
+    The test is one of ranks. `samples` random concepts, each of as many examples with and without it as the concept
+    has, are drawn from the pool and put through the same pipeline: the same fit, the same gradients, the same statistic t.
     With a = |t| of the mean or |t - 1/2| of the score, and ties broken at random,
 
         p = (1 + number of random concepts with a at least as large) / (samples + 1).
@@ -162,7 +162,8 @@ def tcav(
     if drawn:
         if key is None:
             raise TypeError(
-                "tcav: random concepts are drawn, which needs a key: `key=jax.random.key(0)`, or `samples=0` for no test."
+                "tcav: random concepts are drawn, which needs a key: `key=jax.random.key(0)`, or `samples=0` for no "
+                "test."
             )
         check.threefry(key, "tcav")
     concept_similarity(vectors, threshold=threshold)
@@ -198,8 +199,8 @@ def inside(confidence: float, name: str) -> None:
 def _enough(samples: int, count: int) -> None:
     if (samples + 1) * 0.05 < count:
         warnings.warn(
-            f"tcav: with {samples} random concepts the least p is {1 / (samples + 1):.3g}, which is above .05 after the "
-            f"correction for {count} concepts, so that none can be significant. Pass `samples={100 * count - 1}`.",
+            f"tcav: with {samples} random concepts the least p is {1 / (samples + 1):.3g}, which is above .05 after "
+            f"the correction for {count} concepts, so that none can be significant. Pass `samples={100 * count - 1}`.",
             UserWarning,
             stacklevel=4,
         )

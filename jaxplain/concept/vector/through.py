@@ -52,8 +52,8 @@ class ThroughConcept(Function):
 def _like(h: Any, vector: Array, name: str) -> Array:
     if not hasattr(h, "shape") or h.shape != vector.shape:
         raise ValueError(
-            f"{name}: `vector` has shape {vector.shape}, but the layer {getattr(h, 'shape', 'several arrays')}; a vector "
-            "is of the layer that it was fitted at."
+            f"{name}: `vector` has shape {vector.shape}, but the layer {getattr(h, 'shape', 'several arrays')}; a "
+            "vector is of the layer that it was fitted at."
         )
     return h
 

@@ -91,7 +91,7 @@ def test_many_maps_are_taken_apart_without_their_whole_matrix():
 
 
 def test_batches_other_maps_order_and_keys_do_not_matter():
-    maps, truth = planted()
+    maps, _ = planted()
     found = spray(maps, key=KEY)
     np.testing.assert_array_equal(spray(maps, key=KEY, batch_size=5).labels, found.labels)
     np.testing.assert_array_equal(spray(jnp.asarray(maps), key=jax.random.key(3)).labels, found.labels)
