@@ -50,8 +50,8 @@ def pooled(values: np.ndarray, size: int | None, name: str) -> np.ndarray:
     check.count(size, name, "size")
     if values.ndim not in (3, 4) or min(values.shape[1:3]) < size:
         raise ValueError(
-            f"{name}: `size` is {size}, but the maps have shape {values.shape[1:]}; it makes images [H, W] or [H, W, C] "
-            "smaller. Pass size=None for others."
+            f"{name}: `size` is {size}, but the maps have shape {values.shape[1:]}; it makes images [H, W] or "
+            "[H, W, C] smaller. Pass size=None for others."
         )
     for axis in (1, 2):
         edges = np.floor(np.arange(size) * values.shape[axis] / size).astype(int)

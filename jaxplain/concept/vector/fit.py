@@ -30,18 +30,14 @@ def fit(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
         recipe: How.
 
     Returns:
-        The vector and the bias. Where m < D all but the difference of means is computed in the m dimensions that the
-        examples span, in which each of these solutions lies.
+        The vector and the bias. Where m < D all but the difference of means is solved for m weights of the examples, in
+        whose span each of these solutions lies. By Cholesky: on few cores XLA's batched QR waits for itself for ever.
     """
     used = jnp.abs(signs)
     centre = (used @ rows) / used.sum()
     moved = (rows - centre[None]) * used[:, None]
-    turned = rows.shape[0] < rows.shape[1] and recipe.how != "mean"
-    basis, inner = jnp.linalg.qr(moved.T) if turned else (None, None)
-    small = inner.T if turned else moved
-    ratio = small.shape[1] / rows.shape[1]  # a trace over fewer dimensions means more for each of them
-    vector, offset = _SOLVERS[recipe.how](small, signs, recipe._replace(penalty=recipe.penalty * ratio))
-    vector = vector if basis is None else jnp.matmul(basis, vector, precision=EXACT)
+    solve = _WIDE.get(recipe.how) if rows.shape[0] < rows.shape[1] else None
+    vector, offset = (solve or _SOLVERS[recipe.how])(moved, signs, recipe)
     size = jnp.linalg.norm(vector)
     return vector / size, (offset - jnp.dot(vector, centre, precision=EXACT)) / size
 
@@ -104,6 +100,65 @@ def _logistic(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
     return theta[:-1], theta[-1]
 
 
+def _ridge_of_many(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
+    """`_ridge` for more values than examples: v = X' (X X' + penalty)^-1 y."""
+    used = jnp.abs(signs)
+    level = signs.sum() / used.sum()
+    alike = jnp.matmul(rows, rows.T, precision=EXACT)
+    right = signs - level * used
+    if recipe.penalty == 0:
+        weights = jnp.linalg.pinv(alike, hermitian=True) @ right
+    else:
+        weights = _solve(alike + _damping(alike, rows, recipe) * jnp.eye(len(rows), dtype=rows.dtype), right)
+    return jnp.matmul(weights, rows, precision=EXACT), level
+
+
+def _lda_of_many(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
+    """`_lda` for more values than examples, by Woodbury's identity; it has a penalty."""
+    first, second = _means(rows, signs)
+    inside = (rows - jnp.where(signs[:, None] > 0, first[None], second[None])) * jnp.abs(signs)[:, None]
+    alike = jnp.matmul(inside, inside.T, precision=EXACT)
+    apart = first - second
+    damped = alike + _damping(alike, rows, recipe) * jnp.eye(len(rows), dtype=rows.dtype)
+    inner = _solve(damped, jnp.matmul(inside, apart, precision=EXACT))
+    vector = apart - jnp.matmul(inner, inside, precision=EXACT)
+    return vector, -jnp.dot(vector, first + second, precision=EXACT) / 2
+
+
+def _logistic_of_many(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
+    """`_logistic` for more values than examples: each step is a weighted ridge regression in the examples' weights."""
+    used = jnp.abs(signs)
+    alike = jnp.matmul(rows, rows.T, precision=EXACT)
+    damping = _damping(alike, rows, recipe)
+    lengths = jnp.asarray([1.0, 0.5, 0.2, 0.05, 0.0], rows.dtype)
+    dot = functools.partial(jnp.matmul, precision=EXACT)
+
+    def loss(theta: Array) -> Array:
+        weights, values = theta[:-1], dot(alike, theta[:-1])
+        return jnp.sum(used * jax.nn.softplus(-signs * (values + theta[-1]))) + damping * dot(weights, values) / 2
+
+    def step(theta: Array, _: Any) -> tuple[Array, None]:
+        values = dot(alike, theta[:-1]) + theta[-1]
+        odds = jax.nn.sigmoid(-signs * values) * used
+        root = jnp.sqrt(odds * (1 - odds) + jnp.finfo(rows.dtype).eps * used)
+        target = root * values + jnp.where(used > 0, signs * odds / jnp.where(root > 0, root, 1), 0)
+        matrix = root[:, None] * alike * root[None] + damping * jnp.eye(len(rows), dtype=rows.dtype)
+        both = _solve(matrix, jnp.stack([target, root], axis=1))
+        offset = dot(root, both[:, 0]) / dot(root, both[:, 1])
+        found = jnp.append(root * (both[:, 0] - offset * both[:, 1]), offset)
+        tried = theta[None] + lengths[:, None] * (found - theta)[None]
+        return tried[jnp.nanargmin(jax.vmap(loss)(tried))], None
+
+    theta = jax.lax.scan(step, jnp.zeros(len(rows) + 1, rows.dtype), None, recipe.steps)[0]
+    return dot(theta[:-1], rows), theta[-1]
+
+
+def _damping(alike: Array, rows: Array, recipe: Recipe) -> Array:
+    """`penalty` times the mean eigenvalue of the scatter matrix, over all dimensions."""
+    return recipe.penalty * jnp.trace(alike) / rows.shape[1]
+
+
+_WIDE = {"ridge": _ridge_of_many, "lda": _lda_of_many, "logistic": _logistic_of_many}
 _SOLVERS = {"ridge": _ridge, "lda": _lda, "mean": _mean, "logistic": _logistic}
 
 
@@ -126,10 +181,11 @@ def fit_all(
         where, sign, keep = row
         sign, keep = sign.astype(values.dtype), keep.astype(values.dtype)
         rows = values[where]
-        vector, bias = fit(rows, sign, recipe)
         if not measured:
-            return vector, bias, jnp.full((), jnp.nan, values.dtype)
-        other, offset = fit(rows, sign * keep, recipe)
+            return *fit(rows, sign, recipe), jnp.full((), jnp.nan, values.dtype)
+        # Side by side, not one beside the other: two LAPACK calls at once can wait for each other on few cores.
+        both = jnp.stack([sign, sign * keep])
+        (vector, other), (bias, offset) = jax.vmap(lambda own: fit(rows, own, recipe))(both)
         answer = jnp.matmul(rows, other, precision=EXACT) + offset
         right, aside = (answer * sign > 0).astype(values.dtype), 1 - keep
         shares = [jnp.sum(right * aside * side) / jnp.sum(aside * side) for side in (sign > 0, sign < 0)]

@@ -152,10 +152,10 @@ def _fit_regions(
         pairs = (used[:, None] * used[None] > 0) & ~jnp.eye(len(rows), dtype=bool)
         width = jnp.where(width > 0, width, jnp.nanmedian(jnp.where(pairs, apart, jnp.nan)))
         alike = kernel(rows, rows, width)
-        weights, bias = _least_squares(alike, sign, penalty)
         if not measured:
-            return weights, bias, width, jnp.full((), jnp.nan, values.dtype)
-        other, offset = _least_squares(alike, sign * keep, penalty)
+            return *_least_squares(alike, sign, penalty), width, jnp.full((), jnp.nan, values.dtype)
+        both = jnp.stack([sign, sign * keep])  # side by side, as in `fit_all`
+        (weights, other), (bias, offset) = jax.vmap(lambda own: _least_squares(alike, own, penalty))(both)
         right = (sign * (jnp.matmul(alike, other, precision=EXACT) + offset) > 0).astype(values.dtype)
         shares = [jnp.sum(right * (1 - keep) * side) / jnp.sum((1 - keep) * side) for side in (sign > 0, sign < 0)]
         return weights, bias, width, (shares[0] + shares[1]) / 2

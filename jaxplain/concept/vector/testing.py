@@ -109,8 +109,8 @@ def tcav(
     """Measure what concepts do to a score, and test it against random concepts.
 
     The test is one of ranks. `samples` random concepts, each of as many examples with and without it as the concept
-    has, are drawn from the pool and put through the same pipeline: the same fit, the same gradients, the same statistic t.
-    With a = |t| of the mean or |t - 1/2| of the score, and ties broken at random,
+    has, are drawn from the pool and put through the same pipeline: the same fit, the same gradients, the same statistic
+    t. With a = |t| of the mean or |t - 1/2| of the score, and ties broken at random,
 
         p = (1 + number of random concepts with a at least as large) / (samples + 1).
 

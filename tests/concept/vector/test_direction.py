@@ -66,6 +66,17 @@ def test_penalised_fits_are_those_of_scikit_learn(double, shape):
             np.testing.assert_allclose(found.biases[0], offset / np.linalg.norm(weights), rtol=1e-3, err_msg=how)
 
 
+def test_lda_of_more_values_than_examples_is_the_damped_closed_form(double):
+    rows, labels = gaussians(count=12, size=30)
+    first, second = rows[labels], rows[~labels]
+    pooled = ((len(first) - 1) * np.cov(first.T) + (len(second) - 1) * np.cov(second.T)) / (len(rows) - 2)
+    right = np.linalg.solve(pooled + 0.05 * np.trace(pooled) / 30 * np.eye(30), first.mean(0) - second.mean(0))
+    found = concept_vectors(rows, labels, how="lda", penalty=0.05)
+    assert abs(cosine(found.vectors[0], right) - 1) < 1e-9
+    least = np.linalg.pinv(rows - rows.mean(0)) @ np.where(labels, 1.0, -1.0)
+    assert abs(cosine(concept_vectors(rows, labels, penalty=0.0).vectors[0], least) - 1) < 1e-6
+
+
 def test_many_concepts_are_one_program_and_do_not_know_each_other():
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(90, 2, 3)).astype(np.float32)
