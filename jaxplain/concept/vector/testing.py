@@ -166,6 +166,7 @@ def tcav(
                 "test."
             )
         check.threefry(key, "tcav")
+    rows = chosen_pool(vectors, pool, "tcav") if drawn else np.zeros(0, int)
     concept_similarity(vectors, threshold=threshold)
     slopes = gradients(head, activations, args, batch_size, "tcav")
     lines = jnp.asarray(vectors.vectors if made else vectors)
@@ -180,9 +181,7 @@ def tcav(
     if drawn:
         _enough(samples, count)
         values = means if statistic == "mean" else rises
-        p, *ends = _ranked(
-            vectors, flat, values, key, samples, statistic, chosen_pool(vectors, pool, "tcav"), batch_size
-        )
+        p, *ends = _ranked(vectors, flat, values, key, samples, statistic, rows, batch_size)
     low, high = interval(along, statistic, confidence)
     names = vectors.names if made else tuple(map(str, range(count)))
     accuracy = np.asarray(vectors.accuracy) if made else nothing

@@ -10,7 +10,8 @@ from scipy import linalg, sparse
 
 import jaxplain
 from jaxplain.concept import cluster_places, spray
-from jaxplain.concept.cluster.graph import DENSE, affinity, laplacian, smallest
+from jaxplain.concept.cluster import graph
+from jaxplain.concept.cluster.graph import affinity, laplacian, smallest
 
 KEY = jax.random.key(0)
 
@@ -53,9 +54,9 @@ def test_a_planted_clever_hans_is_a_cluster(settings):
 def test_eigenvalues_of_the_laplacian_are_scipys():
     rows = planted()[0].reshape(77, -1)
     for sigma in (None, 2.0):
-        graph = affinity(rows, 10, sigma, 16)
-        matrix = laplacian(graph)
-        right = sparse.csgraph.laplacian(graph, normed=True).toarray()
+        near = affinity(rows, 10, sigma, 16)
+        matrix = laplacian(near)
+        right = sparse.csgraph.laplacian(near, normed=True).toarray()
         np.testing.assert_allclose(matrix.toarray(), right, atol=1e-12)
         values, vectors = smallest(matrix, 9)
         np.testing.assert_allclose(values, linalg.eigvalsh(right)[:9], atol=1e-10)
@@ -68,8 +69,8 @@ def test_neighbours_are_those_of_brute_force():
     right = np.zeros((30, 30))
     np.put_along_axis(right, np.argsort(apart, axis=1)[:, :5], 1, 1)
     for batch_size in (7, 30):
-        graph = affinity(rows, 5, None, batch_size).toarray()
-        np.testing.assert_array_equal(graph, np.maximum(right, right.T))
+        near = affinity(rows, 5, None, batch_size).toarray()
+        np.testing.assert_array_equal(near, np.maximum(right, right.T))
     weighted = affinity(rows, 5, 1.5, 30).toarray()
     np.testing.assert_allclose(weighted, np.maximum(right, right.T) * np.exp(-(apart**2) / 4.5), atol=1e-5)
     # a row at one place with others, and nothing near another: equal distances go by index, and nothing is lost
@@ -77,8 +78,9 @@ def test_neighbours_are_those_of_brute_force():
     assert affinity(same, 2, None, 12).toarray()[:6, 6:].sum() == 0
 
 
-def test_many_maps_are_taken_apart_without_their_whole_matrix():
-    count = DENSE + 200
+def test_many_maps_are_taken_apart_without_their_whole_matrix(monkeypatch):
+    count = 300
+    monkeypatch.setattr(graph, "DENSE", 100)
     rng = np.random.default_rng(2)
     truth = np.arange(count) % 3
     rows = np.eye(3)[truth] * 3 + 0.4 * rng.normal(size=(count, 3))
@@ -122,7 +124,7 @@ def test_places_on_a_plane():
     assert cluster_places(maps[:, :1, 0], norm="none").shape == (77, 2)
 
 
-@pytest.mark.parametrize("how", ["tsne", "umap"])
+@pytest.mark.parametrize("how", [pytest.param("tsne", marks=pytest.mark.slow), "umap"])
 def test_layouts_of_an_extra_are_drawn_or_refused_by_name(how):
     maps, truth = planted()
     package = {"tsne": "sklearn", "umap": "umap"}[how]
