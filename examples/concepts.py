@@ -5,9 +5,9 @@ its hidden layer are fitted from digits with and without a bar, from curves (8 a
 chance, and tested on the logit of 0: by rank among random concepts put through the same pipeline, and by the published
 t-test.
 
-Expect: the bar raises the logit of 0, with a corrected p of .01 at most; the random concept's p is above .05, though the
-t-test calls it significant; the bar is told by its vector with an accuracy above .9 on held-out digits; three quarters
-of the heat of the bar's presence lie on the bar.
+Expect: the bar raises the logit of 0, with a corrected p of .01 at most; the p of the random concept is above .05,
+though the t-test calls it significant; the bar is told by its vector with an accuracy above .9 on held-out digits;
+three quarters of the heat of the bar's presence lie on the bar.
 
     python examples/concepts.py [--quick] [--output FOLDER]
 
@@ -90,7 +90,7 @@ def main() -> None:
     print(f"the layer tells the bar on held-out digits: {bool(found.accuracy[0] > 0.9)}")
     print(f"the bar's presence lies on the bar: {on_bar > 0.3}")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    figure = plot.heatmaps(maps, with_bar(asked[:6]))
+    figure = plot.heatmaps(with_bar(asked[:6]), maps)
     sections = [report.concept_section(result), ("Where the bar is seen", figure)]
     print(report.report(arguments.output / "concepts.html", sections, title="Concepts of a digits network"))
 

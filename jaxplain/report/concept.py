@@ -42,8 +42,9 @@ def concept_section(result: Tcav, *, level: float = 0.05, limit: int = 20, headi
             f"{found} with a corrected p of at most {level:g}, by rank among {result.samples} random concepts "
             "of the same size"
         )
+    count = f"{len(result.scores)} concept{'s' if len(result.scores) != 1 else ''}"
     words = (
-        f"{len(result.scores)} concepts over {len(result.sensitivities)} examples, {tested}; a concept with an "
+        f"{count} over {len(result.sensitivities)} examples, {tested}; a concept with an "
         "accuracy near 0.5 is not in the layer, whatever its score."
     )
     return Section(heading, [words, figure, result.rows()])

@@ -31,10 +31,10 @@ class Prototypes(NamedTuple):
 class Counterfactuals(NamedTuple):
     """The nearest examples of other classes. Made by `counterfactual_examples`.
 
-    index: `[Q, k]`, nearest first, -1 where there are fewer; distance: `[Q, k]`; label: `[Q, k]`, -1 likewise.
+    indices: `[Q, k]`, nearest first, -1 where there are fewer; distance: `[Q, k]`; label: `[Q, k]`, -1 likewise.
     """
 
-    index: Array
+    indices: Array
     distance: Array
     label: Array
 
@@ -161,7 +161,7 @@ def counterfactual_examples(
     Example:
         >>> import numpy as np
         >>> found = counterfactual_examples(np.array([[0.0], [1.0], [3.0]]), [0, 1, 1], np.array([[0.2]]), [0])
-        >>> found.index.tolist(), found.label.tolist()
+        >>> found.indices.tolist(), found.label.tolist()
         ([[1]], [[1]])
 
     Source: Keane and Smyth 2020, "Good counterfactuals and where to find them", section 2 (nearest unlike neighbours).

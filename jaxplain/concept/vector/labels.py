@@ -15,11 +15,11 @@ from jaxplain.types import Array
 class Chosen(NamedTuple):
     """The examples of C concepts, filled up to the largest of them.
 
-    index: `[C, m]`, rows of the activations; signs: `[C, m]`, 1 for an example of the concept, -1 for one without it, 0
+    rows: `[C, m]`, those of the activations; signs: `[C, m]`, 1 for an example of the concept, -1 for one without it, 0
     for filling; kept: `[C, m]`, 1 for what the accuracy is fitted on, 0 for what it is measured on.
     """
 
-    index: np.ndarray
+    rows: np.ndarray
     signs: np.ndarray
     kept: np.ndarray
 

@@ -137,7 +137,7 @@ def concept_regions(
         flat, *picked, widths, float(penalty), min(batch_size, len(labels)), fraction > 0
     )
     require_vectors(weights, names, "concept_regions")
-    return ConceptRegions(jnp.asarray(picked.index), weights, biases, used, accuracy, values, names)
+    return ConceptRegions(jnp.asarray(picked.rows), weights, biases, used, accuracy, values, names)
 
 
 @functools.partial(jax.jit, static_argnames=("batch_size", "measured"))

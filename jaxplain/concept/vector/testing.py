@@ -65,7 +65,7 @@ class Tcav:
 
     def rows(self) -> list[dict[str, Any]]:
         """A line for each concept, as `report` draws a table of."""
-        columns = {
+        columns: dict[str, Any] = {
             "concept": self.names, "score": self.scores, "mean sensitivity": self.means, "low": self.low,
             "high": self.high, "random low": self.random_low, "random high": self.random_high, "p": self.p,
             "p corrected": self.corrected, "accuracy": self.accuracy,
@@ -177,16 +177,16 @@ def tcav(
     rises, means = (np.asarray(statistic_of(flat, lines, kind)) for kind in ("score", "mean"))
     count = len(lines)
     nothing = np.full(count, np.nan)
-    p, ends, samples = nothing, (nothing, nothing), samples if samples is not None else max(999, 100 * count - 1)
+    p, below, above, samples = nothing, nothing, nothing, samples if samples is not None else max(999, 100 * count - 1)
     if drawn:
         _enough(samples, count)
         values = means if statistic == "mean" else rises
-        p, *ends = _ranked(vectors, flat, values, key, samples, statistic, rows, batch_size)
+        p, below, above = _ranked(vectors, flat, values, key, samples, statistic, rows, batch_size)
     low, high = interval(along, statistic, confidence)
     names = vectors.names if made else tuple(map(str, range(count)))
     accuracy = np.asarray(vectors.accuracy) if made else nothing
     corrected = np.minimum(p * count, 1)
-    return Tcav(rises, means, low, high, p, corrected, *ends, accuracy, along, names, statistic, samples)
+    return Tcav(rises, means, low, high, p, corrected, below, above, accuracy, along, names, statistic, samples)
 
 
 def inside(confidence: float, name: str) -> None:

@@ -84,7 +84,8 @@ def attribution_clusters(
     across = 1 + min(k, int(clusters.sizes.max()))
     words = f"{clusters.count} clusters of {len(pictures)} attributions, with their mean attributions and examples"
     figure = canvas(max(1.15 * across, 5.2), 2.3 + 1.45 * count, words)
-    top, rest = figure.subfigures(2, 1, height_ratios=[2.3, 1.45 * count])
+    parts: Any = figure.subfigures(2, 1, height_ratios=[2.3, 1.45 * count])
+    top, rest = parts
     _overview(top, clusters, plane)
     end = largest(means)
     grid: Any = rest.subplots(count, across, squeeze=False)
@@ -109,7 +110,8 @@ def attribution_clusters(
 
 def _overview(figure: SubFigure, clusters: Clusters, plane: np.ndarray) -> None:
     """The eigenvalues, and the places in the clusters' colours."""
-    left, right = figure.subplots(1, 2)
+    grid: Any = figure.subplots(1, 2)
+    left, right = grid
     values = np.asarray(clusters.eigenvalues)
     places = np.arange(1, len(values) + 1)
     before = places <= clusters.count

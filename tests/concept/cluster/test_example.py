@@ -63,11 +63,11 @@ def test_nearest_unlike_neighbours_are_those_of_brute_force():
         order = np.argsort(np.where(unlike, apart, np.inf), axis=1)[:, :3]
         for batch_size in (3, 64):
             found = counterfactual_examples(values, labels, asked, wanted, k=3, target=target, batch_size=batch_size)
-            np.testing.assert_array_equal(found.index, order)
+            np.testing.assert_array_equal(found.indices, order)
             np.testing.assert_allclose(found.distance, np.take_along_axis(apart, order, 1), rtol=1e-4)
             np.testing.assert_array_equal(found.label, labels[order])
     few = counterfactual_examples(values[:3], [0, 1, 0], asked[:1], [0], k=3)
-    assert few.index.tolist() == [[1, -1, -1]]
+    assert few.indices.tolist() == [[1, -1, -1]]
     assert few.label.tolist() == [[1, -1, -1]]
     assert np.isinf(few.distance[0, 1:]).all()
 
