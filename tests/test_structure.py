@@ -42,6 +42,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "explain.visualization": (
         ("explain.visualization.image", "explain.visualization.objective", "explain.visualization.transform"),
     ),
+    "concept": (("concept.autoencoder", "concept.cluster", "concept.dictionary", "concept.vector"),),
     "evaluate": (
         (
             "evaluate.comparison",

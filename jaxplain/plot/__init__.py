@@ -10,7 +10,7 @@ Values are drawn as they are: nothing is normalised, and the only sums are those
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
 from jaxplain.plot.comparison import comparison
-from jaxplain.plot.concept import concept_gallery, feature_dashboard
+from jaxplain.plot.concept import attribution_clusters, concept_gallery, concept_scores, feature_dashboard
 from jaxplain.plot.curve import curves
 from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
@@ -35,8 +35,10 @@ __all__ = [
     "activations",
     "attention_heads",
     "attribution_bar",
+    "attribution_clusters",
     "comparison",
     "concept_gallery",
+    "concept_scores",
     "confusion_matrix",
     "curves",
     "dependence",

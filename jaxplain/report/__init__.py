@@ -3,6 +3,7 @@
 Sections are figures, tables and texts that the caller made; nothing is computed here but the page.
 """
 
+from jaxplain.report.concept import clusters_section, concept_section
 from jaxplain.report.dictionary import dictionary_section
 from jaxplain.report.explanations import explanations_page
 from jaxplain.report.influence import influence_section
@@ -11,6 +12,8 @@ from jaxplain.report.page import Section, Table, report
 __all__ = [
     "Section",
     "Table",
+    "clusters_section",
+    "concept_section",
     "dictionary_section",
     "explanations_page",
     "influence_section",

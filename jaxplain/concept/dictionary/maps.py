@@ -16,8 +16,8 @@ from jaxplain.program import Function, as_function, is_array, public, setting, w
 from jaxplain.types import Array, Number, Pytree
 
 
-class ConceptScore(Function):
-    """How much of a concept an example has, `(x, *args) -> scalar`. Made by `concept_score`."""
+class CodeScore(Function):
+    """How much of a concept an example has, `(x, *args) -> scalar`. Made by `code_score`."""
 
     body: Any
     dictionary: Any
@@ -26,7 +26,7 @@ class ConceptScore(Function):
 
     def __call__(self, x: Pytree, *args: Any) -> Array:
         """The concept's codes of one example, over the layer's places."""
-        codes = _codes(self.body, self.dictionary, x, args, "concept_score")
+        codes = _codes(self.body, self.dictionary, x, args, "code_score")
         chosen = jnp.take(codes, self.concept, axis=-1)
         chosen = chosen.astype(wide_dtype(chosen.dtype))
         how: dict[str, Any] = {"sum": jnp.sum, "mean": jnp.mean, "max": jnp.max}
@@ -34,17 +34,17 @@ class ConceptScore(Function):
 
 
 @public
-def concept_score(
+def code_score(
     f: Callable[..., Any],
     dictionary: Dictionary,
     concept: Number,
     *,
     layer: str | None = None,
     reduce: Literal["sum", "mean", "max"] = "sum",
-) -> ConceptScore:
+) -> CodeScore:
     """Make a score of a concept, so that every method explains it: which part of the input is the concept?
 
-    `jaxplain.gradient(concept_score(f, dictionary, 2))(x)` is the concept's attribution map. Codes of a non-negative
+    `jaxplain.gradient(code_score(f, dictionary, 2))(x)` is the concept's attribution map. Codes of a non-negative
     dictionary are a solution of an optimisation, whose derivative is the implicit one (`non_negative_coefficients`).
 
     Args:
@@ -70,17 +70,17 @@ def concept_score(
         ...         h = 2 * x
         ...     return h.sum()
         >>> dictionary = NonNegativeDictionary(jnp.array([[1.0, 0.0], [0.6, 0.8]]))
-        >>> gradient(concept_score(f, dictionary, 1, layer="parts"))(jnp.array([1.0, 1.0])).round(3).tolist()
+        >>> gradient(code_score(f, dictionary, 1, layer="parts"))(jnp.array([1.0, 1.0])).round(3).tolist()
         [0.0, 2.5]
 
     Source: Fel et al. 2023, "CRAFT", section 3.4.
     """
-    name = "concept_score"
+    name = "code_score"
     path = _layer(dictionary, layer, name)
     check.function(f, name, "f", "f(x, *args)")
     _inside(concept, dictionary, name)
     check.choice(reduce, ("sum", "mean", "max"), name, "reduce")
-    return ConceptScore(split(as_function(f), path)[0], dictionary, concept, reduce)
+    return CodeScore(split(as_function(f), path)[0], dictionary, concept, reduce)
 
 
 class ConceptMaps(Function):
