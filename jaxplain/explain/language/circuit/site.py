@@ -71,7 +71,8 @@ class SiteAttribution(Function):
 
     def _relevance(self, first: Array, last: Array, corrupt: Pytree, args: tuple[Any, ...]) -> Array:
         """The propagation coefficient at the layer, where all that follows the input is a factor of its own."""
-        score, moving = _Behind(self.head), (first, corrupt)
+        score: Any = _Behind(self.head)
+        moving: Any = (first, corrupt)
         if tokens_alone(corrupt):
             turned = _Turned(self.head)
             rows = look_up(turned, corrupt, (first, *args), self.name).rows
