@@ -48,6 +48,9 @@ def test_pairs_of_tokens_are_sums_over_pairs_of_numbers():
     wanted = jax.jit(jaxplain.integrated_hessians(of_rows, baseline=START, steps=16))(ROWS).sum((1, 3))
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.sum(), f(IDS) - f(OTHER), rtol=1e-3)
+    # A causal mask made on the way is an operation without operands.
+    masked = lambda ids: f(ids) + jnp.tril(jnp.ones((4, 4))).sum() + (TABLE[ids] * jnp.arange(4.0)[None]).sum() ** 2  # noqa: E731
+    assert np.isfinite(jaxplain.integrated_hessians(masked, steps=2)(IDS)).all()
     kinked = lambda ids: (jax.nn.relu(TABLE[ids] @ WEIGHTS).sum(0) ** 2).sum()  # noqa: E731
     smooth = jaxplain.integrated_hessians(kinked, smooth=4.0, steps=8)(IDS)
     assert np.isfinite(smooth).all()
