@@ -74,6 +74,18 @@ def test_a_writer_does_what_its_edges_do():
     np.testing.assert_allclose(positions, first, atol=0.05 * float(abs(first).max()))
 
 
+def test_an_embedding_in_another_shape_is_the_input():
+    """As where rows are looked up one by one, with an axis that is taken away afterwards."""
+    table = jnp.concatenate([CLEAN, CORRUPT])
+    plain = lambda ids: f(table[ids])  # noqa: E731
+    shaped = lambda ids: f(jnp.squeeze(table[ids[:, None]], 1))  # noqa: E731
+    ids = (jnp.arange(3), jnp.arange(3, 6))
+    assert language.edges(shaped)(ids[0]) == language.edges(plain)(ids[0])
+    for make in (language.node_patching, language.node_attribution):
+        a, b = (jax.jit(make(g, positions=True))(*ids) for g in (plain, shaped))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 A = jax.random.normal(jax.random.key(2), (4, 4))
 
 
