@@ -10,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from bench import gpu, gpu_attention, harness
-from bench.harness import BOUND, OURS, PEER, Case, Program
+from bench import gpu, gpu_attention, harness, language
+from bench.harness import BOUND, OURS, PEER, PLAIN, Case, Program
 
 
 def case(**changes):
@@ -85,3 +85,12 @@ def test_every_case_of_a_gpu_runs():
     for made in (*gpu.gpu_cases(quick=True), *gpu_attention.gpu_cases(quick=True)):
         results = [jax.tree.leaves(program.run()) for program in made.programs]
         assert all(np.isfinite(np.asarray(leaf, np.float32)).all() for leaves in results for leaf in leaves), made.name
+
+
+@pytest.mark.slow
+def test_the_cases_of_language_models_agree_in_small():
+    size = language.Size(layers=2, width=16, heads=2, tokens=12, words=16)
+    for made in (language.patching(size), language.generated(size, count=6)):
+        rows = harness.measure("language", made, rounds=1)
+        assert [row.role for row in rows[:2]] == [OURS, PLAIN]
+        assert all(row.difference < 1e-3 for row in rows[1:]), made.name

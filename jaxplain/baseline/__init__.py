@@ -5,7 +5,7 @@ A baseline is a number, an array of x's shape, or a function of `x` or of `(key,
 
 from jaxplain.baseline.absent import blur, gaussian_noise, mean, sample, uniform_noise, zeros
 from jaxplain.baseline.counter_class import nearest_counter_class
-from jaxplain.baseline.embedded import at_lookups, tokens_alone
+from jaxplain.baseline.embedded import Rows, at_lookups, rows_of, tokens_alone
 from jaxplain.baseline.features import Features, Groups, as_groups, attribution_leaves, feature_sums, features
 from jaxplain.baseline.given import Replacement, as_baseline, held, is_background, like_rows, replacement, resolve
 from jaxplain.baseline.imputation import imputed, linear_imputation, noisy_linear_imputation
@@ -21,6 +21,7 @@ __all__ = [
     "Groups",
     "Perturbing",
     "Replacement",
+    "Rows",
     "as_baseline",
     "as_groups",
     "at_lookups",
@@ -43,6 +44,7 @@ __all__ = [
     "replacement",
     "representable",
     "resolve",
+    "rows_of",
     "sample",
     "superpixels",
     "tokens_alone",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,37 @@ def at_lookups(call: Call) -> Call:
         return _per_token(behind(*inputs[:first], found.rows, x, *args), found, x)
 
     return explained  # type: ignore[return-value]
+
+
+class Rows(NamedTuple):
+    """What ids look up, and a method's baseline as one of rows."""
+
+    found: LookedUp
+    baseline: Any
+
+    @property
+    def rows(self) -> list[Array]:
+        """The rows, an array for each look-up."""
+        return self.found.rows
+
+
+def rows_of(score: Any, x: Pytree, args: tuple[Any, ...], name: str, baseline: Any = 0.0) -> Rows | None:
+    """The rows that an input looks up, for methods that need more of them than `at_lookups`.
+
+    Args:
+        score: A function of `(x, *args)`.
+        x: What is explained.
+        args: The further arguments.
+        name: The method's name, for errors.
+        baseline: The method's.
+
+    Returns:
+        None where x is not token ids, or looks nothing up.
+    """
+    if not tokens_alone(x):
+        return None
+    found = look_up(score, x, args, name)
+    return Rows(found, _rows_of(baseline, score, x, args, name)) if found.rows else None
 
 
 def tokens_alone(x: Pytree) -> bool:

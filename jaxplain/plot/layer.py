@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -127,6 +128,10 @@ def _ticks(axes: Axes, x: Sequence[str], y: Sequence[str], size: float = 7) -> N
     axes.tick_params(length=0)
 
 
+_LABEL = 22
+"""Letters of a name that fit beside a square."""
+
+
 @public
 def attention_heads(weights: Any, *, tokens: Sequence[Any] | None = None, limit: int = 6) -> Figure:
     """Draw attention weights: a row for each layer, a square for each head.
@@ -167,7 +172,10 @@ def attention_heads(weights: Any, *, tokens: Sequence[Any] | None = None, limit:
             axes.set_title(f"head {head}", fontsize=7)
             _ticks(axes, [], [])
         first = grid[row, 0]
-        first.set_ylabel(plain(layer), fontsize=7)
+        # A path of one piece: broken behind its slashes, and where a part is longer than the square is high.
+        whole = str(layer).replace("/", "/\n") if len(str(layer)) > _LABEL else str(layer)
+        lines = [line for part in whole.split("\n") for line in textwrap.wrap(part, _LABEL) or [part]]
+        first.set_ylabel(plain("\n".join(lines)), fontsize=6)
         if tokens is not None and row == 0:
             words = _words(tokens, own.shape[2], name)
             _ticks(first, words, words if own.shape[1] == own.shape[2] else [], 6)

@@ -50,9 +50,9 @@ class Decoder(nn.Module):
         raise NotImplementedError
 
 
-def word_tokenizer():
+def word_tokenizer(vocabulary=VOCABULARY):
     """Words that are numbers, each its own id."""
-    model = tokenizers.models.WordLevel({str(i): i for i in range(VOCABULARY)}, unk_token="0")
+    model = tokenizers.models.WordLevel({str(i): i for i in range(vocabulary)}, unk_token="0")
     made = tokenizers.Tokenizer(model)
     made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     return PreTrainedTokenizerFast(tokenizer_object=made, unk_token="0")

@@ -22,6 +22,15 @@ def drawn(figure):
     return [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
 
 
+def test_a_long_path_stays_beside_its_squares():
+    figure = plot.attention_heads({"Decoder/MultiHeadDotProductAttention_1": np.eye(3)[None]})
+    label = figure.axes[0].yaxis.label
+    assert label.get_text() == "Decoder/\nMultiHeadDotProductAtt\nention_1"
+    FigureCanvasAgg(figure).draw()
+    assert label.get_window_extent().height < figure.bbox.height
+    assert label.get_window_extent().x0 >= 0
+
+
 def test_heads_are_a_grid():
     figure = plot.attention_heads(WEIGHTS, tokens=["the", "$5", "\n"])
     words = drawn(figure)

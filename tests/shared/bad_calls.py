@@ -600,7 +600,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
 
 INTERNAL = {
     *("baseline.attribution_leaves", "baseline.is_background", "baseline.warn_where_equal", "baseline.resolve"),
-    *("baseline.at_lookups", "baseline.tokens_alone"),
+    *("baseline.at_lookups", "baseline.rows_of", "baseline.tokens_alone"),
     *("baseline.feature_sums", "baseline.features", "baseline.merged", "baseline.replaced"),
     *("baseline.held", "baseline.like_rows", "baseline.refuse_where_moved", "baseline.replacement"),
     *("baseline.representable", "objective.picked", "objective.reading", "data.common_length"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,9 +11,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
+from jaxplain.baseline import rows_of
 from jaxplain.internals import normalized, on_grid, resized, spread, without_axis
 from jaxplain.program import Function, as_function, public, setting, total, wide_dtype, widen
-from jaxplain.program.node import Bias, biases, feeds, scaled
+from jaxplain.program.node import BehindLookups, Bias, biases, feeds, scaled
 from jaxplain.program.trace import Program, batch_axes, look, run
 from jaxplain.types import Array, Pytree
 
@@ -36,8 +38,17 @@ class _Decomposed(Function):
     score: Any
     name: str = setting(default="full_grad_terms")
 
-    def terms(self, x: Pytree, *args: Any) -> tuple[FullGradTerms, dict[str, int]]:
-        """The terms, and how many leading axes of turns of loops each bias has."""
+    def terms(self, x: Pytree, *args: Any, absolute: bool = False) -> tuple[FullGradTerms, dict[str, int]]:
+        """The terms, and how many leading axes of turns of loops each bias has.
+
+        Token ids have the terms of the rows that they look up, summed (their sizes, where `absolute`).
+        """
+        tokens = rows_of(self.score, x, args, self.name)
+        if tokens is not None:
+            behind = dataclasses.replace(self, score=BehindLookups(self.score, self.name))
+            terms, loops = behind.terms(tokens.rows, x, *args)
+            rows = jax.tree.map(jnp.abs, terms.input) if absolute else terms.input
+            return terms._replace(input=tokens.found.per_token(rows, x)), loops
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         x = jax.tree.map(jnp.asarray, x)
@@ -101,12 +112,14 @@ class FullGrad(_Decomposed):
     def __call__(self, x: Array, *args: Any) -> Array:
         """Explain one example: a map of the input's spatial axes."""
         shape = self._shape(x)
-        terms, loops = self.terms(x, *args)
+        terms, loops = self.terms(x, *args, absolute=self.absolute)
         (values,) = jax.tree.leaves(terms.input)
         values = self._summed(values[None], 0) if values.shape == shape else self._summed(values, self._axis)
         for key, term in terms.bias.items():
             values = values + self._placed(term.sum(axis=tuple(range(loops[key]))), shape)
-        return (normalized(values) if self.normalize else values).astype(jnp.result_type(jax.tree.leaves(x)[0]))
+        (leaf,) = jax.tree.leaves(x)
+        dtype = jnp.result_type(leaf) if check.is_floating(leaf) else values.dtype
+        return (normalized(values) if self.normalize else values).astype(dtype)
 
     def _shape(self, x: Any) -> tuple[int, ...]:
         leaves = jax.tree.leaves(x)

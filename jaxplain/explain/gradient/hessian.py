@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,9 +12,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.baseline import DERIVATIVE, Perturbing, as_baseline
+from jaxplain.baseline import DERIVATIVE, Perturbing, Rows, as_baseline, rows_of
 from jaxplain.program import as_function, chunk_size, logarithmic_gauss, public, setting, wide_dtype
-from jaxplain.program.node import smoothed
+from jaxplain.program.node import AlongLookups, BehindLookups, smoothed
 from jaxplain.types import Array, Pytree
 
 
@@ -31,6 +32,9 @@ class IntegratedHessians(Perturbing):
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = self.take(*inputs)
+        found = rows_of(self.score, x, args, self.name, self.baseline)
+        if found is not None:
+            return self._of_tokens(found, key, x, args)
         check.differentiable(x, self.name)
         start = self.absent(key, x).values
         check.finite_score(self.score, x, args, self.name)
@@ -49,6 +53,15 @@ class IntegratedHessians(Perturbing):
         pairs = self._pairs(lambda v: score(*_unflat(v, floating)), _flat(floating), _flat(starts))
         check.finite_scores(pairs, self.name)
         return _as_trees(pairs, leaves, moving, structure)
+
+    def _of_tokens(self, found: Rows, key: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
+        """The interactions of token ids: of how far all rows of a token have come, which sums over their numbers."""
+        behind = BehindLookups(self.score, self.name)
+        start = dataclasses.replace(self, score=behind, baseline=found.baseline).absent(key, found.rows).values
+        along = AlongLookups(behind, start, found.rows, found.found.token_of(x))
+        dtype = jnp.result_type(jnp.float32, *found.rows)
+        shares = jax.tree.map(lambda leaf: jnp.ones(jnp.shape(leaf), dtype), x)
+        return dataclasses.replace(self, score=along, baseline=0.0)(shares, x, *args)
 
     def _pairs(self, score: Callable[[Array], Array], x: Array, start: Array) -> Array:
         """The interactions of a flat input, `[n, n]`.
@@ -140,7 +153,8 @@ def integrated_hessians(
 
     Returns:
         `e(x, *args) -> G`, in units of the score: for an array x of shape S, an array of shape S + S; for a pytree, a
-        tree of x's structure of such trees, as `jax.hessian` gives. Integer and boolean leaves get zeros.
+        tree of x's structure of such trees, as `jax.hessian` gives. Integer and boolean leaves get zeros; of token ids
+        alone, the interactions of the rows that they look up are summed over each pair of tokens.
         Cost: `steps` (n + 1) forward and backward passes for n values (forward over reverse); memory for n^2 numbers.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.baseline import as_baseline, refuse_where_moved, resolve
+from jaxplain.baseline import as_baseline, refuse_where_moved, resolve, rows_of
 from jaxplain.explain.gradient.path import interpolate
 from jaxplain.internals import cut
 from jaxplain.program import (
@@ -25,6 +26,7 @@ from jaxplain.program import (
     value_and_gradient,
     widen,
 )
+from jaxplain.program.node import BehindLookups
 from jaxplain.types import Array, Pytree
 
 
@@ -56,6 +58,12 @@ class LayerPath(Function):
     def __call__(self, *inputs: Any) -> Pytree:
         """Explain one example: `e(x, *args)`, or `e(key, x, *args)` where the baseline is drawn."""
         key, x, args = (inputs[0], inputs[1], inputs[2:]) if self.needs_key else (None, inputs[0], inputs[1:])
+        found = rows_of(self.body.f, x, args, self.name, self.baseline)
+        if found is not None:  # ids: the path leads through the rows that they look up
+            behind = BehindLookups(self.body.f, self.name)
+            body, head = (dataclasses.replace(part, f=behind) for part in (self.body, self.head))
+            explain = dataclasses.replace(self, body=body, head=head, baseline=found.baseline)
+            return explain(*(inputs[:1] if self.needs_key else ()), found.rows, x, *args)
         check.differentiable(x, self.name)
         check.finite(x, self.name)
         start = resolve(self.baseline, x, key, name=self.name)

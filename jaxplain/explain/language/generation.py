@@ -34,7 +34,8 @@ class Row(NamedTuple):
     """One prompt with its continuation.
 
     ids: `[S]`, all but the last token; prompt: how many of them are the prompt's; targets, others: the tokens that are
-    explained, and those that they are held against, both `[T]`; groups: of the tokens, `[S]`, or None.
+    explained, and those that they are held against, both `[T]`; groups: of the tokens, `[S]`, or None; inputs: what the
+    score takes besides, numbers and arrays `[S, ...]`.
     """
 
     ids: np.ndarray
@@ -42,6 +43,7 @@ class Row(NamedTuple):
     targets: np.ndarray
     others: np.ndarray | None
     groups: np.ndarray | None
+    inputs: tuple[Any, ...]
 
 
 @public
@@ -53,6 +55,7 @@ def explain_generation(
     *,
     against: Any = None,
     groups: Any = None,
+    inputs: Any = None,
     key: Array | None = None,
     padding: int = 0,
     longest: int | None = None,
@@ -80,6 +83,9 @@ def explain_generation(
         against: For `contrastive`: what might have stood in each token's place, ids like `continuation`.
         groups: Tokens that go together (from `segments`), integers `[P + T - 1]` from 0 without gaps, or a list of B
             such; for methods that take `groups`.
+        inputs: What `f(x, position, token, *inputs)` takes besides, a tuple (or a list of B such): arrays
+            `[P + T - 1, ...]` that go along with the tokens, such as an attention mask or token types, and numbers.
+            Arrays are padded by their last row, square masks with hidden columns. They are held, and not explained.
         key: Where the method is random. Example b draws from `fold_in(key, b)`, all of its targets alike.
         padding: The id that fills a sequence up.
         longest: How many tokens the model takes at most, where padding must not go beyond it.
@@ -108,7 +114,7 @@ def explain_generation(
     models", section 3.
     """
     single = not _is_list(prompt)
-    rows = _rows(prompt, continuation, against, groups, single)
+    rows = _rows(prompt, continuation, against, groups, inputs, single)
     if isinstance(f, ModelScore) and not isinstance(f, TextScore):
         raise TypeError(
             f"{NAME}: `f` is {f.name}; pass a score of single tokens, f(x, position, token), such as "
@@ -139,8 +145,10 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list | tuple) and any(isinstance(v, list | tuple) or np.ndim(v) > 0 for v in value)
 
 
-def _rows(prompt: Any, continuation: Any, against: Any, groups: Any, single: bool) -> list[Row]:
-    given = {"prompt": prompt, "continuation": continuation, "against": against, "groups": groups}
+def _rows(prompt: Any, continuation: Any, against: Any, groups: Any, inputs: Any, single: bool) -> list[Row]:
+    given = {
+        "prompt": prompt, "continuation": continuation, "against": against, "groups": groups, "inputs": inputs
+    }  # fmt: skip
     lists: dict[str, Sequence[Any]] = {}
     for argument, value in given.items():
         if value is not None and not single and not isinstance(value, list | tuple):
@@ -156,7 +164,7 @@ def _rows(prompt: Any, continuation: Any, against: Any, groups: Any, single: boo
     return [_row(*parts) for parts in zip(*lists.values(), strict=True)]
 
 
-def _row(prompt: Any, continuation: Any, against: Any, groups: Any) -> Row:
+def _row(prompt: Any, continuation: Any, against: Any, groups: Any, inputs: Any) -> Row:
     first, targets = _ids(prompt, "prompt"), _ids(continuation, "continuation")
     others = None if against is None else _ids(against, "against")
     if others is not None and others.shape != targets.shape:
@@ -176,7 +184,39 @@ def _row(prompt: Any, continuation: Any, against: Any, groups: Any) -> Row:
             )
         if np.unique(groups).tolist() != list(range(int(groups.max()) + 1)):
             raise ValueError(f"{NAME}: `groups` has to number the groups from 0 without gaps.")
-    return Row(ids, first.size, targets, others, groups)
+    return Row(ids, first.size, targets, others, groups, _inputs(inputs, ids.size))
+
+
+def _inputs(inputs: Any, size: int) -> tuple[Any, ...]:
+    """What a score takes besides the tokens, for one prompt."""
+    if inputs is None:
+        return ()
+    if not isinstance(inputs, tuple | list):
+        raise TypeError(f"{NAME}: `inputs` has to be a tuple, (attention_mask,), not {check.short(inputs)}.")
+    for leaf in jax.tree.leaves(tuple(inputs)):
+        if check.odd_leaf(leaf) is not None or not check.is_concrete(leaf):
+            raise TypeError(f"{NAME}: `inputs` has to hold arrays and numbers, not {check.short(leaf)}.")
+        shape = np.shape(leaf)
+        if shape and shape[0] != size:
+            raise ValueError(
+                f"{NAME}: `inputs` holds an array of shape {shape}, but there are {size} tokens before the last that "
+                f"is explained. Pass arrays [{size}, ...] that go along with them; bind others to the score."
+            )
+        if shape[1:].count(size) and check.is_floating(leaf) and len(shape) == 2:
+            raise TypeError(
+                f"{NAME}: `inputs` holds numbers {shape} for pairs of tokens, and what hides a pair that is padding is "
+                "not known of them. Pass a mask of booleans (or of 0 and 1 as integers)."
+            )
+    return jax.tree.map(np.asarray, tuple(inputs))
+
+
+def _longer(value: np.ndarray, size: int, length: int) -> np.ndarray:
+    """An input that goes along with the tokens, of the padded length."""
+    if not value.ndim:
+        return value
+    longer = np.pad(value, [(0, length - size)] + [(0, 0)] * (value.ndim - 1), mode="edge")
+    square = value.ndim == 2 and value.shape[1] == size
+    return np.pad(longer, [(0, 0), (0, length - size)]) if square else longer
 
 
 def _ids(value: Any, argument: str) -> np.ndarray:
@@ -212,8 +252,8 @@ def _refuse_ids(score: Any, row: Row, rows: list[Row]) -> None:
     sizes: list[int] = []
 
     def shapes(score: Any, ids: Array) -> Any:
-        sizes.extend(lookup.rows for lookup in look_up(score, ids, target, NAME).lookups)
-        return score.outputs(ids) if isinstance(score, TextScore) else ids
+        sizes.extend(lookup.rows for lookup in look_up(score, ids, (*target, *row.inputs), NAME).lookups)
+        return score.outputs(ids, *row.inputs) if isinstance(score, TextScore) else ids
 
     outputs = jax.eval_shape(shapes, score, jnp.asarray(row.ids))
     for each in rows:
@@ -245,7 +285,9 @@ def _explained(
     e, forward = _grouped(e, row, length, most)
     at_once = (slots if forward else 1) if count is None else min(count, slots)
     scalars = np.asarray([row.ids.size, row.prompt, row.targets.size], np.int32)
-    return _program(e, score, key, padded(row.ids, length, padding), scalars, tokens, np.zeros(at_once, np.int8))
+    inputs = jax.tree.map(lambda value: _longer(value, row.ids.size, length), row.inputs)
+    ids, lanes = padded(row.ids, length, padding), np.zeros(at_once, np.int8)
+    return _program(e, score, key, ids, scalars, tokens, lanes, inputs)
 
 
 def _grouped(e: Any, row: Row, length: int, most: int | None) -> tuple[Any, bool]:
@@ -268,12 +310,14 @@ def _grouped(e: Any, row: Row, length: int, most: int | None) -> tuple[Any, bool
     return dataclasses.replace(e, groups=groups, count=None, max_groups=length if most is None else most), forward
 
 
-def _all_targets(e: Any, score: Any, key: Any, ids: Array, sizes: Array, tokens: Any, lanes: Array) -> Any:
+def _all_targets(
+    e: Any, score: Any, key: Any, ids: Array, sizes: Array, tokens: Any, lanes: Array, inputs: tuple[Any, ...]
+) -> Any:
     """The attributions of all targets, and whether what is behind the prompt changes what is said before it."""
     length, slots, (size, prompt, targets) = ids.shape[0], jax.tree.leaves(tokens)[0].shape[0], sizes
 
     def target(t: Array, ids: Array) -> Array:
-        args = (prompt - 1 + t, jax.tree.map(lambda values: values[t], tokens))
+        args = (prompt - 1 + t, jax.tree.map(lambda values: values[t], tokens), *inputs)
         result = e(ids, *args) if key is None else e(key, ids, *args)
         result = getattr(result, "attribution", result)
         if not hasattr(result, "shape") or jnp.shape(result) != ids.shape:
@@ -302,7 +346,7 @@ def _all_targets(e: Any, score: Any, key: Any, ids: Array, sizes: Array, tokens:
     # Zeros, or the first token where that is a zero: something else than what stands there.
     other = jnp.where(ids == 0, ids[0], 0)
     rows = jnp.stack([ids, jnp.where(behind, ids, other)])
-    ends = lax.map(lambda row: score(row, place, token), rows)  # one after the other, in a gradient's memory
+    ends = lax.map(lambda row: score(row, place, token, *inputs), rows)  # one after the other, in a gradient's memory
     wide = 3e-2 if ends[0].dtype == jnp.bfloat16 else 1e-3
     return found, ~(jnp.abs(ends[0] - ends[1]) > wide * (1 + jnp.abs(ends[0])))
 

@@ -5,7 +5,7 @@ Recognition is by what a group computes, never by a module's name. Which rules t
 
 from jaxplain.program.node.biases import Bias, biases, feeds, scaled
 from jaxplain.program.node.chains import Layer, layer_of
-from jaxplain.program.node.embedding import BehindLookups, LookedUp, look_up
+from jaxplain.program.node.embedding import AlongLookups, BehindLookups, LookedUp, look_up
 from jaxplain.program.node.flat import Step, Value, flatten, widened
 from jaxplain.program.node.nodes import KINDS, Graph, Node, build
 from jaxplain.program.node.probe import RECTIFIERS
@@ -27,6 +27,7 @@ from jaxplain.program.node.smooth import smoothed
 __all__ = [
     "KINDS",
     "RECTIFIERS",
+    "AlongLookups",
     "BehindLookups",
     "Bias",
     "Call",

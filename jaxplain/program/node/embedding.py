@@ -36,6 +36,16 @@ class LookedUp(NamedTuple):
         zeros = [jnp.zeros(jnp.shape(leaf), jnp.float32) for leaf in leaves]
         return jax.tree.unflatten(structure, [zero if a is None else a for a, zero in zip(filled, zeros, strict=True)])
 
+    def token_of(self, x: Pytree) -> list[Array]:
+        """For each look-up which token of x (its leaves one after the other) a row is of, -1 for none, `[..., 1]`."""
+        sizes = [jnp.size(leaf) for leaf in jax.tree.leaves(x)]
+        found = []
+        for lookup in self.lookups:
+            places = jnp.asarray(lookup.positions)
+            own = jnp.where(places < 0, -1, places + sum(sizes[: lookup.place - self.first]))
+            found.append(jnp.expand_dims(own, lookup.row_axes))
+        return found
+
 
 def look_up(f: Any, x: Pytree, args: tuple[Any, ...], name: str) -> LookedUp:
     """The rows that the ids of `x` look up in the tables of a score; none where they look up nothing."""
@@ -65,6 +75,30 @@ class BehindLookups(Function):
         return result
 
 
+class AlongLookups(Function):
+    """A score of how far each token has come from one set of rows to another: `(shares, x, *args) -> scalar`.
+
+    `shares` are numbers of x's structure; tokens: as `LookedUp.token_of` says.
+    """
+
+    behind: Any
+    start: list[Array]
+    rows: list[Array]
+    tokens: list[Array]
+
+    def __call__(self, shares: Pytree, x: Pytree, *args: Any) -> Array:
+        """The score at the rows that lie as far on the way."""
+        every = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(shares)])
+
+        def moved(first: Array, last: Array, tokens: Array) -> Array:
+            share = jnp.where(tokens < 0, 1, every[tokens]).astype(last.dtype)
+            return first + share * (last - first)
+
+        rows = [moved(*parts) for parts in zip(self.start, self.rows, self.tokens, strict=True)]
+        result: Array = self.behind(rows, x, *args)
+        return result
+
+
 def _found(f: Any, x: Pytree, args: tuple[Any, ...], name: str) -> tuple[View, list[Lookup], int]:
     x = jax.tree.map(jnp.asarray, x)
     view = look(f, (x, *args), name)
@@ -77,7 +111,7 @@ def _sites(view: View, lookups: list[Lookup]) -> list[Site]:
     sites = []
     for lookup in lookups:
         rows = tuple(_equation(view.program, lookup.route).outvars)
-        sites.append(Site(LOOKUP, "lookup", lookup.route, rows, rows))
+        sites.append(Site(LOOKUP, "lookup", lookup.route, rows, rows, loops=lookup.loops))
     return sites
 
 

@@ -115,7 +115,7 @@ def _results(equation: Equation, operands: list[Flag]) -> list[Flag]:
         outs = [_outputs(p, forward(p, inner_flags(p, operands[1:]))) for p in branches_of(equation)]
         joined = zip(*outs, strict=True)
         return [Flag(any(f.active for f in part), depends or any(f.depends for f in part)) for part in joined]
-    if len(equation.outvars) != 1:
+    if len(equation.outvars) != 1 or not operands:  # such as `iota`
         return [plain] * len(equation.outvars)
     return [_simple(equation, operands, plain)]
 

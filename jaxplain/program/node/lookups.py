@@ -7,8 +7,9 @@ way that the tokens go.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +18,9 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program.node.facts import Facts, learn
-from jaxplain.program.node.flat import Flat, Step, Value, live_steps
+from jaxplain.program.node.flat import Flat, Step, Value, flatten, live_steps
 from jaxplain.program.node.probe import is_elementwise
-from jaxplain.program.trace import Route
+from jaxplain.program.trace import Route, loop_parts
 
 _MOVED = {
     "broadcast_in_dim": 1, "concatenate": 0, "copy": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "expand_dims": 1,
@@ -36,7 +37,8 @@ class Lookup(NamedTuple):
     """Rows of a table picked by the tokens of one input.
 
     value: the rows; place: of which input the tokens are; positions: of each row's token; row_axes: the axes within a
-    row; route: of the equation that picks them; rows: how many the table has.
+    row; route: of the equation that picks them; rows: how many the table has; loops: the lengths of the scans that they
+    are looked up in, whose turns the first axes of `positions` are.
     """
 
     value: Value
@@ -45,6 +47,7 @@ class Lookup(NamedTuple):
     row_axes: tuple[int, ...]
     route: Route
     rows: int
+    loops: tuple[int, ...] = ()
 
     def per_token(self, relevance: Any, size: int) -> Any:
         """The relevance of each of `size` tokens: that of the rows that it picked."""
@@ -53,7 +56,9 @@ class Lookup(NamedTuple):
         return jnp.zeros(size, rows.dtype).at[places.reshape(-1)].add(rows.reshape(-1), mode="drop")
 
 
-def cut_at_lookups(flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]) -> tuple[Flat, Flat, list[Lookup]]:
+def cut_at_lookups(
+    flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]
+) -> tuple[Flat, Flat, list[Lookup], list[Lookup]]:
     """Cut a program behind the look-ups that its integer inputs make.
 
     Args:
@@ -63,25 +68,29 @@ def cut_at_lookups(flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]) 
 
     Returns:
         The program before the cut, whose outputs are the values looked up; the program behind it, with one more input
-        for each of them; and the look-ups.
+        for each of them; the look-ups; and those that cannot be cut at, as they are in a loop.
     """
-    lookups = find_lookups(flat, tokens, arguments)
+    every = find_lookups(flat, tokens, arguments)
+    lookups = [lookup for lookup in every if not lookup.loops]
     values = [lookup.value for lookup in lookups]
     rest = [step for step in flat.steps if step.results[0] not in values]
     before = Flat(flat.inputs, flat.constants, live_steps(flat.steps, values), values)
     behind = Flat([*flat.inputs, *values], flat.constants, live_steps(rest, flat.outputs), flat.outputs)
-    return before, behind, lookups
+    return before, behind, lookups, [lookup for lookup in every if lookup.loops]
 
 
-def find_lookups(flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]) -> list[Lookup]:
+def find_lookups(
+    flat: Flat, tokens: Sequence[int], arguments: Sequence[Any], unknown: Collection[int] = ()
+) -> list[Lookup]:
     """The look-ups that the integer inputs of a program make: `table[ids]`, and `one_hot(ids) @ table`.
 
     Args:
         flat: The program.
         tokens: The places of the integer inputs.
         arguments: The values of its inputs, which may be traced.
+        unknown: The places of inputs whose values change from turn to turn of a loop.
     """
-    facts = learn(flat, [place in tokens for place in range(len(flat.inputs))])
+    facts = learn(flat, [place in tokens or place in unknown for place in range(len(flat.inputs))])
     lookups: list[Lookup] = []
     for place in tokens:
         follow = _Positions(facts, flat.inputs[place], arguments)
@@ -91,6 +100,32 @@ def find_lookups(flat: Flat, tokens: Sequence[int], arguments: Sequence[Any]) ->
             if picked is not None:
                 positions, axes, rows = picked
                 lookups.append(Lookup(step.results[0], place, positions, axes, step.route, rows))
+            if step.name == "scan":
+                lookups += [found._replace(place=place) for found in _in_turns(step, follow)]
+    return lookups
+
+
+def _in_turns(step: Step, follow: _Positions) -> list[Lookup]:
+    """The look-ups in the turns of a scan, by tokens that go into it or that it goes along."""
+    loop = loop_parts(step.equation, step.operands)
+    given, first = [*loop.constants, *loop.carry, *loop.items], len(loop.constants) + len(loop.carry)
+    outer = {place: follow.positions(v) for place, v in enumerate(given) if not len(loop.constants) <= place < first}
+    outer = {place: positions for place, positions in outer.items() if positions is not None}
+    if not outer:
+        return []
+    body, turns = flatten(loop.body), loop.settings["length"]
+    fixed = [place < len(loop.constants) and follow.is_fixed(value) for place, value in enumerate(given)]
+    values = [functools.partial(follow.value, v) if known else None for v, known in zip(given, fixed, strict=True)]
+    unknown = [place for place, known in enumerate(fixed) if not known]
+    lookups = []
+    for place, positions in outer.items():
+        each = positions.reshape(turns if place >= first else 1, -1)
+        for found in find_lookups(body, [place], values, unknown):
+            numpy = np if isinstance(each, np.ndarray) and isinstance(found.positions, np.ndarray) else jnp
+            inside = numpy.where(found.positions[None] == _NOWHERE, _NOWHERE, each[:, found.positions])
+            whole = numpy.broadcast_to(inside, (turns, *inside.shape[1:]))
+            axes, route = tuple(axis + 1 for axis in found.row_axes), (*step.route, 0, *found.route)
+            lookups.append(found._replace(positions=whole, row_axes=axes, route=route, loops=(turns, *found.loops)))
     return lookups
 
 
@@ -121,7 +156,7 @@ class _Positions:
             return
         elif chooses:
             data = [self._known.get(v, np.full(v.shape, _NOWHERE)) for v in step.operands[1:]]
-            self._known[result] = _evaluated(step, [self._value(step.operands[0]), *data])
+            self._known[result] = _evaluated(step, [self.value(step.operands[0]), *data])
         elif step.name in _MOVED:
             self._move(step)
 
@@ -130,8 +165,16 @@ class _Positions:
         if any(v in self._facts.depends for v in step.operands[count:]):
             return  # where the values go depends on tokens
         moved = [self._known.get(v, np.full(v.shape, _NOWHERE)) for v in step.operands[:count]]
-        where = [self._value(v) for v in step.operands[count:]]
+        where = [self.value(v) for v in step.operands[count:]]
         self._known[step.results[0]] = _evaluated(step, [*moved, *where])
+
+    def positions(self, value: Value) -> Any:
+        """The positions of the tokens that a value comes from; None where it comes from none."""
+        return self._known.get(value)
+
+    def is_fixed(self, value: Value) -> bool:
+        """Whether a value depends on no token."""
+        return value not in self._facts.depends
 
     def picked(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
         """Where a step looks up rows of a table: the positions of their tokens, the axes within a row, the table's."""
@@ -139,6 +182,8 @@ class _Positions:
             return None
         if step.name == "gather" and step.operands[0] not in self._facts.depends:
             return self._gathered(step)
+        if step.name == "dynamic_slice" and step.operands[0] not in self._facts.depends:
+            return self._sliced(step)
         return self._one_hot(step) if step.name == "dot_general" else None
 
     def _gathered(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
@@ -155,6 +200,17 @@ class _Positions:
         table = step.operands[0].shape[numbers.start_index_map[axes[0]]]
         return positions[..., axes[0]], tuple(numbers.offset_dims), table
 
+    def _sliced(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
+        """One row, picked by one token alone."""
+        table, *begins = step.operands
+        axes = [axis for axis, begin in enumerate(begins) if begin in self._known]
+        if len(axes) != 1 or any(v in self._facts.depends for v in begins if v not in self._known):
+            return None
+        (axis,) = axes
+        if step.params["slice_sizes"][axis] != 1:
+            return None
+        return self._known[begins[axis]], tuple(range(len(table.shape))), table.shape[axis]
+
     def _one_hot(self, step: Step) -> tuple[Any, tuple[int, ...], int] | None:
         (contracted, batched) = step.params["dimension_numbers"]
         for side, (picks, table) in enumerate((step.operands, step.operands[::-1])):
@@ -170,16 +226,17 @@ class _Positions:
             return rows, tuple(axes), picks.shape[axis]
         return None
 
-    def _value(self, value: Value) -> Any:
+    def value(self, value: Value) -> Any:
         """The value of what depends on no token, computed where somebody asks."""
         if value.number is not None:
             return value.number
         if value not in self._values:
             step = self._facts.source(value)
             assert step is not None
-            results = _evaluated(step, [self._value(v) for v in step.operands])
+            results = _evaluated(step, [self.value(v) for v in step.operands])
             self._values.update(zip(step.results, results if isinstance(results, list) else [results], strict=True))
-        return self._values[value]
+        known = self._values[value]
+        return known() if isinstance(known, functools.partial) else known  # outside of a loop
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -143,7 +143,12 @@ def open_score(
     moving = [first + place for place, leaf in enumerate(leaves) if check.is_floating(leaf)]
     lookups: list[Lookup] = []
     if not moving:
-        before, flat, lookups = cut_at_lookups(flat, range(first, first + len(leaves)), arguments)
+        before, flat, lookups, looped = cut_at_lookups(flat, range(first, first + len(leaves)), arguments)
+        if looped:
+            raise ValueError(
+                f"{name}: tokens are looked up inside of a `lax.scan`, where no rule reaches a look-up. Look them up "
+                "before the scan, or use a gradient method, which reaches them there."
+            )
         if not lookups:
             check.differentiable(x, name)
         moving = list(range(len(arguments), len(arguments) + len(lookups)))

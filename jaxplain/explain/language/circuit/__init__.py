@@ -3,7 +3,7 @@
 Whatever can be traced: attentions and the residual stream are found by what is computed, in the traced program.
 """
 
-from jaxplain.explain.language.circuit.attribution import edge_attribution, node_attribution
+from jaxplain.explain.language.circuit.attribution import edge_attribution
 from jaxplain.explain.language.circuit.checks import Checks, circuit_checks
 from jaxplain.explain.language.circuit.circuits import (
     Areas,
@@ -16,6 +16,7 @@ from jaxplain.explain.language.circuit.detached import Linear, detached
 from jaxplain.explain.language.circuit.edges import circuit_score, edge_patching, edges, node_patching
 from jaxplain.explain.language.circuit.graph import circuit_graph
 from jaxplain.explain.language.circuit.lens import Lens, lens
+from jaxplain.explain.language.circuit.nodes import node_attribution
 from jaxplain.explain.language.circuit.norm import value_weighted_norms
 from jaxplain.explain.language.circuit.path import path_patching
 from jaxplain.explain.language.circuit.rollout import attention_flow, attention_rollout, gradient_rollout

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -65,8 +65,8 @@ class Flow:
                 self._node(node, values, {})
         return Ran(jnp.asarray(values[blocks[-1].value]), written, values)
 
-    def weights(self, number: int, values: Values, part: str, added: Any) -> Any:
-        """The attention weights of a block, with something added to what its queries or keys read."""
+    def weights(self, number: int, values: Values, added: Mapping[str, Any]) -> Any:
+        """The attention weights of a block, with something added to what its queries and keys read, by their names."""
         block = self.streams.blocks[number]
         assert block.attention is not None
         local: Values = {}
@@ -74,7 +74,7 @@ class Flow:
             if read.ends is None:
                 local[read.stream] = values[read.stream]
             else:
-                local[read.ends] = self.part(read, values, added if read.part == part else None)
+                local[read.ends] = self.part(read, values, added.get(read.part))
         weights = block.attention.weights.value
         for node in block.nodes:
             self._node(node, values, local)

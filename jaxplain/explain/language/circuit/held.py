@@ -20,6 +20,11 @@ from jaxplain.types import Array
 RULES = ("normalization", "softmax", "activation", "product")
 """The kinds of operations that a rule is for, in the order of its meaning."""
 
+GIM = ("normalization", "temperature", "product")
+"""The rules of gradient interaction modifications."""
+TEMPERATURE = 2.0
+"""What logits are divided by where the rule `"temperature"` takes a softmax's derivative."""
+
 _LINEAR = ("affine", "scale", "sum", "structure")
 _SMALL = 1e-6
 """Below this a gate (f(x) - f(0)) / x is the derivative, whose limit it is."""
@@ -51,6 +56,8 @@ class Held:
         """The outputs of an operation for moved inputs, with what is held taken from where the inputs are `here`."""
         if node.kind == "softmax" and "softmax" in self.rules:
             return node.evaluate(here, fixed)
+        if node.kind == "softmax" and "temperature" in self.rules:
+            return self._tempered(node, here, moved, fixed)
         moved = [a if v in self.constant else b for v, a, b in zip(node.active, here, moved, strict=True)]
         if node.kind == "normalization" and "normalization" in self.rules:
             return node.with_constant_scale(here, fixed)(*moved)
@@ -64,6 +71,12 @@ class Held:
         if not self.affine or node.kind in _LINEAR or node.kind == "product":
             return node.evaluate(moved, fixed)
         step = self._derivative(node, here, [_step(a, b) for a, b in zip(here, moved, strict=True)], fixed)
+        return [y + d for y, d in zip(node.evaluate(here, fixed), step, strict=True)]
+
+    def _tempered(self, node: Node, here: Sequence[Any], moved: Sequence[Any], fixed: Sequence[Any]) -> list[Any]:
+        """The softmax with the derivative that it has at divided logits, not divided in its turn."""
+        warm = [a / jnp.asarray(TEMPERATURE, a.dtype) for a in map(jnp.asarray, here)]
+        step = self._derivative(node, warm, [_step(a, b) for a, b in zip(here, moved, strict=True)], fixed)
         return [y + d for y, d in zip(node.evaluate(here, fixed), step, strict=True)]
 
     def _still(self, node: Node, moved: Sequence[Any]) -> list[Any]:

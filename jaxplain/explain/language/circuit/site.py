@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import jax
@@ -10,14 +11,18 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
+from jaxplain.baseline import tokens_alone
 from jaxplain.explain.language.circuit.edges import same_shapes
+from jaxplain.explain.language.circuit.estimate import held_rules
 from jaxplain.explain.language.circuit.held import RULES, checked_rules, hold, refuse_loops, run_held
+from jaxplain.explain.language.circuit.sweep import place_numbers
 from jaxplain.internals import cut
 from jaxplain.program import Function, public, quadrature, setting, value_and_gradient, widen
-from jaxplain.program.node import open_score
+from jaxplain.program.node import BehindLookups, Opened, Value, look_up, open_score, widened
+from jaxplain.program.trace import find_attentions
 from jaxplain.types import Array, Pytree
 
-HOWS = ("integrated", "relevance")
+HOWS = ("integrated", "relevance", "gim", "attention")
 
 
 class SiteAttribution(Function):
@@ -37,17 +42,21 @@ class SiteAttribution(Function):
         last, first = self.body(clean, *args), self.body(corrupt, *args)
         if isinstance(first, tuple):
             raise ValueError(f"{self.name}: {self.body.path!r} holds {len(first)} arrays; pick one, as in 'path[0]'.")
-        gradient = self._relevance if self.how == "relevance" else self._mean
-        effects = (widen(last) - widen(first)) * widen(gradient(first, last, corrupt, args))
-        if self.axes is None:
-            return effects.sum()
-        kept = [axis % effects.ndim for axis in self.axes if -effects.ndim <= axis < effects.ndim]
-        if len(set(kept)) != len(self.axes):
+        kept = self._kept(first)
+        if self.how == "attention":
+            return _through_weights(self.head, first, last, kept, (corrupt, *args), self.name)
+        gradient = self._mean if self.how == "integrated" else self._relevance
+        return _summed((widen(last) - widen(first)) * widen(gradient(first, last, corrupt, args)), kept)
+
+    def _kept(self, value: Array) -> tuple[int, ...]:
+        """The axes whose places are told apart, from the front."""
+        own = self.axes or ()
+        kept = [axis % value.ndim for axis in own if -value.ndim <= axis < value.ndim]
+        if len(set(kept)) != len(own):
             raise ValueError(
-                f"{self.name}: `axes={self.axes}` does not name axes of a layer of shape {effects.shape}, each once."
+                f"{self.name}: `axes={self.axes}` does not name axes of a layer of shape {value.shape}, each once."
             )
-        summed = jnp.moveaxis(effects, kept, range(len(kept)))
-        return summed.sum(axis=tuple(range(len(kept), effects.ndim)))
+        return tuple(kept)
 
     def _mean(self, first: Array, last: Array, corrupt: Pytree, args: tuple[Any, ...]) -> Array:
         """The mean gradient on the line from one value of the layer to the other."""
@@ -61,12 +70,112 @@ class SiteAttribution(Function):
         return jnp.tensordot(jnp.asarray(weights, dtype), widen(lax.map(at, jnp.asarray(nodes, dtype))), 1)
 
     def _relevance(self, first: Array, last: Array, corrupt: Pytree, args: tuple[Any, ...]) -> Array:
-        """The propagation coefficient at the layer."""
-        opened = open_score(self.head, first, (corrupt, *args), self.name)
-        refuse_loops(opened.graph, self.rules, self.name)
-        held = hold(opened.graph, self.rules)
-        (place,) = opened.moving
-        return jax.grad(lambda moved: run_held(opened, [moved], held))(opened.arguments[place])
+        """The propagation coefficient at the layer, where all that follows the input is a factor of its own."""
+        score: Any = _Behind(self.head)
+        moving: Any = (first, corrupt)
+        if tokens_alone(corrupt):
+            turned = _Turned(self.head)
+            rows = look_up(turned, corrupt, (first, *args), self.name).rows
+            score, moving = _BehindRows(BehindLookups(turned, self.name), corrupt), (first, rows)
+        opened = open_score(score, moving, args, self.name)
+        rules = held_rules(self.how, self.rules)
+        refuse_loops(opened.graph, rules, self.name)
+        held = hold(opened.graph, rules)
+        here, *rest = (opened.arguments[place] for place in opened.moving)
+        return jax.grad(lambda moved: run_held(opened, [moved, *rest], held))(here)
+
+
+class _Behind(Function):
+    """What is behind a layer, as a function of the layer and the input together."""
+
+    head: Any
+
+    def __call__(self, pair: tuple[Array, Pytree], *args: Any) -> Array:
+        return self.head(*pair, *args)
+
+
+class _Turned(Function):
+    """The same with the input first."""
+
+    head: Any
+
+    def __call__(self, x: Pytree, layer: Array, *args: Any) -> Array:
+        return self.head(layer, x, *args)
+
+
+class _BehindRows(Function):
+    """The same of the rows that token ids look up around the layer."""
+
+    behind: Any
+    ids: Any
+
+    def __call__(self, pair: tuple[Array, Any], *args: Any) -> Array:
+        return self.behind(pair[1], self.ids, pair[0], *args)
+
+
+def _summed(effects: Array, kept: Sequence[int]) -> Array:
+    """The sum over all but the axes that are kept, in their order."""
+    ordered = jnp.moveaxis(effects, kept, range(len(kept)))
+    return ordered.sum(axis=tuple(range(len(kept), effects.ndim)))
+
+
+def _through_weights(
+    head: Any, first: Array, last: Array, kept: Sequence[int], args: tuple[Any, ...], name: str
+) -> Array:
+    """Difference times gradient with the attention weights that a layer makes held, and their own change times theirs.
+
+    What makes the weights is the layer alone: other attentions that it goes through on its way are held, too.
+    """
+    opened = open_score(head, first, args, name)
+    made = _weights_of(opened, name)
+
+    def run(moved: Array, held: dict[Value, Any], steps: Sequence[Any] = ()) -> tuple[Array, list[Any]]:
+        graph, at = opened.graph, {value: widened(constant) for value, constant in opened.graph.flat.constants}
+        at.update(zip(graph.flat.inputs, opened.arguments, strict=True))
+        at[graph.flat.inputs[opened.moving[0]]] = moved
+        weights: dict[Value, Any] = {}
+        for node in graph.nodes:
+            results = node.evaluate([at[v] for v in node.active], [at[v] for v in node.fixed])
+            at.update(zip(node.outputs, results, strict=True))
+            for place, value in enumerate(made):
+                if value in node.outputs:
+                    weights[value] = at[value]
+                    at[value] = held.get(value, at[value]) + (steps[place] if steps else 0)
+        (output,) = graph.flat.outputs
+        return jnp.asarray(at.get(output, output.number)), [weights[value] for value in made]
+
+    here = opened.arguments[opened.moving[0]]
+    there = last.astype(here.dtype)
+    before = run(here, {})[1]
+    held = dict(zip(made, before, strict=True))
+    slope = jax.grad(lambda moved: run(moved, held)[0])(here)
+    slopes = jax.grad(lambda steps: run(here, {}, steps)[0])([jnp.zeros_like(weights) for weights in before])
+    numbers = place_numbers(here, kept)
+
+    def effect(place: Array) -> Array:
+        after = run(jnp.where(numbers == place, there, here), held)[1]
+        return sum(((a - b) * g).sum() for a, b, g in zip(after, before, slopes, strict=True))
+
+    shape = tuple(here.shape[axis] for axis in kept)
+    found = lax.map(effect, jnp.arange(math.prod(shape))).reshape(shape)
+    return found + _summed((there - here) * slope, kept)
+
+
+def _weights_of(opened: Opened, name: str) -> list[Value]:
+    """The attention weights that what is explained makes, on ways through no other attention's weights."""
+    graph = opened.graph
+    every = {attention.weights.value for attention in find_attentions(graph.flat.steps)}
+    reached, made = {graph.flat.inputs[place] for place in opened.moving}, list[Value]()
+    for node in graph.nodes:
+        if reached.intersection(node.active):
+            made += [value for value in node.outputs if value in every]
+            reached.update(value for value in node.outputs if value not in every)
+    if not made:
+        raise ValueError(
+            f"{name}: no attention weights are made of this layer, so there are none to compute anew. "
+            "`attribution_patching` is the estimate by the gradient alone."
+        )
+    return made
 
 
 @public
@@ -86,7 +195,11 @@ def site_attribution(
     * `"integrated"`: the mean of df/dh on the line from h(corrupt) to h(clean). Where the layer cuts every path from
       what differs, the effects sum to f(clean) - f(corrupt);
     * `"relevance"` (RelP): the propagation coefficient of LRP's rules, as in `edge_attribution`. Without rules it is
-      the gradient, and this is `attribution_patching`.
+      the gradient, and this is `attribution_patching`;
+    * `"gim"` (GIM): the gradient with its interactions modified, as in `edge_attribution`;
+    * `"attention"` (AtP* for queries and keys, `"*~queries"` and `"*~keys"`): the gradient with the attention weights
+      held that are made of the layer; and how those change when they are computed anew, times their gradient. A
+      saturated softmax has no gradient, and its change is not hidden so.
 
     Args:
         f: A score, `f(x, *args) -> scalar`.
@@ -98,10 +211,12 @@ def site_attribution(
 
     Returns:
         `(clean, corrupt, *args) -> effects`, of the layer's lengths along `axes`, in units of the score. Cost: two
-        forward passes to the layer, and `steps` (or one) forward and backward passes behind it.
+        forward passes to the layer, and `steps` (or one) forward and backward passes behind it; two for `"attention"`,
+        and the way from the layer to the attention weights for each place.
 
     Raises:
-        ValueError: As in `split`; two inputs of different shapes; an unknown `how` or rule.
+        ValueError: As in `split`; two inputs of different shapes; an unknown `how` or rule; `"attention"` at a layer
+            that makes no attention weights.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -114,7 +229,8 @@ def site_attribution(
         [4.0, 1.0]
 
     Source: Marks et al. 2024, "Sparse feature circuits", equation 3; Rezaei Jafari et al. 2025, "RelP: faithful and
-    efficient circuit discovery via relevance patching", section 3.
+    efficient circuit discovery via relevance patching", section 3; Kramar et al. 2024, "AtP*", section 3.1; Edin et al.
+    2025, "GIM: improved interpretability for large language models", section 4.
     """
     name = "site_attribution"
     check.choice(how, HOWS, name, "how")

@@ -9,6 +9,7 @@ reader of it, and the reader's input is the sum of its edges (and of constants s
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -130,13 +131,29 @@ class _Finding:
             self._terms(value)
         terms = list(dict.fromkeys(t for value in self.sums for t in self.terms_of[value]))
         self.is_term = set(terms) | set(self.inputs)
-        ordered = sorted({*terms, *self.inputs}, key=self._when)
+        self.shaped = {term: (origin, nodes) for term in terms for origin, nodes in self._shaped(term)}
+        ordered = sorted({*terms, *self.inputs} - {origin for origin, _ in self.shaped.values()}, key=self._when)
         blocks = [self._block(value) for value in ordered]
         blocks.append(self._block(self.graph.flat.outputs[0], last=True))
         numbers = {block.value: number for number, block in enumerate(blocks[:-1])}
         streams = {read.stream for block in blocks for read in block.reads}
         found = {stream: tuple(numbers[term] for term in self._terms(stream)) for stream in streams}
         return Streams(self.graph, tuple(_named(blocks)), found)
+
+    def _shaped(self, term: Value) -> list[tuple[Value, list[Node]]]:
+        """The input that a term is in another shape, with what gives it that shape, where nothing else reads it."""
+        nodes: list[Node] = []
+        value = term
+        while value in self.producer and value not in self.inputs:
+            node = self.producer[value]
+            same = node.kind == "structure" and len(node.active) == len(node.outputs) == 1
+            if not same or math.prod(node.active[0].shape) != math.prod(value.shape):
+                return []
+            nodes.insert(0, node)
+            value = node.active[0]
+            if sum(value in (*other.active, *other.fixed) for other in self.graph.nodes) > 1:
+                return []
+        return [(value, nodes)] if nodes and value in self.inputs else []
 
     def _when(self, value: Value) -> int:
         node = self.producer.get(value)
@@ -203,9 +220,10 @@ class _Finding:
         return sorted(found, key=self.place.__getitem__), list(reads)
 
     def _block(self, value: Value, last: bool = False) -> Block:
-        if value in self.inputs:
-            number = f":{self.inputs.index(value)}" if len(self.inputs) > 1 else ""
-            return Block(value, (f"input{number}",), (), (), None, None)
+        origin, shaping = self.shaped.get(value, (value, []))
+        if origin in self.inputs:
+            number = f":{self.inputs.index(origin)}" if len(self.inputs) > 1 else ""
+            return Block(value, (f"input{number}",), (), tuple(shaping), None, None)
         nodes, reads = self._between(value)
         made = {output for node in nodes for output in node.outputs}
         inside = [(a, path) for a, path in self.attentions if a.weights.value in made]

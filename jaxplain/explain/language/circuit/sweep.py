@@ -97,7 +97,7 @@ class _Sweeping(Function):
 
         def effect(index: Array) -> Array:
             changes = [
-                (p.selected, p.how, _Put(values[p.path], _numbers(values[p.path], p.axes), index - first))
+                (p.selected, p.how, _Put(values[p.path], place_numbers(values[p.path], p.axes), index - first))
                 for p, first in zip(places, firsts, strict=True)
             ]
             return widen(check.scalar(changed(view, changes), self.name)) - before
@@ -126,7 +126,7 @@ def _named_axes(view: View, selected: Selected, axis: str, name: str) -> list[in
     )
 
 
-def _numbers(value: Array, axes: tuple[int, ...]) -> Array:
+def place_numbers(value: Array, axes: Sequence[int]) -> Array:
     """The number of the place that each element belongs to, broadcastable to the value."""
     numbers = jnp.zeros((1,) * value.ndim, jnp.int32)
     for axis in axes:
