@@ -85,8 +85,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, train_step, training_run
     order | most ('morf') or least ('lerf') relevant first | - | removal | 'morf'
     patience | epochs without a better validation loss | epochs | training | None
-    penalty | on a linear model's coefficients; in `fit` a function beside the loss | as its loss | surrogates, training |
-          0.0; 0.01: context_cite; None: fit
+    penalty | on a linear model's coefficients; in `fit` a function beside the loss | as its loss | all | 0.0;
+          0.01: context_cite; None: fit
     platform | where it is to run; None for where a call would | name | all | None
     points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 20: mislabel_curve
     positions | a value for each position | - | circuits | False
