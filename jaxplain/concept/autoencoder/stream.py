@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.internals import split
-from jaxplain.program import as_function, is_array, public
+from jaxplain.program import as_function, freeze, is_array, public, thaw
 from jaxplain.types import Array
 
 NAME = "activation_stream"
@@ -56,7 +56,7 @@ class ActivationStream:
         for batch in self.batches(key) if callable(self.batches) else self.batches:
             args = batch if isinstance(batch, tuple) else (batch,)
             check.batch_length(args, NAME, "batches")
-            found = _activations(self.bodies, args)
+            found = _activations(freeze(self.bodies), args)
             keep = None if self.skip is None else ~np.asarray(self.skip(*args), bool).reshape(-1)
             rows = []
             for body, values in zip(self.bodies, found, strict=True):
@@ -73,8 +73,8 @@ class ActivationStream:
 
 
 @jax.jit
-def _activations(bodies: tuple[Any, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(jax.vmap(body)(*args) for body in bodies)
+def _activations(frozen: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(jax.vmap(body)(*args) for body in thaw(frozen))  # a module may hold functions among its arrays
 
 
 @public
