@@ -112,7 +112,7 @@ def relu_l1(penalty: float = 5.0, *, k: int | None = None) -> ReluL1:
 
     Example:
         >>> relu_l1(2.0)
-        relu_l1(2.0)
+        relu_l1(penalty=2.0)
 
     Source: Bricken et al. 2023, "Towards monosemanticity", appendix; Conerly et al. 2024 for the norms.
     """
@@ -321,7 +321,7 @@ def jump_relu(
 
     Example:
         >>> jump_relu(4)
-        jump_relu(4)
+        jump_relu(k=4)
 
     Source: Rajamanoharan et al. 2024, "Jumping ahead: improving reconstruction fidelity with JumpReLU sparse
     autoencoders", equations 4, 9, 11 and 12.
@@ -377,7 +377,7 @@ def gated(penalty: float = 5.0) -> Gated:
 
     Example:
         >>> gated(2.0)
-        gated(2.0)
+        gated(penalty=2.0)
 
     Source: Rajamanoharan et al. 2024, "Improving dictionary learning with gated sparse autoencoders", equations 6 to 8.
     """

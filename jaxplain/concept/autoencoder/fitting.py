@@ -86,6 +86,7 @@ def train_autoencoder(
 
     Example:
         >>> import jax, jax.numpy as jnp
+        >>> from jaxplain.concept import top_k
         >>> h = jnp.abs(jax.random.normal(jax.random.key(0), (256, 1))) * jnp.eye(4)[jnp.arange(256) % 4]
         >>> found = train_autoencoder(h, 4, top_k(1), key=jax.random.key(1), epochs=1)
         >>> found.dictionary.encode(h).shape

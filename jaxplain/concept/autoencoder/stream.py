@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.internals import split
-from jaxplain.program import as_function, is_array, public
+from jaxplain.program import Static, as_function, is_array, public
 from jaxplain.types import Array
 
 NAME = "activation_stream"
@@ -22,6 +22,9 @@ class ActivationStream:
 
     def __init__(self, bodies: tuple[Any, ...], batches: Any, batch_size: int, buffer: int, skip: Any) -> None:
         self.bodies, self.batches, self.batch_size, self.buffer, self.skip = bodies, batches, batch_size, buffer, skip
+        leaves, structure = jax.tree.flatten(bodies)  # a module may hold functions among its arrays
+        arrays, others = ([leaf if is_array(leaf) == held else None for leaf in leaves] for held in (True, False))
+        self.parts = arrays, Static((structure, tuple(others)))
 
     def __repr__(self) -> str:
         layers = ", ".join(repr(body.path) for body in self.bodies)
@@ -56,7 +59,7 @@ class ActivationStream:
         for batch in self.batches(key) if callable(self.batches) else self.batches:
             args = batch if isinstance(batch, tuple) else (batch,)
             check.batch_length(args, NAME, "batches")
-            found = _activations(self.bodies, args)
+            found = _activations(*self.parts, args)
             keep = None if self.skip is None else ~np.asarray(self.skip(*args), bool).reshape(-1)
             rows = []
             for body, values in zip(self.bodies, found, strict=True):
@@ -73,8 +76,10 @@ class ActivationStream:
 
 
 @jax.jit
-def _activations(bodies: tuple[Any, ...], args: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(jax.vmap(body)(*args) for body in bodies)
+def _activations(arrays: list[Any], rest: Static, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    structure, others = rest.value
+    leaves = [other if array is None else array for array, other in zip(arrays, others, strict=True)]
+    return tuple(jax.vmap(body)(*args) for body in jax.tree.unflatten(structure, leaves))
 
 
 @public
