@@ -18,7 +18,7 @@ from jaxplain.concept.dictionary.judge import (
     stability,
 )
 from jaxplain.concept.dictionary.linear import LinearDictionary, principal_components, random_directions
-from jaxplain.concept.dictionary.maps import ConceptMaps, ConceptScore, concept_maps, concept_score
+from jaxplain.concept.dictionary.maps import ConceptMaps, concept_maps
 from jaxplain.concept.dictionary.means import MeansDictionary, k_means
 from jaxplain.concept.dictionary.nonnegative import NonNegativeDictionary, non_negative_dictionary
 from jaxplain.concept.dictionary.site import Site, layer_site, require_site
@@ -27,7 +27,6 @@ from jaxplain.concept.dictionary.sobol import SobolIndices, sobol_importance, so
 __all__ = [
     "ConceptCurves",
     "ConceptMaps",
-    "ConceptScore",
     "Craft",
     "Dictionary",
     "Factorization",
@@ -45,7 +44,6 @@ __all__ = [
     "centred_square",
     "concept_curves",
     "concept_maps",
-    "concept_score",
     "cosine_matrix",
     "craft",
     "judge_dictionary",
