@@ -37,7 +37,6 @@ from jaxplain.concept.cluster import (
     spray,
 )
 from jaxplain.concept.dictionary import (
-    CodeScore,
     ConceptCurves,
     ConceptMaps,
     Craft,
@@ -54,7 +53,6 @@ from jaxplain.concept.dictionary import (
     SobolIndices,
     TopCodes,
     ace,
-    code_score,
     concept_curves,
     concept_maps,
     craft,
@@ -104,7 +102,6 @@ __all__ = [
     "Architecture",
     "Autoencoder",
     "Clusters",
-    "CodeScore",
     "ConceptCurves",
     "ConceptMaps",
     "ConceptRegions",
@@ -140,7 +137,6 @@ __all__ = [
     "activation_stream",
     "batch_top_k",
     "cluster_places",
-    "code_score",
     "concept_curves",
     "concept_maps",
     "concept_readout",

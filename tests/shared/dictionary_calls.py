@@ -60,9 +60,6 @@ CALLS = {
     "top_crops": lambda **k: concept.top_crops(CRAFT, X, 2),
     "ace": lambda **k: concept.ace(F, "layer", X, GROUPS, LABELS, k=2, **{"key": KEY, **k}).rows,
     "concept_maps": lambda **k: jaxplain.explain_batch(concept.concept_maps(F, DICTIONARY), X, LABELS),
-    "code_score": lambda **k: jaxplain.explain_batch(
-        jaxplain.gradient(concept.code_score(F, DICTIONARY, 1)), X, LABELS
-    ),
     "concept_readout": lambda **k: concept.concept_readout(DICTIONARY, H, OUTPUTS, **{**HELD, **k}),
     "sparse_surrogate": lambda **k: concept.sparse_surrogate(jnp.sin, SCORES, **{**HELD, **k}),
     "tree_surrogate": lambda **k: concept.tree_surrogate(jnp.sin, SCORES, least=1, **{**HELD, **k}),

@@ -18,14 +18,13 @@ from jaxplain.concept.dictionary.judge import (
     stability,
 )
 from jaxplain.concept.dictionary.linear import LinearDictionary, principal_components, random_directions
-from jaxplain.concept.dictionary.maps import CodeScore, ConceptMaps, code_score, concept_maps
+from jaxplain.concept.dictionary.maps import ConceptMaps, concept_maps
 from jaxplain.concept.dictionary.means import MeansDictionary, k_means
 from jaxplain.concept.dictionary.nonnegative import NonNegativeDictionary, non_negative_dictionary
 from jaxplain.concept.dictionary.site import Site, layer_site, require_site
 from jaxplain.concept.dictionary.sobol import SobolIndices, sobol_importance, sobol_indices
 
 __all__ = [
-    "CodeScore",
     "ConceptCurves",
     "ConceptMaps",
     "Craft",
@@ -43,7 +42,6 @@ __all__ = [
     "TopCodes",
     "ace",
     "centred_square",
-    "code_score",
     "concept_curves",
     "concept_maps",
     "cosine_matrix",

@@ -155,12 +155,10 @@ def test_a_concept_as_a_score_has_the_implicit_derivative():
     rng = np.random.default_rng(1)
     x = jnp.asarray(np.asarray(X[0], float) + 0.05 * rng.random((12, 12, 1)))
     dictionary = concept.NonNegativeDictionary(jnp.asarray(FOUND.dictionary.atoms, jnp.float64))
-    score = jax.jit(concept.code_score(f, dictionary, 1, layer="mixed", reduce="mean"))
+    score = jax.jit(concept.feature_score(f, "mixed", dictionary, 1))
     slope, along = jax.grad(score)(x, 0), rng.normal(size=x.shape)
     right = (score(x + 1e-7 * along, 0) - score(x - 1e-7 * along, 0)) / 2e-7
     np.testing.assert_allclose((slope * along).sum(), right, rtol=1e-4)
-    both = jax.vmap(lambda c: jaxplain.gradient(concept.code_score(f, dictionary, c, layer="mixed"))(x, 0))
-    np.testing.assert_allclose(both(jnp.arange(2))[1], 144 * slope, rtol=1e-6)
 
 
 def negative(params, x):
@@ -190,12 +188,8 @@ BAD = {
     "other model": (lambda: concept.sub_concepts(FOUND, DEAD, "lines", X, 0, concept=0), "with the fingerprint"),
     "no craft": (lambda: concept.top_crops(np.eye(3), X), "`found` has to be a Craft"),
     "more crops": (lambda: concept.top_crops(FOUND, X, 101), "there are 100 crops"),
-    "score of none": (
-        lambda: concept.code_score(F, FOUND.dictionary, 2),
-        "`concept` is 2, but the dictionary has 2",
-    ),
-    "score elsewhere": (
-        lambda: concept.code_score(F, FOUND.dictionary, 0, layer="lines")(X[0], 0),
+    "maps elsewhere": (
+        lambda: concept.concept_maps(F, FOUND.dictionary, layer="lines")(X[0], 0),
         "describes the layer 'mixed', but it is used at 'lines'",
     ),
     "maps of no site": (
