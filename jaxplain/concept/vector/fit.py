@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jaxplain.program import chunked_map
 from jaxplain.types import Array
 
 EXACT = jax.lax.Precision.HIGHEST
@@ -191,4 +192,5 @@ def fit_all(
         shares = [jnp.sum(right * aside * side) / jnp.sum(aside * side) for side in (sign > 0, sign < 0)]
         return vector, bias, jnp.where(jnp.isfinite(answer).all(), (shares[0] + shares[1]) / 2, jnp.nan)
 
-    return jax.lax.map(one, (index, signs, kept), batch_size=batch_size)
+    # One scan of whole chunks: `lax.map` would fit the rest beside it, and two LAPACK calls wait for each other.
+    return chunked_map(one, (index, signs, kept), batch_size)

@@ -16,7 +16,7 @@ from jaxplain.concept.vector.direction import ConceptVectors
 from jaxplain.concept.vector.fit import Recipe, fit
 from jaxplain.concept.vector.sensitivity import STATISTICS, chosen_pool, fits, gradients, statistic_of
 from jaxplain.concept.vector.testing import fold_sizes, random_statistics
-from jaxplain.program import public
+from jaxplain.program import chunked_map, public
 from jaxplain.types import Array, ArrayLike
 
 
@@ -119,7 +119,7 @@ def _with_random_negatives(
         vector, _ = fit(values[jnp.concatenate([own, drawn])], signs, recipe)
         return statistic_of(flat, vector[None].astype(flat.dtype), statistic)[0]
 
-    return jax.lax.map(one, jnp.arange(samples), batch_size=batch_size)
+    return chunked_map(one, jnp.arange(samples), batch_size)
 
 
 def student(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

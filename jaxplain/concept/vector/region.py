@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.concept.vector.direction import require_vectors
 from jaxplain.concept.vector.fit import EXACT
 from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, listed, share
-from jaxplain.program import Function, public
+from jaxplain.program import Function, chunked_map, public
 from jaxplain.types import Array, ArrayLike, Number
 
 
@@ -160,7 +160,7 @@ def _fit_regions(
         shares = [jnp.sum(right * (1 - keep) * side) / jnp.sum((1 - keep) * side) for side in (sign > 0, sign < 0)]
         return weights, bias, width, (shares[0] + shares[1]) / 2
 
-    return jax.lax.map(one, (index, signs, kept, widths), batch_size=batch_size)
+    return chunked_map(one, (index, signs, kept, widths), batch_size)
 
 
 def _least_squares(alike: Array, signs: Array, penalty: Any) -> tuple[Array, Array]:

@@ -23,7 +23,7 @@ from jaxplain.concept.vector.sensitivity import (
     interval,
     statistic_of,
 )
-from jaxplain.program import public
+from jaxplain.program import chunked_map, public
 from jaxplain.types import Array, ArrayLike, Number
 
 TIES = 2**31 - 1
@@ -255,4 +255,4 @@ def random_statistics(
         vector, _ = fit(values[order], signs, recipe)
         return statistic_of(flat, vector[None].astype(flat.dtype), statistic)[0]
 
-    return jax.lax.map(one, jnp.arange(samples), batch_size=batch_size)
+    return chunked_map(one, jnp.arange(samples), batch_size)
