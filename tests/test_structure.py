@@ -42,7 +42,10 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "explain.visualization": (
         ("explain.visualization.image", "explain.visualization.objective", "explain.visualization.transform"),
     ),
-    "concept": (("concept.autoencoder", "concept.cluster", "concept.dictionary", "concept.vector"),),
+    "concept": (
+        ("concept.cluster", "concept.dictionary", "concept.vector"),
+        ("concept.autoencoder",),  # dictionaries that are trained
+    ),
     "evaluate": (
         (
             "evaluate.comparison",
