@@ -143,6 +143,9 @@ def drawn(figure: Figure) -> list[str]:
 
 
 ELSEWHERE = {
+    "attribution_clusters": "plot/concept/test_concept.py",
+    "concept_scores": "plot/concept/test_concept.py",
+    "concept_gallery": "plot/concept/test_dictionary.py",
     "attention_heads": "plot/test_layer.py",
     "activation_atlas": "aggregate/test_unit.py",
     "comparison": "evaluate/comparison/test_compare.py",
