@@ -5,6 +5,7 @@ memory or bits is marked `optimized` and compiles as users do. On a machine with
 runs what applies there: what is a fact of the CPU backend is marked `cpu`.
 """
 
+import collections
 import functools
 import os
 import pathlib
@@ -86,8 +87,20 @@ def _mappings() -> int:
     return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items):
-    """Keep tests of one compiler level together, and skip the facts of another platform."""
+    """Leave cases of a sampled test to the slow ones, keep tests of one compiler level together, skip other platforms.
+
+    `sampled(n)` runs every n-th case of a parametrized test in the quick suite.
+    """
+    counts = collections.Counter()
+    for item in items:
+        sampled = item.get_closest_marker("sampled")
+        if sampled is not None:
+            test = item.nodeid.partition("[")[0]
+            if counts[test] % sampled.args[0]:
+                item.add_marker(pytest.mark.slow)
+            counts[test] += 1
     items.sort(key=lambda item: item.get_closest_marker("optimized") is not None)
     if jax.default_backend() != "cpu":
         for item in items:

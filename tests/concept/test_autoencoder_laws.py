@@ -134,6 +134,7 @@ def test_losses_are_those_of_their_papers():
     np.testing.assert_allclose(moved["weight"], 0.6 * np.exp(0.01 * np.clip(counted.mean() / 2 - 1, -1, 1)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_dead_atoms_are_trained_by_what_is_left_alone():
     model = SparseModel(concept.top_k(1), auxiliary=1.0, dead_after=3)
     flat = {

@@ -31,6 +31,7 @@ QUICK = ("batchtopk", "jumprelu")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in OURS])
+@pytest.mark.slow
 def test_codes_loss_and_gradients_are_those_of_the_peer(name):
     architecture, recorded = OURS[name], RECORDED[name]
     trained = {"encoder": p.ENCODER, "atoms": p.DECODER, "offset": p.OFFSET, "bias": p.BIAS}

@@ -31,6 +31,7 @@ def sparse(count=512, atoms=8, width=6, scale=1.0):
 
 
 @pytest.mark.parametrize("name", ["batch_top_k", *(pytest.param(n, marks=pytest.mark.slow) for n in ARCHITECTURES)])
+@pytest.mark.slow
 def test_every_architecture_explains_more_than_at_the_start_and_keeps_norm_one(name):
     h = sparse(scale=10.0)
     settings = {"epochs": 20, "batch_size": 64, "optimizer": optax.adam(1e-2)}
@@ -44,6 +45,7 @@ def test_every_architecture_explains_more_than_at_the_start_and_keeps_norm_one(n
     assert repr(found).startswith("Trained(Autoencoder(M=8, D=6, architecture=")
 
 
+@pytest.mark.slow
 def test_units_of_activations_do_not_matter_and_places_are_rows():
     h = sparse(256)
     settings = {"key": KEY, "epochs": 2, "batch_size": 64}

@@ -102,6 +102,7 @@ def test_atoms_are_matched_one_to_one_whatever_their_order_sign_and_size():
     assert concept.stability([Projection(jnp.asarray(atoms)), Projection(jnp.asarray(-atoms[order]))]) > 1 - 1e-6
 
 
+@pytest.mark.slow
 def test_curves_of_a_linear_head_are_cumulative_sums_of_importance():
     weight = np.array([3.0, -1.0, 0.5, 2.0], np.float32)
     rows = np.abs(np.asarray(jax.random.normal(jax.random.key(6), (7, 4)))) + 0.1

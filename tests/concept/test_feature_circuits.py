@@ -111,6 +111,7 @@ def test_logit_weights_and_a_feature_as_a_score():
         concept.feature_score(F, "second", Axes(atoms), 6)
 
 
+@pytest.mark.slow
 def test_loss_recovered_is_one_for_a_dictionary_that_leaves_nothing_out():
     loss, rows, labels = jaxplain.loss(apply, PARAMS), np.stack([X, -X, 2 * X]), np.array([0, 1, 0])
     both = Axes(jnp.concatenate([jnp.eye(5), -jnp.eye(5)]))

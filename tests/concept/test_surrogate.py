@@ -52,6 +52,7 @@ def test_a_tree_is_found_with_its_rules_and_is_scikit_learns():
     assert found.fidelity.share == max(np.mean(right == 0), np.mean(right == 1))
 
 
+@pytest.mark.slow
 def test_the_lasso_is_scikit_learns():
     found = concept.sparse_surrogate(smooth, X, key=KEY, penalty=0.15)
     rows, held = (part.astype(np.float64) for part in halves())
@@ -78,6 +79,7 @@ def test_without_a_penalty_it_is_least_squares_and_one_output_has_no_classes():
     assert np.isnan(found.fidelity.agreement)
 
 
+@pytest.mark.slow
 def test_a_readout_of_concepts_explains_what_they_carry():
     rng = np.random.default_rng(0)
     codes = rng.gamma(1.0, size=(200, 4, 3)).astype(np.float32)

@@ -13,6 +13,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
 from bench import sae
 
 
+@pytest.mark.slow
 def test_features_fire_by_their_law():
     size = sae.SMALL
     world = sae.make_world(jax.random.key(0), size)

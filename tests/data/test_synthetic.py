@@ -164,6 +164,7 @@ def test_the_marker_score_is_exact_for_removed_tokens(tokens):
 
 
 @pytest.mark.parametrize("make", [data.planted_patches, data.additive_tabular, data.marker_tokens])
+@pytest.mark.sampled(3)
 def test_the_key_decides_every_bit(make):
     first, again, other = (jax.tree.leaves(make(key, 8)) for key in (KEY, jax.random.key(11), jax.random.key(12)))
     for a, b in zip(first, again, strict=True):

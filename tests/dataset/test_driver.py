@@ -35,6 +35,7 @@ def expected():
 
 
 @pytest.mark.parametrize("name", list(MAKES))
+@pytest.mark.sampled(3)
 def test_equal_to_explain_batch_whatever_the_batch_size(name, expected):
     e = MAKES[name](PARAMS)
     for size in (8, 50):

@@ -134,6 +134,7 @@ def test_monotonicity_is_right_where_a_library_is_always_one():
 
 
 @shaped
+@pytest.mark.sampled(2)
 def test_monotonicity_correlation_and_effects(shape):
     w, x, b, a = case(shape)
     m = jaxplain.evaluate.monotonicity_correlation(linear(w), baseline=b)
@@ -231,6 +232,7 @@ def test_groups_and_pytrees_keep_the_closed_forms():
     assert float(jaxplain.evaluate.infidelity(f, samples=10)(KEY, x, w)) < 1e-9
 
 
+@pytest.mark.slow
 def test_traced_groups_have_the_same_values():
     x = jnp.array([1.0, 2.0, -1.0, 4.0])
     f = lambda x: jnp.sum(x**2) + x[0] * x[1]  # noqa: E731

@@ -42,6 +42,7 @@ def test_every_public_metric_has_a_row():
 
 
 @even
+@pytest.mark.sampled(2)
 def test_laws_of_a_batch(row: Row):
     m = metric(row)
     assert getattr(m, "better", "nothing") in ("higher", "lower", None)
@@ -68,6 +69,7 @@ def test_laws_of_a_batch(row: Row):
 
 
 @alternate(METRICS, 1, each=4)
+@pytest.mark.sampled(2)
 def test_jitted_equals_eager_whatever_the_chunk(row: Row):
     m = metric(row)
     whole = run(m)
@@ -141,6 +143,7 @@ class Weighted(jaxplain.Function):
 
 @pytest.mark.parametrize("row", FAITHFUL, ids=[f"{row.name}-{i}" for i, row in enumerate(FAITHFUL)])
 @pytest.mark.parametrize("shape", [(6,), (3, 2, 3)], ids=["table", "colour"])
+@pytest.mark.sampled(2)
 def test_the_truth_outranks_a_random_attribution(row: Row, shape):
     w = jax.random.normal(jax.random.key(4), shape)
     x = jax.random.normal(jax.random.key(5), (12, *shape)) + 0.5

@@ -49,6 +49,7 @@ def found(framework, body):
 
 @pytest.mark.parametrize("body", INPUTS)
 @pytest.mark.parametrize("framework", halves(["equinox", "haiku", "nnx"]))
+@pytest.mark.sampled(2)
 def test_the_framework_makes_no_difference(framework, body):
     wrong = []
     for method in METHODS:

@@ -17,7 +17,8 @@ from jaxplain.program.function import as_function
 from shared.methods import METHODS, OTHERS, Row, compiled, network, rectified, smooth
 from shared.tables import alternate, every
 
-all_rows, even, odd = every(METHODS), alternate(METHODS, 0), alternate(METHODS, 1)
+all_rows = every(METHODS)
+first, second, third = (alternate(METHODS, place, 3) for place in range(3))
 X = jnp.array([0.5, -1.0, 2.0, 0.25])
 
 
@@ -30,7 +31,7 @@ def test_every_public_method_has_a_row():
         assert inspect.getdoc(getattr(jaxplain, name)), name
 
 
-@even
+@second
 def test_dummy_features_get_zero(row: Row):
     a = row.explain(lambda x: jnp.sin(x[0]) * x[2], X)
     if row.dummy:
@@ -50,7 +51,7 @@ def test_completeness(row: Row):
         assert np.isfinite(gap)
 
 
-@all_rows
+@first
 def test_linearity_in_the_score(row: Row):
     f, g = jaxplain.logit(smooth, network(1)), jaxplain.logit(smooth, network(2))
     if not row.linear:
@@ -60,7 +61,7 @@ def test_linearity_in_the_score(row: Row):
     np.testing.assert_allclose(mixed, parts, atol=1e-4)
 
 
-@even
+@third
 def test_symmetric_features_get_the_same(row: Row):
     a = row.explain(lambda x: x[0] * x[1] + jnp.tanh(x[0] + x[1]) + x[2], jnp.array([0.7, 0.7, 1.0]))
     if row.symmetric:
@@ -69,7 +70,7 @@ def test_symmetric_features_get_the_same(row: Row):
         assert np.isfinite(np.asarray(a)).all()
 
 
-@even
+@first
 def test_implementation_invariance(row: Row):
     params = network()
 
@@ -81,13 +82,13 @@ def test_implementation_invariance(row: Row):
     np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-@odd
+@second
 def test_jit_equals_eager(row: Row):
     f = jaxplain.logit(rectified, network())
     np.testing.assert_allclose(row.eager(f, X, 1), row.explain(f, X, 1), atol=1e-5)
 
 
-@even
+@third
 def test_vmap_equals_a_loop_and_explain_batch(row: Row):
     e, key = as_function(row.build(jaxplain.logit(rectified, network()))), jax.random.key(7)
     x, labels = jax.random.normal(jax.random.key(1), (3, 4)), jnp.array([0, 1, 2])
@@ -99,7 +100,7 @@ def test_vmap_equals_a_loop_and_explain_batch(row: Row):
         np.testing.assert_allclose(jaxplain.explain_batch(e, x, labels, key=key), loop, atol=1e-5)
 
 
-@odd
+@first
 def test_all_classes_at_once(row: Row):
     e = as_function(row.build(jaxplain.logit(smooth, network())))
     inputs = row.inputs(X, key=3)
@@ -108,7 +109,7 @@ def test_all_classes_at_once(row: Row):
     np.testing.assert_allclose(together, single, atol=1e-5)
 
 
-@odd
+@second
 def test_one_chunk_equals_many(row: Row):
     e = row.build(jaxplain.logit(smooth, network()))
     if not hasattr(e, "batch_size"):
@@ -120,7 +121,7 @@ def test_one_chunk_equals_many(row: Row):
         chex.assert_trees_all_close(whole, other, atol=1e-5)
 
 
-@even
+@third
 def test_gradient_through_the_explanation(row: Row):
     x = jnp.array([0.3, -0.4, 0.5, 0.6])
 
@@ -138,7 +139,7 @@ def test_gradient_through_the_explanation(row: Row):
     np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=0.05, atol=1e-3)
 
 
-@odd
+@first
 def test_bfloat16(row: Row):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), network())
     a = row.explain(jaxplain.logit(rectified, params), X.astype(jnp.bfloat16), 1)
@@ -183,7 +184,7 @@ def test_not_a_number_is_refused_and_never_papered_over(row: Row):
     assert bool(jnp.isnan(row.explain(f, bad, 0)).any())
 
 
-@odd
+@second
 def test_new_parameters_neither_retrace_nor_become_constants(row: Row):
     traces = []
 

@@ -90,6 +90,7 @@ def test_resnet_blocks_and_statistics(residual):
     ],
     ids=["mlp", "cnn", "transformer"],
 )
+@pytest.mark.sampled(3)
 def test_dropout_only_while_training(module):
     params = seeded(module, IMAGES)
     noisy = jax.jit(lambda key: module.apply(params, IMAGES, train=True, rngs={"dropout": key}))
@@ -98,6 +99,7 @@ def test_dropout_only_while_training(module):
 
 
 @pytest.mark.parametrize("pool", ["mean", "class"])
+@pytest.mark.sampled(2)
 def test_right_padding_changes_nothing(pool):
     module = models.transformer(3, vocabulary=11, length=8, width=8, depth=1, heads=2, pool=pool)
     params = seeded(module, IDS)

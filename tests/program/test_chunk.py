@@ -93,6 +93,7 @@ def programs(e):
 
 
 @pytest.mark.usefixtures("accelerator")
+@pytest.mark.slow
 def test_explain_batch_fills_it_in_and_compiles_once():
     e, compiled = jaxplain.integrated_gradients(f, steps=16), []
     explained = explain_batch(jaxplain.integrated_gradients(f, steps=16, batch_size=1), X)

@@ -6,6 +6,7 @@ a `ValueError` or `TypeError` that names the argument, and a result without NaN.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -153,6 +154,7 @@ class Axes(jaxplain.concept.Dictionary):
         return h @ self.atoms.T
 
 
+CLUSTERS = {"clusters": lambda w: _clusters(), "inputs": lambda w: np.ones((12, 6, 6, 1)), "k": lambda w: 1}
 DASHBOARD = {
     "dictionary": lambda w: Axes(np.eye(4, dtype=np.float32)),
     "activations": lambda w: ROWS,
@@ -524,6 +526,10 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.effects": {
         "values": lambda w: {"age": SimpleNamespace(grid=np.array([1.0, 2.0]), score=np.array([0.0, 1.0]))}
     },
+    "plot.attribution_clusters": CLUSTERS,
+    "report.clusters_section": CLUSTERS,
+    "plot.concept_scores": {"result": lambda w: _concepts()},
+    "report.concept_section": {"result": lambda w: _concepts()},
     "plot.feature_dashboard": DASHBOARD,
     "plot.filters": {"kernel": lambda w: np.ones((3, 3, 1, 4))},
     "plot.importance": {"values": lambda w: OUTPUTS, "error": lambda w: np.abs(OUTPUTS)},
@@ -616,6 +622,21 @@ def _comparison() -> Any:
     x = jnp.array([[1.0, 3.0, 2.0], [5.0, 2.0, 4.0]])
     metrics = {"deletion": jaxplain.evaluate.deletion}
     return jaxplain.evaluate.compare(lambda x: (x**2).sum(), {"gradient": GRADIENT}, metrics, (x,), KEY, samples=9)
+
+
+@functools.cache
+def _clusters() -> Any:
+    maps = np.arange(12)[:, None, None] % 2 * np.eye(6) + 0.1 * np.random.default_rng(0).random((12, 6, 6))
+    return jaxplain.concept.spray(maps, k=2, neighbours=3, key=KEY)
+
+
+@functools.cache
+def _concepts() -> Any:
+    rows = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    found = jaxplain.concept.concept_vectors(rows, np.where(np.arange(20) < 4, 1, np.where(np.arange(20) < 8, -1, 0)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few random concepts
+        return jaxplain.concept.tcav(lambda h: h[0] ** 2, found, rows, key=KEY, samples=19)
 
 
 def _nnx() -> Any:

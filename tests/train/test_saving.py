@@ -153,6 +153,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(train.__file__).parents[2]),
 
 
 @pytest.mark.parametrize("moment", [0, 1, 2])
+@pytest.mark.sampled(3)
 def test_what_a_killed_save_leaves_is_cleared_and_nothing_is_lost(tmp_path, moment):
     old, zeros = {"w": jnp.ones(2)}, {"w": jnp.zeros(2)}
     train.save(tmp_path / "a", old)

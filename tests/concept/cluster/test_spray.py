@@ -78,6 +78,7 @@ def test_neighbours_are_those_of_brute_force():
     assert affinity(same, 2, None, 12).toarray()[:6, 6:].sum() == 0
 
 
+@pytest.mark.slow
 def test_many_maps_are_taken_apart_without_their_whole_matrix(monkeypatch):
     count = 300
     monkeypatch.setattr(graph, "DENSE", 100)

@@ -28,6 +28,7 @@ def quilts():
     return jnp.asarray(COLOURS[which[:, groups]] + noise), np.stack([groups] * 3), which
 
 
+@pytest.mark.slow
 def test_segments_cluster_by_what_the_layer_sees_and_rare_ones_are_left_out():
     x, groups, which = quilts()
     found = concept.ace(F, "mean", x, groups, 0, k=3, key=jax.random.key(0))

@@ -72,6 +72,7 @@ def test_importance_is_that_of_each_example_by_itself():
     np.testing.assert_allclose(FOUND.importance, FOUND.totals.mean(axis=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_the_crops_at_full_size():
     body, _ = jaxplain.split(F, "mixed")
     for r in (0, 37):
@@ -111,6 +112,7 @@ def test_batches_and_keys():
     assert concept.stability([one.dictionary, other.dictionary]) > 0.9
 
 
+@pytest.mark.slow
 def test_a_concept_is_taken_apart_in_a_former_layer():
     vertical = int(np.asarray(FOUND.dictionary.atoms)[:, 0].argmax())
     parts = concept.sub_concepts(FOUND, F, "lines", X, 0, concept=vertical, k=2, fraction=0.2)
@@ -149,6 +151,7 @@ def test_maps_lie_where_the_concept_is():
 
 
 @pytest.mark.usefixtures("double")
+@pytest.mark.slow
 def test_a_concept_as_a_score_has_the_implicit_derivative():
     params = jax.tree.map(lambda a: a.astype(jnp.float64), PARAMS)
     f = jaxplain.logit(apply, params)

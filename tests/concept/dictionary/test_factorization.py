@@ -112,6 +112,7 @@ def test_the_implicit_derivative_of_the_codes_is_that_of_central_differences():
 
 
 @pytest.mark.usefixtures("double")
+@pytest.mark.slow
 def test_the_implicit_derivative_of_the_whole_factorisation_is_that_of_central_differences():
     rng = np.random.default_rng(2)
     atoms = np.array([[1.0, 0.2, 0.0, 0.0, 0.6], [0.0, 0.1, 1.0, 0.7, 0.0]])

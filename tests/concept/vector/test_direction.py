@@ -45,6 +45,7 @@ def test_lda_and_ridge_are_the_closed_form(double):
 
 
 @pytest.mark.parametrize("shape", [(40, 6), (12, 30)], ids=["more examples", "more values"])
+@pytest.mark.sampled(2)
 def test_penalised_fits_are_those_of_scikit_learn(double, shape):
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -77,6 +78,7 @@ def test_lda_of_more_values_than_examples_is_the_damped_closed_form(double):
     assert abs(cosine(concept_vectors(rows, labels, penalty=0.0).vectors[0], least) - 1) < 1e-6
 
 
+@pytest.mark.slow
 def test_many_concepts_are_one_program_and_do_not_know_each_other():
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(90, 2, 3)).astype(np.float32)

@@ -49,6 +49,7 @@ def test_it_is_the_least_squares_of_the_kernel_and_turns_with_the_activations():
     np.testing.assert_allclose(region_scores(turned, (rows @ turn).astype(np.float32)), scores, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_width_is_the_median_distance_and_concepts_are_filled_up():
     rows, labels = two_clusters()
     signs = np.where(labels, 1, -1)

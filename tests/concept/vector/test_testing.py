@@ -123,6 +123,7 @@ def test_a_planted_concept_is_found_and_a_random_one_is_not():
     assert [row["concept"] for row in result.rows()] == ["mark", "nothing"]
 
 
+@pytest.mark.slow
 def test_concepts_of_other_sizes_have_random_ones_of_their_own():
     values, _ = planted()
     labels = np.zeros((2, 400), int)

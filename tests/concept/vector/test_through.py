@@ -57,6 +57,7 @@ def path_of(f):
 
 
 @pytest.mark.parametrize("name", ["plain", "linen", "equinox", "haiku"])
+@pytest.mark.sampled(4)
 def test_what_a_class_owes_to_a_concept(name):
     f, path = models()[name]
     body, head = jaxplain.split(f, path)
@@ -78,6 +79,7 @@ def test_what_a_class_owes_to_a_concept(name):
     np.testing.assert_allclose(batch[0], found, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_every_family_of_methods_works_along_a_concept():
     through, x = through_concept(plain, "hidden", V), jnp.asarray(X[0])
     body, head = jaxplain.split(plain, "hidden")
@@ -93,6 +95,7 @@ def test_every_family_of_methods_works_along_a_concept():
     assert smooth(KEY, x, x, 1).shape == x.shape
 
 
+@pytest.mark.slow
 def test_layers_are_tested_alike():
     def f(x, label):
         with jax.named_scope("first"):

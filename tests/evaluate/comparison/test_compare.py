@@ -59,6 +59,7 @@ def test_methods_that_meet_their_own_baseline_are_marked(table):
     assert marked == {("integrated", "deletion (zeros)"), ("integrated", "correlation (zeros)")}
 
 
+@pytest.mark.slow
 def test_cells_are_the_metrics_values(table):
     e = jaxplain.integrated_gradients(score, steps=4)
     a = jaxplain.explain_batch(e, X)

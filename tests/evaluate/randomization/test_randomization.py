@@ -72,6 +72,7 @@ def test_linen_models_are_ordered_by_calls_and_statistics_are_kept():
 
 @pytest.mark.parametrize("similarity", ["spearman", "absolute_spearman", "pearson"])
 @pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.sampled(2)
 def test_the_curve_equals_one_model_at_a_time(similarity, batch_size):
     params = parameters()
     m = jaxplain.evaluate.parameter_randomization_curve(

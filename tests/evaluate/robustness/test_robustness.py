@@ -25,6 +25,7 @@ def test_the_gradient_of_a_linear_model_never_changes():
 
 @pytest.mark.parametrize("norm", ["l2", "l1", "linf"])
 @pytest.mark.parametrize("relative", [True, False])
+@pytest.mark.sampled(2)
 def test_equals_the_definition_over_the_same_draws(norm, relative):
     order = {"l2": 2, "l1": 1, "linf": np.inf}[norm]
     draws = jax.random.fold_in(KEY, 1)

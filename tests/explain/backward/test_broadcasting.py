@@ -95,6 +95,7 @@ def assert_complete(f, x, b, rule, said):
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("shapes", [PAIRINGS[1], PAIRINGS[12]], ids=str)
+@pytest.mark.sampled(2)
 def test_all_operations_at_once_are_complete(shapes, rule):
     names = [name for name in OPERATIONS if name not in STEPS]
 

@@ -62,6 +62,7 @@ ACTIVATIONS = {
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.sampled(2)
 def test_one_hidden_layer_equals_the_slow_reference(name, rule):
     x, b = (np.asarray(v, np.float64) for v in (inputs()["vector"], inputs()["background"][0]))
     fast, slow = ACTIVATIONS[name]
@@ -167,6 +168,7 @@ WRITTEN = {  # max(p - q, 0) with what comes between the sum and the nonlinearit
 
 
 @pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.sampled(2)
 def test_parts_go_through_all_that_is_linear(name):
     # As above: at (3, 1) from (0, 0) the rise 3 has the effect 5/2 and the fall -1 the effect -1/2.
     e = jaxplain.deep_lift(WRITTEN[name], rule="reveal_cancel")

@@ -22,6 +22,7 @@ ROOTS = {
 
 
 @pytest.mark.parametrize("name", ROOTS)
+@pytest.mark.sampled(3)
 def test_deep_lift_gives_what_does_not_move_no_share_and_is_complete(name):
     f = ROOTS[name]
     a = jaxplain.deep_lift(f)(X)

@@ -239,6 +239,7 @@ def test_batches_chunks_and_compilation_change_nothing(name):
 
 
 @every
+@pytest.mark.sampled(3)
 def test_new_weights_neither_compile_again_nor_become_constants(name):
     traces = []
 
@@ -276,6 +277,7 @@ def test_maps_can_be_differentiated(name):
 
 
 @every
+@pytest.mark.sampled(2)
 def test_half_precision(name):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), cams.variables())
     f, x = jaxplain.logit(cams.Net().apply, params), jnp.asarray(cams.image(), jnp.bfloat16)

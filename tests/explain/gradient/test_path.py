@@ -243,6 +243,7 @@ def test_integers_and_missing_numbers_are_refused():
         functools.partial(jaxplain.guided_integrated_gradients, steps=3),
     ],
 )
+@pytest.mark.sampled(3)
 def test_a_baseline_that_is_the_input_is_a_warning(make):
     rows, f = jnp.array([[0.0, 0.0], [1.0, 2.0], [0.0, 0.0]]), lambda x: (x**2).sum()
     with pytest.warns(UserWarning, match="`baseline` equals `x` in every value, so the explanation is zero") as caught:

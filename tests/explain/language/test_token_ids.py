@@ -171,6 +171,7 @@ def test_one_hot_codes_are_look_ups_and_several_arrays_of_ids_are_explained():
     np.testing.assert_allclose(a["b"], (grads[1] * rows[1]).sum(-1), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_prompt_before_a_continuation():
     f, tokens = language.sequence_log_probability(decoder, PARAMS), jnp.array([2, 7])
     padded = jnp.array([3, 1, 4, 0, 0])
@@ -217,6 +218,7 @@ class _Estimate(jaxplain.Function):
 
 
 @pytest.mark.parametrize("name", FORWARD)
+@pytest.mark.sampled(2)
 def test_every_method_without_a_derivative_takes_ids_as_they_are(name):
     """Of an additive score each token gets its own difference to the id 0, whatever the dtype of the ids."""
     table = jnp.array([0.5, 1.0, 3.0, -5.0, 2.0])

@@ -42,6 +42,7 @@ def test_a_layer_along_the_path_of_the_rows():
     np.testing.assert_allclose(batch[1], alone, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_pairs_of_tokens_are_sums_over_pairs_of_numbers():
     found = jax.jit(jaxplain.integrated_hessians(f, baseline=OTHER, steps=16))(IDS)
     assert found.shape == (4, 4)
@@ -118,6 +119,7 @@ BY_HAND = {
 @pytest.mark.parametrize(
     "name", [n if n in ("items", "nested") else pytest.param(n, marks=pytest.mark.slow) for n in SCANS]
 )
+@pytest.mark.sampled(2)
 def test_tokens_that_are_looked_up_in_the_turns_of_a_scan(name):
     found = jax.jit(jaxplain.input_x_gradient(SCANS[name]))(IDS)
     np.testing.assert_allclose(found, (jax.grad(BY_HAND[name])(ROWS) * ROWS).sum(-1), rtol=1e-4, atol=1e-6)

@@ -319,6 +319,7 @@ def test_deconvolution_views():
 
 
 @pytest.mark.parametrize(("kind", "path"), [("cnn", "conv_1"), ("cnn", "dense"), ("resnet", "block_0")])
+@pytest.mark.sampled(3)
 def test_receptive_fields_are_those_of_the_gradients_support(kind, path):
     f = network(kind)
     boxes = np.asarray(jaxplain.receptive_field(f, path)(jnp.ones(SHAPE)))

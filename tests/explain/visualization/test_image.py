@@ -105,6 +105,7 @@ def test_every_parameterisation_renders_its_shape_in_its_range(shape):
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (9, 8, 2), (8, 9, 1), (13, 3)])
+@pytest.mark.sampled(2)
 def test_maco_keeps_its_magnitudes_through_the_optimisation(shape):
     data = np.random.default_rng(1).uniform(size=(20, *shape)) ** 3
     made = image.maco(data)

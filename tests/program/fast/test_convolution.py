@@ -96,6 +96,7 @@ def test_every_kind_of_convolution_has_the_same_values_and_gradients(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.sampled(2)
 def test_what_is_left_is_in_the_fast_kernel(name):
     image, kernel, settings, written_out = CASES[name]
     image, kernel = draw(1, *image), draw(2, *kernel)
@@ -106,6 +107,7 @@ def test_what_is_left_is_in_the_fast_kernel(name):
 
 
 @pytest.mark.parametrize("name", ["one channel", "few outputs", "each channel by itself", "groups"])
+@pytest.mark.sampled(2)
 def test_second_derivatives_and_tangents_are_those_of_the_convolution(name):
     image, kernel, settings, _ = CASES[name]
     image, kernel = draw(1, *image), draw(2, *kernel)
@@ -187,6 +189,7 @@ POOLS = {
 
 @pytest.mark.parametrize("name", POOLS)
 @pytest.mark.parametrize("kind", halves(["max", "min", "sum"]))
+@pytest.mark.sampled(2)
 def test_pooling_by_slices_has_the_same_values_and_gradients(name, kind):
     (window, strides, padding), image = POOLS[name], draw(1, 2, 7, 8, 3)
     image = jnp.round(image)  # ties

@@ -58,6 +58,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.sampled(3)
 def test_one_row_more_is_computed_and_cut_off(name):
     image, kernel, settings, computed = TAKEN[name]
     f, image, kernel = convolution(**settings), draw(1, *image), draw(2, *kernel)

@@ -130,6 +130,7 @@ def test_equal_elements_share_their_gradient_as_before():
 
 @pytest.mark.optimized
 @pytest.mark.parametrize("around", ["vmap", "two", "chunks", "loop", "kernels"])
+@pytest.mark.sampled(4)
 def test_it_is_found_inside_of_transformations(around):
     kernel = draw(3, *FEW)
 

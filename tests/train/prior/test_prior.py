@@ -59,6 +59,7 @@ def slopes(penalty, params):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
+@pytest.mark.sampled(2)
 def test_the_derivative_of_a_penalty_is_that_of_differences(name):
     with jax.enable_x64(True):
         if name == "adversarial":  # the attack is held fixed, so differences of the whole say something else
@@ -168,6 +169,7 @@ class Normed(nn.Module):
         return nn.Dense(3)(nn.Dropout(0.5, deterministic=not train)(jnp.tanh(x)))
 
 
+@pytest.mark.slow
 def test_linen_and_equinox_are_trained_alike():
     module = Normed()
     variables = module.init(KEY, DATA[0])

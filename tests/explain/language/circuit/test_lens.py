@@ -72,6 +72,7 @@ def with_offsets(x, softplus=False):
     return y[-1].sum() + 2.0
 
 
+@pytest.mark.slow
 def test_the_detached_map_is_the_score_in_double_precision(monkeypatch):
     with jax.enable_x64(True):
         for name in ("PARAMS", "UNEMBED"):

@@ -51,6 +51,7 @@ def test_so_it_does_queries_at_their_layer():
         language.site_attribution(selecting, "attention/~heads", "attention")(*pair)
 
 
+@pytest.mark.slow
 def test_estimates_for_a_layer_are_the_gradient_where_the_change_is_small():
     near = CORRUPT + 1e-2 * (CLEAN - CORRUPT)
     for path, axes in {"block_0/attention/~keys": (1, 0), "block_0/mlp": 0, "block_0": 0}.items():
@@ -60,6 +61,7 @@ def test_estimates_for_a_layer_are_the_gradient_where_the_change_is_small():
         np.testing.assert_allclose(found, first, atol=0.05 * float(abs(first).max()), err_msg=path)
 
 
+@pytest.mark.slow
 def test_a_writer_does_what_its_edges_do():
     names = language.edges(f)(CLEAN)
     writers = list(dict.fromkeys(writer for writer, _ in names))

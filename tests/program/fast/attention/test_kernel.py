@@ -111,6 +111,7 @@ CASES = {
 @pytest.mark.parametrize(
     "name", ["bias and mask", *(pytest.param(n, marks=pytest.mark.slow) for n in list(CASES)[:-1])]
 )
+@pytest.mark.slow
 def test_what_is_compiled_for_a_gpu(name, with_cudnn):
     """One forward and one backward kernel of the whole batch, and nothing written out beside them."""
     q, k, v = operands(0, jnp.bfloat16, 12, 16, 4, 2, 16)
