@@ -42,7 +42,7 @@ def test_every_public_metric_has_a_row():
 
 
 @even
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_laws_of_a_batch(row: Row):
     m = metric(row)
     assert getattr(m, "better", "nothing") in ("higher", "lower", None)
@@ -91,6 +91,7 @@ def test_jitted_equals_eager_whatever_the_chunk(row: Row):
 
 
 @all_rows
+@pytest.mark.sampled(2)
 def test_not_a_number_is_never_papered_over(row: Row):
     if not getattr(metric(row), "needs_attribution", True):
         return

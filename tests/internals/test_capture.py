@@ -138,7 +138,7 @@ def test_gradient_equals_finite_differences_in_float64():
 
 
 @pytest.mark.parametrize("path", halves(["stem", "block_0/conv", "block_1/norm", "ResNet", "drop", "head", "block_2"]))
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_split_composes_to_the_original(path):
     _, _, x, f = resnet()
     body, head = split(f, path)

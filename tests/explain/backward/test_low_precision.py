@@ -106,7 +106,7 @@ X = jax.random.normal(jax.random.key(9), (4, 6))
 
 
 @pytest.mark.parametrize("name", halves(list(NETWORKS)))
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_every_method_traces(name):
     for dtype in LOW:
         for f, x in ((outside(NETWORKS[name], dtype), X.astype(dtype)), (inside(NETWORKS[name], dtype), X)):

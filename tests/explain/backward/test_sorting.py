@@ -69,7 +69,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("name", halves(list(FORMS)))
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_sorting_is_complete(name):
     f, x, b = FORMS[name], jax.random.normal(jax.random.key(0), (5, 4)), jax.random.normal(jax.random.key(1), (4,))
     x = x.at[0].set(b.at[0].add(1e-3))

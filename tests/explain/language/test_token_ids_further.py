@@ -141,6 +141,18 @@ def test_one_row_at_a_time_is_a_look_up():
     np.testing.assert_allclose(jax.jit(jaxplain.input_x_gradient(g))(IDS), wanted, rtol=1e-4, atol=1e-6)
 
 
+def test_a_row_of_the_turns_counter_is_refused_and_not_missed():
+    def counted(ids):
+        return lax.fori_loop(0, 4, lambda i, h: jnp.tanh(h @ WEIGHTS + TABLE[ids[i]]), jnp.zeros(4)).sum()
+
+    for score in (counted, lambda ids: counted(ids) + f(ids), lambda ids: counted(ids + 0) + TABLE[ids].sum()):
+        with pytest.raises(ValueError, match="gradient: tokens of `x` are looked up inside of a loop by something"):
+            jaxplain.gradient(score)(IDS)
+    places = lambda ids: lax.scan(lambda h, row: (jnp.tanh(h @ WEIGHTS + row), None), jnp.zeros(4), TABLE[ids])[0].sum()  # noqa: E731
+    by_hand = (jax.grad(recurrent)(ROWS) * ROWS).sum(-1)
+    np.testing.assert_allclose(jaxplain.input_x_gradient(places)(IDS), by_hand, rtol=1e-4, atol=1e-6)
+
+
 def test_what_stays_refused():
     with pytest.raises(ValueError, match=r"lrp: tokens are looked up inside of a `lax\.scan`, where no rule reaches"):
         jaxplain.lrp(SCANS["items"], relevance.attn_lrp())(IDS)

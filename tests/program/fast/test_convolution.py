@@ -96,7 +96,7 @@ def test_every_kind_of_convolution_has_the_same_values_and_gradients(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_what_is_left_is_in_the_fast_kernel(name):
     image, kernel, settings, written_out = CASES[name]
     image, kernel = draw(1, *image), draw(2, *kernel)
