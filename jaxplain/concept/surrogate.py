@@ -306,9 +306,12 @@ def _held_out(key: Any, count: int, fraction: Any, name: str) -> np.ndarray:
 
 
 def _scales(rows: Array, outputs: Array) -> tuple[Array, Array, Array]:
-    """Mean and standard deviation of features (1 of one that does not vary), and the outputs' mean."""
+    """Mean and standard deviation of features (of one that does not vary infinite, so that it has no weight), and the
+    outputs' mean.
+    """
     size = jnp.std(rows, axis=0)
-    return jnp.mean(rows, axis=0), jnp.where(size > 0, size, 1), jnp.mean(outputs, axis=0)
+    rounding = 8 * jnp.finfo(rows.dtype).eps * jnp.max(jnp.abs(rows), axis=0)
+    return jnp.mean(rows, axis=0), jnp.where(size > rounding, size, jnp.inf), jnp.mean(outputs, axis=0)
 
 
 def _linear(weights: Array, intercept: Array, rows: Array, outputs: Array) -> LinearSurrogate:
@@ -319,7 +322,9 @@ def _linear(weights: Array, intercept: Array, rows: Array, outputs: Array) -> Li
 def _fidelity(said: Array, right: Array) -> Fidelity:
     squares = jnp.sum((right - jnp.mean(right, axis=0)[None]) ** 2, axis=0)
     rest = jnp.sum((right - said) ** 2, axis=0)
-    explained = jnp.where(squares > 0, 1 - rest / jnp.where(squares > 0, squares, 1), jnp.nan)
+    rounding = right.shape[0] * (8 * jnp.finfo(right.dtype).eps * jnp.max(jnp.abs(right), axis=0)) ** 2
+    varies = squares > rounding
+    explained = jnp.where(varies, 1 - rest / jnp.where(varies, squares, 1), jnp.nan)
     if right.shape[1] == 1:
         return Fidelity(explained, jnp.asarray(jnp.nan), jnp.asarray(jnp.nan))
     classes = jnp.argmax(right, axis=1)

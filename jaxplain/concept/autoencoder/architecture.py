@@ -184,8 +184,10 @@ class BatchTopK(Architecture):
         """The mean of each batch's smallest code above zero, later batches weighing more."""
         codes = jax.lax.stop_gradient(codes)
         least = jnp.min(jnp.where(codes > 0, codes, jnp.inf)).astype(jnp.float32)
-        number = params["batches"] + 1
-        share = jnp.maximum(1 - self.decay, 1 / number.astype(jnp.float32))  # the plain mean of the first batches
+        number = params["batches"] + jnp.isfinite(least).astype(params["batches"].dtype)
+        share = jnp.maximum(
+            1 - self.decay, 1 / jnp.maximum(number, 1).astype(jnp.float32)
+        )  # the plain mean of the first batches
         moved = params["threshold"] + share * (least - params["threshold"])
         return {"threshold": jnp.where(jnp.isfinite(least), moved, params["threshold"]), "batches": number}
 

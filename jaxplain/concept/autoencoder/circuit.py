@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.concept.dictionary import Dictionary, require_site
+from jaxplain.concept.dictionary import Dictionary, require_reconstruction, require_site
 from jaxplain.internals import capture, intervene, split
 from jaxplain.program import as_function, public, quadrature
 from jaxplain.program.trace import look
@@ -133,13 +133,14 @@ def _in_order(f: Any, dictionaries: Mapping[str, Dictionary], x: Any, args: Any)
 def _opened(f: Any, layer: str, one: Dictionary, clean: Any, corrupt: Any, args: Any) -> _Site:
     """A layer's codes and errors."""
     body, head = split(f, layer)
+    require_reconstruction(one, NAME)
     require_site(one.site, head, (clean, *args), NAME)
     h = one.checked(body(clean, *args), NAME, f"activations of {layer!r}")
     codes = one.encode(h)
     error = h - one.decode(codes)
     if corrupt is None:
         return _Site(layer, one, h, codes, error, codes, error)
-    other = body(corrupt, *args)
+    other = one.checked(body(corrupt, *args), NAME, f"activations of {layer!r} of `corrupt`")
     there = one.encode(other)
     return _Site(layer, one, h, codes, error, codes - there, error - (other - one.decode(there)))
 

@@ -26,7 +26,13 @@ class FeatureScore(Function):
 
     def __call__(self, x: Pytree, *args: Any) -> Array:
         """The code of one input."""
+        require_site(self.dictionary.site, self.body, (x, *args), self.name)
         h = self.body(x, *args)
+        if jnp.ndim(h) < 1 or jnp.shape(h)[-1] != self.dictionary.width:
+            raise ValueError(
+                f"{self.name}: the layer has shape {jnp.shape(h)}, but the dictionary describes [..., "
+                f"{self.dictionary.width}]."
+            )
         codes = self.dictionary.before(h) if self.before else self.dictionary.encode(h)
         return jnp.mean(jnp.take(codes, self.index, axis=-1))
 

@@ -54,6 +54,11 @@ class Transcoder(Autoencoder):
         """The number of features that it reads, D."""
         return int(jnp.shape(self.encoder)[0])
 
+    @property
+    def reconstructs(self) -> bool:
+        """It does not: what it writes is another layer's."""
+        return False
+
     def importance(self, head: Callable[..., Any], h: Array, *args: Any) -> Importance:
         """Refused: the error is that of another layer's activations, which are not known here."""
         raise ValueError(

@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.concept.dictionary import Dictionary, cosine_matrix, match_atoms, over_blocks, require_site
+from jaxplain.concept.dictionary import (
+    Dictionary,
+    cosine_matrix,
+    match_atoms,
+    over_blocks,
+    require_reconstruction,
+    require_site,
+)
 from jaxplain.internals import intervene, split
 from jaxplain.program import Function, as_function, public
 from jaxplain.types import Array, ArrayLike, Pytree
@@ -150,6 +157,8 @@ def loss_recovered(
     Source: Bricken et al. 2023, "Towards monosemanticity"; zero ablation.
     """
     name = "loss_recovered"
+    require_reconstruction(dictionary, name)
+    check.finite(x, name)
     count = check.batch_length((x, args), name)
     check.count(batch_size, name, "batch_size")
     f = as_function(check.callable_score(f, name))

@@ -41,7 +41,7 @@ def rectangle(z: Array) -> Array:
     return (jnp.abs(z) < 0.5).astype(z.dtype)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def step(z: Array, threshold: Array, bandwidth: Array) -> Array:
     """1 where z is above its threshold `[M]`; its derivative by the threshold is a kernel's, by z it is zero.
 
@@ -51,20 +51,14 @@ def step(z: Array, threshold: Array, bandwidth: Array) -> Array:
     return (z > jnp.broadcast_to(threshold, z.shape)).astype(z.dtype)
 
 
-def _step_forward(z: Array, threshold: Array, bandwidth: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    return step(z, threshold, bandwidth), (z, threshold, bandwidth)
+@step.defjvp
+def _step_along(values: tuple[Array, Array, Array], moves: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    z, threshold, bandwidth = values
+    kernel = rectangle((z - jnp.broadcast_to(threshold, z.shape)) / bandwidth) / bandwidth
+    return step(z, threshold, bandwidth), -kernel * jnp.broadcast_to(moves[1], z.shape).astype(z.dtype)
 
 
-def _step_backward(kept: tuple[Array, Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
-    z, threshold, bandwidth = kept
-    by_threshold = -rectangle((z - jnp.broadcast_to(threshold, z.shape)) / bandwidth) / bandwidth * gradient
-    return jnp.zeros_like(z), _summed(by_threshold, threshold), jnp.zeros_like(bandwidth)
-
-
-step.defvjp(_step_forward, _step_backward)
-
-
-@jax.custom_vjp
+@jax.custom_jvp
 def jump(z: Array, threshold: Array, bandwidth: Array) -> Array:
     """Z where it is above its threshold `[M]`, else 0; the derivative by the threshold is a kernel's.
 
@@ -73,20 +67,10 @@ def jump(z: Array, threshold: Array, bandwidth: Array) -> Array:
     return z * (z > jnp.broadcast_to(threshold, z.shape)).astype(z.dtype)
 
 
-def _jump_forward(z: Array, threshold: Array, bandwidth: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    return jump(z, threshold, bandwidth), (z, threshold, bandwidth)
-
-
-def _jump_backward(kept: tuple[Array, Array, Array], gradient: Array) -> tuple[Array, Array, Array]:
-    z, threshold, bandwidth = kept
+@jump.defjvp
+def _jump_along(values: tuple[Array, Array, Array], moves: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+    z, threshold, bandwidth = values
     wide = jnp.broadcast_to(threshold, z.shape)
-    by_threshold = -(wide / bandwidth) * rectangle((z - wide) / bandwidth) * gradient
-    return (z > wide).astype(z.dtype) * gradient, _summed(by_threshold, threshold), jnp.zeros_like(bandwidth)
-
-
-jump.defvjp(_jump_forward, _jump_backward)
-
-
-def _summed(gradient: Array, like: Array) -> Array:
-    """Summed over the axes before the last."""
-    return jnp.sum(gradient.reshape(-1, gradient.shape[-1]), axis=0).astype(like.dtype)
+    by_threshold = (wide / bandwidth) * rectangle((z - wide) / bandwidth)
+    moved = (z > wide).astype(z.dtype) * moves[0] - by_threshold * jnp.broadcast_to(moves[1], z.shape)
+    return jump(z, threshold, bandwidth), moved.astype(z.dtype)

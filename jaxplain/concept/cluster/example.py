@@ -93,6 +93,7 @@ def _choose(
     rows: Array, sigma: Any, penalty: Any, median: bool, k: int, criticisms: int
 ) -> tuple[Array, Array, Array, Array]:
     count = len(rows)
+    rows = rows - jnp.mean(rows, axis=0)[None]  # far from the origin the three terms of a distance would cancel
     squares = (rows**2).sum(1)
     products = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
     apart = jnp.maximum(squares[:, None] + squares[None] - 2 * products, 0)

@@ -18,6 +18,7 @@ DENSE = 1500
 @functools.partial(jax.jit, static_argnames=("neighbours", "batch_size"))
 def nearest(rows: Array, neighbours: int, batch_size: int) -> tuple[Array, Array]:
     """The nearest other rows of each, `[N, k]`, and the distances; of equal ones those with the lower index."""
+    rows = rows - jnp.mean(rows, axis=0)[None]  # far from the origin the three terms of a distance would cancel
     squares = (rows**2).sum(1)
 
     def one(item: tuple[Array, Array]) -> tuple[Array, Array]:

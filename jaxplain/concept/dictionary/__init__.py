@@ -1,7 +1,7 @@
 """Dictionaries of activations: what each is made of, found by factorisation or clustering, and judged alike."""
 
 from jaxplain.concept.dictionary.ace import SegmentConcepts, ace
-from jaxplain.concept.dictionary.base import Dictionary, Importance, TopCodes
+from jaxplain.concept.dictionary.base import Dictionary, Importance, TopCodes, require_reconstruction
 from jaxplain.concept.dictionary.coefficients import non_negative_coefficients
 from jaxplain.concept.dictionary.craft import Craft, craft, sub_concepts, top_crops
 from jaxplain.concept.dictionary.factorization import Factorization, non_negative_factorization
@@ -56,6 +56,7 @@ __all__ = [
     "over_blocks",
     "principal_components",
     "random_directions",
+    "require_reconstruction",
     "require_site",
     "sobol_importance",
     "sobol_indices",

@@ -38,6 +38,15 @@ class TopCodes(NamedTuple):
     places: Array
 
 
+def require_reconstruction(dictionary: Any, name: str) -> None:
+    """Require a dictionary that writes what it reads: of another there is no error and no variance explained."""
+    if not getattr(dictionary, "reconstructs", True):
+        raise ValueError(
+            f"{name}: a transcoder reads one layer and writes another, so that what it leaves over is not known here. "
+            "Pass an autoencoder of either layer."
+        )
+
+
 class Dictionary(Function):
     """Base of every dictionary: an immutable pytree with `encode`, and atoms of which activations are sums.
 
@@ -52,6 +61,11 @@ class Dictionary(Function):
     def size(self) -> int:
         """The number of concepts, M."""
         return int(jnp.shape(self.atoms)[0])  # type: ignore[attr-defined]
+
+    @property
+    def reconstructs(self) -> bool:
+        """Whether it writes the activations that it reads."""
+        return True
 
     @property
     def width(self) -> int:

@@ -64,12 +64,15 @@ def coefficients(h: Array, atoms: Array) -> Array:
     dtype = wide_dtype(jnp.result_type(h, atoms))
     out = jnp.result_type(h, atoms) if jnp.issubdtype(jnp.result_type(h, atoms), jnp.floating) else dtype
     atoms = atoms.astype(dtype)
+    squares = jnp.sum(atoms**2, axis=1)  # of atoms of length 1: what keeps parallel ones apart is then small for each
+    length = jnp.sqrt(jnp.where(squares > 0, squares, 1))
+    atoms = atoms / length[:, None]
     rows = h.reshape(-1, h.shape[-1]).astype(dtype)
     gram, size = atoms @ atoms.T, atoms.shape[0]
     block = max(1, NUMBERS // max(1, size * size))
     solve = lambda row: _solved(gram, atoms @ row)  # noqa: E731
     found = jax.lax.map(solve, rows, batch_size=block) if rows.shape[0] > block else jax.vmap(solve)(rows)
-    return found.reshape(*h.shape[:-1], size).astype(out)
+    return (found / length[None]).reshape(*h.shape[:-1], size).astype(out)
 
 
 def _solved(gram: Array, target: Array) -> Array:

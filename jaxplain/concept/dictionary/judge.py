@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.concept.dictionary.base import Dictionary
+from jaxplain.concept.dictionary.base import Dictionary, require_reconstruction
 from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike
 
@@ -78,6 +78,7 @@ def judge_dictionary(dictionary: Dictionary, activations: ArrayLike, *, batch_si
         Judged(variance_explained=0.5, l0=0.5, dead=0 of 1)
     """
     name = "judge_dictionary"
+    require_reconstruction(dictionary, name)
     h = dictionary.checked(activations, name, "activations")
     rows = h.reshape(-1, h.shape[-1])
     check.count(batch_size, name, "batch_size")
@@ -91,7 +92,7 @@ def centred_square(rows: Array, name: str, argument: str = "activations") -> Arr
     """The sum of squares of `[N, D]` about their mean, which has to be above zero."""
     wide = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
     total = jnp.sum((wide - jnp.mean(wide, axis=0, keepdims=True)) ** 2)
-    if check.is_concrete(total) and not float(total) > 0:
+    if check.is_concrete(total) and (bool(jnp.all(rows == rows[:1])) or not float(total) > 0):
         raise ValueError(
             f"{name}: `{argument}` are constant: all {rows.shape[0]} of them are the same vector, so that there is no "
             "variance to explain. Pass activations of different inputs."
@@ -239,6 +240,11 @@ def concept_curves(
     name = "concept_curves"
     if not dictionaries:
         raise ValueError(f"{name}: `dictionaries` is empty; pass {{name: dictionary}}.")
+    if "random" in dictionaries:
+        raise ValueError(
+            f"{name}: `dictionaries` holds the name 'random', which is that of concepts in random order here; give the "
+            "dictionary another, such as 'random directions'."
+        )
     steps, least = check.count(steps, name, "steps"), min(one.size for one in dictionaries.values())
     check.count(batch_size, name, "batch_size")
     if steps > least:

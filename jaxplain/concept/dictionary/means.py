@@ -96,8 +96,12 @@ def _refuse_few(a: Array, k: int, name: str) -> None:
 
 
 def _distances(rows: Array, centres: Array) -> Array:
-    """Squared distances `[N, k]`, in float32 at least: |h|^2 - 2 h c + |c|^2 loses digits that are not needed here."""
-    rows = rows.astype(jnp.result_type(rows, centres))
+    """Squared distances `[N, k]`, in float32 at least: |h|^2 - 2 h c + |c|^2, about the centres' mean.
+
+    Far from the origin the three terms would cancel.
+    """
+    middle = jnp.mean(centres, axis=0)[None]
+    rows, centres = rows.astype(jnp.result_type(rows, centres)) - middle, centres - middle
     squares = jnp.sum(centres**2, axis=1)[None] - 2 * rows @ centres.T
     return jnp.maximum(squares + jnp.sum(rows**2, axis=1)[:, None], 0)
 

@@ -9,7 +9,7 @@ import jax
 
 from jaxplain import check
 from jaxplain.program import as_function, is_array, kept, public
-from jaxplain.program.trace import array_digest, digest, look
+from jaxplain.program.trace import Program, array_digest, digest, look, subprograms, trace
 from jaxplain.types import Pytree
 
 
@@ -58,16 +58,25 @@ def layer_site(f: Callable[..., Any], layer: str, x: Pytree, *args: Any) -> Site
 
 def _fingerprint(f: Any, args: Any) -> str:
     """A digest of the floating-point arrays in a function: its leaves, or what its code closes over; in no order."""
-    leaves = [leaf for leaf in jax.tree.leaves(f) if is_array(leaf)]
-    if not leaves:
-        leaves = list(jax.make_jaxpr(lambda a: f(*a))(args).consts)
-    leaves = [leaf for leaf in leaves if check.is_floating(leaf) and jax.numpy.ndim(leaf)]
+    leaves = _numbers(f, args)
     if not all(map(check.is_concrete, leaves)):
         raise ValueError(
             "layer_site: the model's parameters are traced (inside jit, vmap or grad), so that they have no "
             "fingerprint. Make the site outside, once."
         )
     return digest(*sorted({array_digest(leaf).encode() for leaf in leaves}))
+
+
+def _numbers(f: Any, args: Any) -> list[Any]:
+    """The arrays of floating-point numbers that a function holds, or that its code closes over at any depth."""
+    held = [leaf for leaf in jax.tree.leaves(f) if is_array(leaf)] or _constants(trace(lambda a: f(*a), args)[0])
+    kept = [leaf for leaf in held if check.is_floating(leaf) and jax.numpy.ndim(leaf)]
+    return kept or [leaf for leaf in _constants(trace(lambda a: f(*a), args)[0]) if check.is_floating(leaf)]
+
+
+def _constants(program: Program) -> list[Any]:
+    inner = [part for equation in program.equations for part in subprograms(equation)]
+    return [*program.constants, *(value for part in inner for value in _constants(part))]
 
 
 def require_site(site: Site | None, head: Any, args: tuple[Any, ...], name: str) -> None:
@@ -78,7 +87,7 @@ def require_site(site: Site | None, head: Any, args: tuple[Any, ...], name: str)
     f, path = getattr(head, "f", None), getattr(head, "path", None)
     if site is None or not isinstance(path, str) or f is None or not args:
         return
-    if not all(check.is_concrete(leaf) for leaf in jax.tree.leaves(f)):
+    if not all(map(check.is_concrete, [*jax.tree.leaves(f), *_numbers(f, args)])):
         return
     found = layer_site(f, path, *args)
     if found.layer != site.layer:

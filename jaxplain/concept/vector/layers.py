@@ -106,7 +106,10 @@ def tcav_layers(
     check.count(batch_size, "tcav_layers", "batch_size")
     check.batch_length(inputs, "tcav_layers", "inputs")
     check.batch_length(x, "tcav_layers", "x")
-    first = jax.tree.map(lambda leaf: leaf if np.ndim(leaf) == 0 else leaf[0], args)
+    count = len(jax.tree.leaves(inputs)[0])
+    first = jax.tree.map(
+        lambda leaf: leaf if np.ndim(leaf) == 0 else jnp.broadcast_to(leaf[0], (count, *np.shape(leaf)[1:])), args
+    )
     learnt, asked = _inside(f, paths, inputs, first, batch_size), _inside(f, paths, x, args, batch_size)
     found = {}
     for path in paths:
@@ -126,11 +129,7 @@ def _inside(f: Any, paths: list[str], x: Any, args: Any, batch_size: int) -> dic
     pieces = []
     for start in range(0, count, batch_size):
         cut = slice(start, start + batch_size)
-        rows = jax.tree.map(lambda leaf, cut=cut: leaf if np.shape(leaf)[:1] != (count,) else leaf[cut], args)
-        size = min(batch_size, count - start)
-        rows = jax.tree.map(
-            lambda leaf, size=size: leaf if np.shape(leaf)[:1] in ((), (size,)) else jnp.stack([leaf] * size), rows
-        )
+        rows = jax.tree.map(lambda leaf, cut=cut: leaf if np.ndim(leaf) == 0 else leaf[cut], args)
         pieces.append(explain_batch(values, jax.tree.map(lambda leaf, cut=cut: leaf[cut], x), *rows))
     return {path: jnp.concatenate([piece[path] for piece in pieces]) for path in paths}
 

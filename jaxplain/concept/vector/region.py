@@ -74,7 +74,9 @@ def kernel(first: Array, second: Array, sigma: Any) -> Array:
 
 
 def _distances(first: Array, second: Array) -> Array:
-    """Squared, of all pairs."""
+    """Squared, of all pairs; about the mean, since far from the origin the three terms would cancel."""
+    middle = jnp.mean(second, axis=0)[None]
+    first, second = first - middle, second - middle
     products = jnp.matmul(first, second.T, precision=EXACT)
     return jnp.maximum((first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * products, 0)
 

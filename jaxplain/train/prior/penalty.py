@@ -41,7 +41,14 @@ class Penalty(Function):
         if self.smooth is not None:
             e = softened(e, self.smooth, self.name)
         label = target if self.label is None else self.label(target)
-        return e(*((key,) if needs_key(e) else ()), x, label, *inputs)
+        return widened(e(*((key,) if needs_key(e) else ()), x, label, *inputs))
+
+
+def widened(tree: Pytree) -> Pytree:
+    """Half precision as float32, in which sums and squares neither overflow nor stop."""
+    return jax.tree.map(
+        lambda v: v.astype(jnp.promote_types(v.dtype, jnp.float32)) if check.is_floating(v) else v, tree
+    )
 
 
 def common(method: Any, weight: Any, smooth: Any, label: Any, name: str) -> dict[str, Any]:

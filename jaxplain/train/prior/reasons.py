@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import as_baseline, resolve
 from jaxplain.program import Function, as_function, needs_key, public, setting
-from jaxplain.train.prior.penalty import Penalty, as_mask, checked_call, chosen, common
+from jaxplain.train.prior.penalty import Penalty, as_mask, checked_call, chosen, common, widened
 from jaxplain.types import Array, Arrays, Number, Pytree
 
 Masks = Arrays | Callable[[Any, Any], Any]
@@ -151,7 +151,8 @@ class _OcclusionPenalty(Function):
         leaves = zip(jax.tree.leaves(x), jax.tree.leaves(start), masks, strict=True)
         moved = [jnp.where(m > 0, b, a) if check.is_floating(a) else a for a, b, m in leaves]
         without = jax.tree.unflatten(jax.tree.structure(x), moved)
-        return self.weight * jnp.square(f(x, label, *inputs) - f(without, label, *inputs))
+        change = widened(f(x, label, *inputs)) - widened(f(without, label, *inputs))
+        return self.weight * jnp.square(change)
 
 
 @public
