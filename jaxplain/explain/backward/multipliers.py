@@ -259,5 +259,5 @@ def _slopes_between(
 
 def completed(multipliers: Array, differences: Array, effects: Array) -> Array:
     """The nearest multipliers that are complete."""
-    missing, square = jnp.sum(effects - multipliers * differences), jnp.sum(differences**2)
+    missing, square = jnp.sum(effects) - jnp.sum(multipliers * differences), jnp.sum(differences**2)
     return multipliers + missing / jnp.where(square > 0, square, 1) * differences
