@@ -191,7 +191,7 @@ def _inputs(inputs: Any, size: int) -> tuple[Any, ...]:
     """What a score takes besides the tokens, for one prompt."""
     if inputs is None:
         return ()
-    if not isinstance(inputs, tuple | list):
+    if not isinstance(inputs, tuple):
         raise TypeError(f"{NAME}: `inputs` has to be a tuple, (attention_mask,), not {check.short(inputs)}.")
     for leaf in jax.tree.leaves(tuple(inputs)):
         if check.odd_leaf(leaf) is not None or not check.is_concrete(leaf):

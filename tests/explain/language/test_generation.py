@@ -122,7 +122,7 @@ def test_the_memory_of_many_targets_is_that_of_one_gradient():
     params = parameters(depth=4, length=length)
     e = jaxplain.input_x_gradient(language.token_log_probability(decoder, params))
     ids, tokens, sizes = np.zeros(length, np.int32), np.zeros(32, np.int32), np.array([length, 1000, 24], np.int32)
-    ours = jax.jit(generation._fast).lower(e, e.score, None, ids, sizes, tokens, np.zeros(1, np.int8)).compile()
+    ours = jax.jit(generation._fast).lower(e, e.score, None, ids, sizes, tokens, np.zeros(1, np.int8), ()).compile()
 
     def bare(params, h, position):
         return jax.nn.log_softmax(behind_embedding(params, h[None])[0])[position, 3]
