@@ -86,12 +86,12 @@ def test_all_are_judged_alike_and_deletion_tells_them_from_chance():
     made = {
         "factors": concept.non_negative_dictionary(ROWS, 2, site=SITE),
         "components": concept.principal_components(ROWS, 2, site=SITE),
-        "random": concept.random_directions(ROWS, 2, key=KEY, site=SITE),
+        "directions": concept.random_directions(ROWS, 2, key=KEY, site=SITE),
         "means": concept.k_means(ROWS, 2, key=KEY, site=SITE),
     }
     explained = {name: float(concept.judge_dictionary(d, H).variance_explained) for name, d in made.items()}
     assert explained["components"] >= max(explained.values())  # no two directions explain more
-    assert explained["factors"] > explained["random"]
+    assert explained["factors"] > explained["directions"]
     assert explained["factors"] > explained["means"] > 0
     density = concept.judge_dictionary(made["means"], H).l0
     np.testing.assert_allclose(density, 1.0, rtol=1e-6)
