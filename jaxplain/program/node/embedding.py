@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from jaxplain.program.function import Function, setting
 from jaxplain.program.node.flat import flatten, widened
-from jaxplain.program.node.lookups import Lookup, find_lookups
-from jaxplain.program.trace import LOOKUP, Equation, Program, Route, Site, Tap, View, look, lookup_sites, subprograms
+from jaxplain.program.node.lookups import Lookup, find_lookups, refuse_unread
+from jaxplain.program.trace import LOOKUP, Equation, Program, Route, Site, Tap, View, look, subprograms
 from jaxplain.program.trace import run as run_program
 from jaxplain.types import Array, Pytree
 
@@ -106,24 +106,8 @@ def _found(f: Any, x: Pytree, args: tuple[Any, ...], name: str) -> tuple[View, l
     values = [widened(leaf) for leaf in view.leaves]
     tokens = range(first, first + count)
     lookups = find_lookups(flatten(view.program), tokens, values)
-    _refuse_unread(view.program, tokens, lookups, name)
+    refuse_unread(view.program, tokens, lookups, name)
     return view, lookups, first
-
-
-def _refuse_unread(program: Program, tokens: range, lookups: list[Lookup], name: str) -> None:
-    """Refuse look-ups in the turns of a loop by tokens that nobody can follow, such as `ids[i]` with its counter.
-
-    Outside of loops a row that is picked by what several tokens make (positions, counts) is held, as is meant there.
-    """
-    known = {lookup.route for lookup in lookups}
-    for site in lookup_sites(program, tokens, tokens):
-        *outer, last = site.route
-        if site.loops and not known & {(*outer, last), (*outer, last - 1)}:
-            raise ValueError(
-                f"{name}: tokens of `x` are looked up inside of a loop by something else than the loop's own items "
-                f"(`table[ids[i]]` with a counter i), so whose rows they are is not known; {site.shapes[0]} is the "
-                "shape of a turn's rows. Look them all up before the loop, `rows = table[ids]`, and go over `rows`."
-            )
 
 
 def _sites(view: View, lookups: list[Lookup]) -> list[Site]:

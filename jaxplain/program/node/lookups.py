@@ -20,7 +20,7 @@ from jaxplain import check
 from jaxplain.program.node.facts import Facts, learn
 from jaxplain.program.node.flat import Flat, Step, Value, flatten, live_steps
 from jaxplain.program.node.probe import is_elementwise
-from jaxplain.program.trace import Route, loop_parts
+from jaxplain.program.trace import Program, Route, loop_parts, picks_by_ids
 
 _MOVED = {
     "broadcast_in_dim": 1, "concatenate": 0, "copy": 1, "dynamic_slice": 1, "dynamic_update_slice": 2, "expand_dims": 1,
@@ -103,6 +103,26 @@ def find_lookups(
             if step.name == "scan":
                 lookups += [found._replace(place=place) for found in _in_turns(step, follow)]
     return lookups
+
+
+def refuse_unread(program: Program, tokens: Collection[int], lookups: Sequence[Lookup], name: str) -> None:
+    """Refuse rows that tokens pick in a way that cannot be followed: nobody could say whose they are.
+
+    Such are `ids[i]` with the counter of a loop, look-ups in a branch or a `while`, sorted or hashed ids, and counts of
+    ids. Rows that are picked by what tokens only decide (positions behind padding) are held, as is meant there.
+    """
+    known = {lookup.route for lookup in lookups}
+    for site in picks_by_ids(program, tokens):
+        *outer, last = site.route
+        if known & {(*outer, last), (*outer, last - 1)}:
+            continue
+        where = f" inside of `{site.inside[-1]}`" if set(site.inside) & {"scan", "while", "cond"} else ""
+        raise ValueError(
+            f"{name}: tokens of `x` {'are counted' if site.operation == 'count' else 'look up rows of a table'}{where} "
+            f"in a way that does not say whose the result is (shape {site.shapes[0]}): by a loop's counter, in a "
+            "branch, sorted, hashed or summed. Look them up before, `rows = table[ids]`, and go on from `rows`; or use "
+            "a method without derivatives, with `baseline=` an id."
+        )
 
 
 def _in_turns(step: Step, follow: _Positions) -> list[Lookup]:

@@ -33,7 +33,7 @@ from jaxplain import check
 from jaxplain.program.function import Function
 from jaxplain.program.node.flat import Value, flatten, widened
 from jaxplain.program.node.flow import blocked, sums, sunk, together
-from jaxplain.program.node.lookups import Lookup, cut_at_lookups
+from jaxplain.program.node.lookups import Lookup, cut_at_lookups, refuse_unread
 from jaxplain.program.node.nodes import Graph, Node, build
 from jaxplain.program.trace import Equation, View, look, loop_parts
 from jaxplain.program.trace import run as run_program
@@ -143,7 +143,9 @@ def open_score(
     moving = [first + place for place, leaf in enumerate(leaves) if check.is_floating(leaf)]
     lookups: list[Lookup] = []
     if not moving:
-        before, flat, lookups, looped = cut_at_lookups(flat, range(first, first + len(leaves)), arguments)
+        tokens = range(first, first + len(leaves))
+        before, flat, lookups, looped = cut_at_lookups(flat, tokens, arguments)
+        refuse_unread(view.program, tokens, [*lookups, *looped], name)
         if looped:
             raise ValueError(
                 f"{name}: tokens are looked up inside of a `lax.scan`, where no rule reaches a look-up. Look them up "

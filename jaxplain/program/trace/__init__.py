@@ -58,7 +58,7 @@ from jaxplain.program.trace.reading import first_reads
 from jaxplain.program.trace.rectifier import rectified, rectified_operand
 from jaxplain.program.trace.shapes import ByShape
 from jaxplain.program.trace.sites import LOOKUP, REWRITABLE, Route, Site
-from jaxplain.program.trace.tables import lookup_sites
+from jaxplain.program.trace.tables import picks_by_ids
 from jaxplain.program.trace.tap import (
     Found,
     Placed,
@@ -130,11 +130,11 @@ __all__ = [
     "literal_value",
     "live_equations",
     "look",
-    "lookup_sites",
     "loop_parts",
     "marks_batch",
     "open_program",
     "owner_path",
+    "picks_by_ids",
     "primitive",
     "program_digest",
     "reachable",

@@ -33,6 +33,8 @@ from jaxplain.program.trace.sites import LOOKUP, Level, Site
 _MOVES = frozenset((
     "broadcast_in_dim", "convert_element_type", "copy", "expand_dims", "name", "reshape", "squeeze", "transpose",
 ))  # fmt: skip
+_DECIDING = ("argmax", "argmin")
+"""What says where, not which."""
 _BODIES = (*INLINED_CALLS, *CUSTOM_DERIVATIVES, *REMATERIALIZED)
 
 
@@ -51,12 +53,29 @@ def lookup_sites(program: Program, inputs: Collection[int], integers: Collection
     return [site for place, site in enumerate(walk.found) if place not in walk.named]
 
 
+def picks_by_ids(program: Program, ids: Collection[int]) -> list[Site]:
+    """Every value that ids alone pick from tables, or are counted into (`zeros.at[ids].add(...)`), at any depth.
+
+    What ids decide through comparisons (which are padding, how many there are) picks no row by an id.
+
+    Args:
+        program: A traced call.
+        ids: Which of its arguments are the ids.
+    """
+    arguments = program.inputs[len(program.constants) :]
+    own = {arguments[position] for position in ids}
+    walk = _Walk()
+    walk.level(Level(program), _Known(set(own), set(own), carried=set(own)))
+    return [*(site for place, site in enumerate(walk.found) if place in walk.carried), *walk.counted]
+
+
 @dataclasses.dataclass
 class _Known:
     """What is known of the variables of one program.
 
     moving: they depend on inputs or ids; ids: integers that come from ids alone; counts: 0, 1, 2 ... along an axis;
-    picks: ones where an id equals a count; looked_up: the look-up whose value they are, moved or not.
+    picks: ones where an id equals a count; looked_up: the look-up whose value they are, moved or not; carried: integers
+    that change with an id itself, and not only with what it decides.
     """
 
     moving: Known
@@ -64,12 +83,15 @@ class _Known:
     counts: Known = dataclasses.field(default_factory=set)
     picks: Known = dataclasses.field(default_factory=set)
     looked_up: dict[Variable, int] = dataclasses.field(default_factory=dict)
+    carried: Known = dataclasses.field(default_factory=set)
 
 
 class _Walk:
     def __init__(self) -> None:
         self.found: list[Site] = []
         self.named: set[int] = set()
+        self.carried: set[int] = set()
+        self.counted: list[Site] = []
 
     def level(self, level: Level, known: _Known) -> None:
         """Add the look-ups of a program and of those inside it, and what is known of its variables to `known`."""
@@ -82,10 +104,16 @@ class _Walk:
                 self._inside(equation, position, inner, known)
             if _picks_rows(equation, known):
                 known.looked_up[equation.outvars[0]] = len(self.found)
+                if any(_in(atom, known.carried) for atom in equation.invars):
+                    self.carried.add(len(self.found))
                 end = _without_ones(level.program, index)
                 rows = tuple(level.program.equations[end].outvars)
                 route = (*level.route, end)
                 self.found.append(Site(LOOKUP, "lookup", route, rows, rows, (), level.inside, level.loops))
+            elif _counts_ids(equation, known):
+                rows = tuple(equation.outvars)
+                route = (*level.route, index)
+                self.counted.append(Site(LOOKUP, "count", route, rows, rows, (), level.inside, level.loops))
             elif equation.primitive.name in _MOVES:
                 self._move(equation, known)
             _learn(equation, known)
@@ -97,9 +125,11 @@ class _Walk:
         def passed(of: Collection[Variable]) -> Known:
             return {v for v, atom in outer.items() if not is_literal(atom) and atom in of}
 
-        lower = _Known(
-            entered(equation, position, known.moving), passed(known.ids), passed(known.counts), passed(known.picks)
-        )
+        moving = entered(equation, position, known.moving)
+        if equation.primitive.name == "while" and position == 0:
+            moving = _in_turns(equation, inner.program, passed(known.moving))
+        lower = _Known(moving, passed(known.ids), passed(known.counts), passed(known.picks))
+        lower.carried.update(passed(known.carried))
         lower.looked_up.update((v, known.looked_up[outer[v]]) for v in passed(known.looked_up))
         self.level(inner, lower)
         if equation.primitive.name not in _BODIES or len(subprograms(equation)) != 1:
@@ -107,7 +137,8 @@ class _Walk:
         for variable, result in zip(equation.outvars, inner.program.outputs, strict=False):
             if is_literal(result):
                 continue
-            for below, above in ((lower.ids, known.ids), (lower.counts, known.counts), (lower.picks, known.picks)):
+            for name in ("ids", "counts", "picks", "carried"):
+                below, above = getattr(lower, name), getattr(known, name)
                 if result in below:
                     above.add(variable)
             if result in lower.looked_up:
@@ -122,9 +153,20 @@ class _Walk:
             known.looked_up[variable] = known.looked_up[source]
             if read_tag(equation) is not None:
                 self.named.add(known.looked_up[source])
-        for of in (known.counts, known.picks):
+        for of in (known.counts, known.picks, known.carried):
             if source in of:
                 of.add(variable)
+
+
+def _in_turns(equation: Equation, body: Program, moving: Known) -> Known:
+    """The inputs of a `while`'s body whose values in a turn depend on what moves, however many turns there are."""
+    carry = body.inputs[len(body.inputs) - len(equation.outvars) :]
+    while True:
+        results = dependent(body, moving)
+        moved = {v for v, out in zip(carry, body.outputs, strict=True) if _in(out, results)}
+        if moved <= moving:
+            return moving
+        moving = moving | moved
 
 
 def _learn(equation: Equation, known: _Known) -> None:
@@ -132,11 +174,15 @@ def _learn(equation: Equation, known: _Known) -> None:
     name, operands = equation.primitive.name, list(variables(equation.invars))
     if name == "iota":
         known.counts.update(equation.outvars)
+    inner = subprograms(equation) and name in _BODIES
+    if not inner and name not in _DECIDING and any(v in known.carried for v in operands):
+        known.carried.update(v for v in equation.outvars if _is_integer(v) and dtype_of(v) != jnp.bool_)
     moving = [v for v in operands if v in known.moving]
     if not moving or not all(v in known.ids for v in moving):
         return
     if name == "eq" and len(moving) == 1 and any(v in known.counts for v in operands):
         known.picks.update(equation.outvars)
+        known.carried.update(equation.outvars if moving[0] in known.carried else ())
     elif not subprograms(equation) or name not in _BODIES:
         known.ids.update(v for v in equation.outvars if _is_integer(v))
 
@@ -162,6 +208,14 @@ def _picks_rows(equation: Equation, known: _Known) -> bool:
     lengths = zip(operands[1:], equation.params["slice_sizes"], strict=False)
     picked = [length for start, length in lengths if _in(start, known.ids)]
     return bool(picked) and all(length == 1 for length in picked)
+
+
+def _counts_ids(equation: Equation, known: _Known) -> bool:
+    """Whether an equation puts floating-point numbers that depend on nothing where ids say."""
+    if not equation.primitive.name.startswith("scatter"):
+        return False
+    kept, places, put = equation.invars[:3]
+    return _is_table(kept, known) and _in(places, known.carried) and not _in(put, known.moving)
 
 
 def _in(atom: Any, of: Collection[Variable]) -> bool:

@@ -141,16 +141,48 @@ def test_one_row_at_a_time_is_a_look_up():
     np.testing.assert_allclose(jax.jit(jaxplain.input_x_gradient(g))(IDS), wanted, rtol=1e-4, atol=1e-6)
 
 
-def test_a_row_of_the_turns_counter_is_refused_and_not_missed():
-    def counted(ids):
-        return lax.fori_loop(0, 4, lambda i, h: jnp.tanh(h @ WEIGHTS + TABLE[ids[i]]), jnp.zeros(4)).sum()
+def counted(ids):
+    return lax.fori_loop(0, 4, lambda i, h: jnp.tanh(h @ WEIGHTS + TABLE[ids[i]]), jnp.zeros(4)).sum()
 
-    for score in (counted, lambda ids: counted(ids) + f(ids), lambda ids: counted(ids + 0) + TABLE[ids].sum()):
-        with pytest.raises(ValueError, match="gradient: tokens of `x` are looked up inside of a loop by something"):
-            jaxplain.gradient(score)(IDS)
-    places = lambda ids: lax.scan(lambda h, row: (jnp.tanh(h @ WEIGHTS + row), None), jnp.zeros(4), TABLE[ids])[0].sum()  # noqa: E731
-    by_hand = (jax.grad(recurrent)(ROWS) * ROWS).sum(-1)
-    np.testing.assert_allclose(jaxplain.input_x_gradient(places)(IDS), by_hand, rtol=1e-4, atol=1e-6)
+
+UNREAD = {
+    "a counter": counted,
+    "a counter of computed ids": lambda ids: counted((ids + 0) % 7),
+    "a while": lambda ids: lax.while_loop(
+        lambda state: state[0] < ids.shape[0] - 0 * ids[0],
+        lambda state: (state[0] + 1, jnp.tanh(state[1] @ WEIGHTS + TABLE[ids[state[0]]])),
+        (0, jnp.zeros(4)),
+    )[1].sum(),
+    "a branch": lambda ids: lax.cond(ids[0] > 2, lambda i: jnp.tanh(TABLE[i]).sum(), lambda i: TABLE[i].sum(), ids),
+    "sorted": lambda ids: jnp.tanh(TABLE[jnp.sort(ids)]).sum(),
+    "hashed": lambda ids: jnp.tanh(TABLE[(3 * ids[:-1] + ids[1:]) % 7]).sum(),
+    "counts": lambda ids: jnp.tanh(jnp.zeros(7).at[ids].add(1.0) @ TABLE).sum(),
+    "in jit": jax.jit(lambda ids: jnp.tanh(TABLE[jnp.sort(ids)]).sum()),
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_rows_of_nobody_are_refused_and_not_missed(name):
+    both = lambda ids: UNREAD[name](ids) + f(ids)  # noqa: E731
+    for method in (jaxplain.gradient, jaxplain.deep_lift, lambda g: jaxplain.lrp(g, relevance.epsilon())):
+        for score in (UNREAD[name], both):
+            with pytest.raises(ValueError, match="does not say whose the result is"):
+                method(score)(IDS)
+    assert np.isfinite(jaxplain.feature_ablation(both, baseline=0)(IDS)).all()
+
+
+def test_what_tokens_only_decide_is_held():
+    places = lambda ids: jnp.cumsum(ids != 1) * (ids != 1)  # noqa: E731
+    decided = {
+        "positions": lambda ids: of_rows(TABLE[ids] + TABLE[places(ids)]),
+        "a length": lambda ids: of_rows(TABLE[ids]) * TABLE[(ids != 1).sum(), 0],
+        "the last token": lambda ids: jnp.tanh(TABLE[ids] @ WEIGHTS)[jnp.argmax(ids)].sum(),
+    }
+    for name, score in decided.items():
+        assert np.isfinite(jaxplain.gradient(score)(IDS)).all(), name
+    found = jaxplain.input_x_gradient(decided["positions"])(IDS)
+    wanted = (jax.grad(lambda rows: of_rows(rows + TABLE[places(IDS)]))(ROWS) * ROWS).sum(-1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_what_stays_refused():
