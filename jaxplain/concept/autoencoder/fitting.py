@@ -99,8 +99,9 @@ def train_autoencoder(
     fitting_size(architecture, count)
     check.count(batch_size, NAME, "batch_size")
     check.one_number(auxiliary, NAME, "auxiliary", zero=True)
-    dead_after = 100 * batch_size if dead_after is None else check.count(dead_after, NAME, "dead_after")
     data, first = _data(activations, targets, key)
+    in_a_batch = batch_size if is_array(activations) else first[0].shape[0]
+    dead_after = 100 * in_a_batch if dead_after is None else check.count(dead_after, NAME, "dead_after")
     model = SparseModel(architecture, float(auxiliary), dead_after, len(first) == 1)
     params = start_params(model, count, first, jax.random.fold_in(key, 2**31))
     done = fit(

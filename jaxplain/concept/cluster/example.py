@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.concept.distance import median_distance, squared_distances
 from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike
 
@@ -93,11 +94,8 @@ def _choose(
     rows: Array, sigma: Any, penalty: Any, median: bool, k: int, criticisms: int
 ) -> tuple[Array, Array, Array, Array]:
     count = len(rows)
-    rows = rows - jnp.mean(rows, axis=0)[None]  # far from the origin the three terms of a distance would cancel
-    squares = (rows**2).sum(1)
-    products = jnp.matmul(rows, rows.T, precision=jax.lax.Precision.HIGHEST)
-    apart = jnp.maximum(squares[:, None] + squares[None] - 2 * products, 0)
-    width = jnp.median(jnp.sqrt(apart[jnp.triu_indices(count, 1)])) if median else sigma
+    apart = squared_distances(rows, rows)
+    width = median_distance(apart[jnp.triu_indices(count, 1)]) if median else sigma
     alike = jnp.exp(-apart / (2 * width**2))
     alike = jnp.fill_diagonal(alike, 1.0, inplace=False)
     mean = alike.mean(1)

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxplain.concept.distance import squared_distances
 from jaxplain.types import Array
 
 DENSE = 1500
@@ -18,13 +19,10 @@ DENSE = 1500
 @functools.partial(jax.jit, static_argnames=("neighbours", "batch_size"))
 def nearest(rows: Array, neighbours: int, batch_size: int) -> tuple[Array, Array]:
     """The nearest other rows of each, `[N, k]`, and the distances; of equal ones those with the lower index."""
-    rows = rows - jnp.mean(rows, axis=0)[None]  # far from the origin the three terms of a distance would cancel
-    squares = (rows**2).sum(1)
 
     def one(item: tuple[Array, Array]) -> tuple[Array, Array]:
         number, row = item
-        products = jnp.matmul(rows, row, precision=jax.lax.Precision.HIGHEST)
-        apart = jnp.maximum(squares - 2 * products + row @ row, 0).at[number].set(jnp.inf)
+        apart = squared_distances(row[None], rows)[0].at[number].set(jnp.inf)
         found, index = jax.lax.top_k(-apart, neighbours)
         return index, jnp.sqrt(-found)
 
@@ -58,20 +56,48 @@ def laplacian(matrix: Any) -> Any:
     return (sparse.diags((degree > 0).astype(float)) - scaled).tocsr()
 
 
-def smallest(matrix: Any, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `count` smallest eigenvalues of a Laplacian, ascending and not below 0, and their vectors `[N, count]`."""
+def parts(affinity: Any) -> np.ndarray:
+    """Of an affinity's connected parts the vectors that its Laplacian sends to 0, `[N, parts]`, of length 1."""
+    from scipy.sparse.csgraph import connected_components
+
+    count, label = connected_components(affinity, directed=False)
+    degree = np.asarray(affinity.sum(axis=1)).ravel()
+    vectors = np.zeros((len(degree), count))
+    vectors[np.arange(len(degree)), label] = np.sqrt(np.where(degree > 0, degree, 1))
+    return vectors / np.linalg.norm(vectors, axis=0, keepdims=True)
+
+
+def smallest(matrix: Any, count: int, affinity: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The `count` smallest eigenvalues of an affinity's Laplacian, ascending and not below 0, and their vectors.
+
+    Lanczos' method finds an eigenvalue once, however often it is there: zeros are those of the connected parts, and it
+    looks for the others beside them.
+    """
     size = matrix.shape[0]
     if size <= DENSE or count >= size - 1:
         values, vectors = np.linalg.eigh(matrix.toarray())
     else:
-        from scipy.sparse import identity
-        from scipy.sparse.linalg import eigsh
-
-        # The largest of 2 I - L, from a start that is the same every time.
-        start = np.random.default_rng(0).normal(size=size)
-        values, vectors = eigsh(2 * identity(size) - matrix, k=count, which="LA", v0=start, ncv=max(4 * count, 40))
-        values = 2 - values
+        values, vectors = _beside(matrix, count, parts(affinity)[:, :count])
     order = np.argsort(values, kind="stable")[:count]
     vectors = vectors[:, order]
     sign = np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(count)])
     return np.maximum(values[order], 0.0), vectors * np.where(sign == 0, 1, sign)[None]
+
+
+def _beside(matrix: Any, count: int, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues and vectors, of which those in `known` belong to 0."""
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
+    zeros = np.zeros(known.shape[1])
+    left = count - known.shape[1]
+    if not left:
+        return zeros, known
+
+    def turned(x: np.ndarray) -> np.ndarray:  # the largest of 2 I - L, without the vectors that are known
+        return 2 * x - matrix @ x - 2 * known @ (known.T @ x)
+
+    size = matrix.shape[0]
+    start = np.random.default_rng(0).normal(size=size)  # the same every time
+    operator = LinearOperator((size, size), matvec=turned, dtype=np.float64)
+    values, vectors = eigsh(operator, k=left, which="LA", v0=start, ncv=min(size, max(4 * count, 40)))
+    return np.concatenate([zeros, 2 - values]), np.concatenate([known, vectors], axis=1)

@@ -11,8 +11,8 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.cluster.graph import affinity, laplacian, smallest
-from jaxplain.concept.cluster.lloyd import k_means
 from jaxplain.concept.cluster.maps import maps_of, pooled, rows_of
+from jaxplain.concept.lloyd import best_labels
 from jaxplain.program import public
 from jaxplain.types import Array
 
@@ -128,13 +128,30 @@ def spray(
     if k is not None and check.count(k, "spray", "k") > count:
         raise ValueError(f"spray: `k` is {k}, but there are {count} attributions.")
     asked = min(count, max(most, k or 0) + 1)
-    values, vectors = smallest(laplacian(affinity(rows, near, sigma, batch_size)), asked)
+    joined = affinity(rows, near, sigma, batch_size)
+    _require_joined(joined, sigma)
+    values, vectors = smallest(laplacian(joined), asked, joined)
+    if k is None and count > most and values[-1] < 1e-6:
+        raise ValueError(
+            f"spray: the graph falls into more than {most} parts that nothing joins, so that there is no eigengap. "
+            "Pass more `neighbours`, a wider `sigma`, a larger `most`, or the number of clusters, `k`."
+        )
     chosen = k if k is not None else eigengap(values)
     embedding = vectors[:, :chosen]
     length = np.linalg.norm(embedding, axis=1, keepdims=True)
     embedding = embedding / np.where(length > 0, length, 1)
-    labels = np.asarray(k_means(jnp.asarray(embedding, jnp.float32), key, chosen))
+    labels = np.asarray(best_labels(jnp.asarray(embedding, jnp.float32), key, chosen))
     return described(labels, values, embedding, maps)
+
+
+def _require_joined(joined: Any, sigma: Any) -> None:
+    """Require a neighbour of each: with a narrow width affinities vanish."""
+    alone = int(np.count_nonzero(np.asarray(joined.sum(axis=1)).ravel() <= np.finfo(np.float64).tiny))
+    if alone:
+        raise ValueError(
+            f"spray: `sigma` is {sigma}, which leaves {alone} of {joined.shape[0]} attributions without a neighbour: "
+            "all affinities of theirs vanish. Pass a wider one; the distances between neighbours say how wide."
+        )
 
 
 def eigengap(values: np.ndarray) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary
-from jaxplain.concept.dictionary.factorization import factorized, non_negative_rows
+from jaxplain.concept.dictionary.factorization import factorized, non_negative_rows, require_non_negative
 from jaxplain.concept.dictionary.nonnegative import NonNegativeDictionary
 from jaxplain.concept.dictionary.rows import (
     Pieces,
@@ -270,6 +270,7 @@ def _discovered(task: _Task, pieces: Any, k: int, key: Any, steps: int, samples:
     used = slice(None) if pieces is None else np.unique(np.asarray(pieces.examples))
     h = layer_values(body, *jax.tree.map(lambda leaf: leaf[used], (x, task.args)), task.batch_size)
     h = one_array(h, task.layer, name)
+    require_non_negative(h.reshape(-1, h.shape[-1]), name, task.layer)  # a crop's mean could hide it
     if task.window is not None:
         rows = crop_rows(body, x, task.args, pieces, task.window, task.batch_size)
     else:

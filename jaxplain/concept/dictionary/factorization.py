@@ -112,6 +112,12 @@ def rows_of(activations: Any, k: Any, name: str, argument: str = "activations", 
 def non_negative_rows(activations: Any, k: Any, name: str, layer: str | None = None) -> Array:
     """The same, of activations that are zero or more."""
     a = rows_of(activations, k, name)
+    require_non_negative(a, name, layer)
+    return a
+
+
+def require_non_negative(a: Array, name: str, layer: str | None = None) -> None:
+    """Require rows `[N, D]` of zeros and more."""
     if check.is_concrete(a) and bool(jnp.any(a < 0)):
         values = np.asarray(a, np.float64)
         wrong = np.argwhere(values < 0)
@@ -123,7 +129,6 @@ def non_negative_rows(activations: Any, k: Any, name: str, layer: str | None = N
             f"{values.shape[1]} units have any), of which no non-negative factorisation can be made. Cut after the "
             "ReLU, or find concepts with `principal_components`, `k_means` or a sparse autoencoder."
         )
-    return a
 
 
 def _given(start: Any, a: Array, k: int, name: str) -> tuple[Array, Array]:

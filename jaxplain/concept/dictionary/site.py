@@ -27,8 +27,10 @@ class Site(NamedTuple):
 def layer_site(f: Callable[..., Any], layer: str, x: Pytree, *args: Any) -> Site:
     """Name a layer of a model: its full path and a fingerprint of the model's parameters.
 
-    The same for every input's shape and for every score of the same parameters (a logit, a probability), since
-    activations do not depend on what is made of the outputs.
+    Of a score that holds its parameters (a logit, a probability, any `Function`) they alone count: it is the same for
+    every input's shape, and for every score of the same parameters, since activations do not depend on what is made of
+    the outputs. Of a plain function all arrays of floating-point numbers count that its code closes over for this
+    input: write its other constants as numbers. What is computed from equal arrays in another way is not told apart.
 
     Args:
         f: A score or any function `f(x, *args)` that JAX can trace.

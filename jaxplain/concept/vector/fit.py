@@ -39,8 +39,14 @@ def fit(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
     moved = (rows - centre[None]) * used[:, None]
     solve = _WIDE.get(recipe.how) if rows.shape[0] < rows.shape[1] else None
     vector, offset = (solve or _SOLVERS[recipe.how])(moved, signs, recipe)
-    size = jnp.linalg.norm(vector)
+    size = jnp.linalg.norm(jnp.where(_told_apart(rows, signs), vector, jnp.nan))
     return vector / size, (offset - jnp.dot(vector, centre, precision=EXACT)) / size
+
+
+def _told_apart(rows: Array, signs: Array) -> Array:
+    """Whether the means of the two kinds differ in a unit by more than they are rounded."""
+    first, second = _means(rows, signs)
+    return jnp.any(jnp.abs(first - second) > 4 * jnp.finfo(rows.dtype).eps * jnp.max(jnp.abs(rows), axis=0))
 
 
 def _means(rows: Array, signs: Array) -> tuple[Array, Array]:
@@ -61,7 +67,7 @@ def _lda(rows: Array, signs: Array, recipe: Recipe) -> tuple[Array, Array]:
     own = jnp.where(signs[:, None] > 0, first[None], second[None])
     inside = (rows - own) * jnp.abs(signs)[:, None]
     covariance = jnp.matmul(inside.T, inside, precision=EXACT) / (jnp.abs(signs).sum() - 2)
-    vector = _solve(_damped(covariance, recipe.penalty), first - second)
+    vector = _solve_regular(_damped(covariance, recipe.penalty), first - second)
     return vector, -jnp.dot(vector, first + second, precision=EXACT) / 2
 
 
@@ -166,6 +172,14 @@ _SOLVERS = {"ridge": _ridge, "lda": _lda, "mean": _mean, "logistic": _logistic}
 def _damped(matrix: Array, penalty: float) -> Array:
     """A matrix plus `penalty` times the mean of its eigenvalues on the diagonal."""
     return matrix + penalty * jnp.trace(matrix) / len(matrix) * jnp.eye(len(matrix), dtype=matrix.dtype)
+
+
+def _solve_regular(matrix: Array, right: Array) -> Array:
+    """As `_solve`, and NaN where a unit is a sum of others to rounding: what Cholesky leaves of its variance says so."""
+    lower = jnp.linalg.cholesky(matrix)
+    left = jnp.diag(lower) ** 2 / jnp.diag(matrix)
+    regular = jnp.all(left > 8 * len(matrix) * jnp.finfo(matrix.dtype).eps)
+    return jnp.where(regular, jax.scipy.linalg.cho_solve((lower, True), right), jnp.nan)
 
 
 def _solve(matrix: Array, right: Array) -> Array:

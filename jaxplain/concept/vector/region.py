@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.concept.distance import median_distance, squared_distances
 from jaxplain.concept.vector.direction import require_vectors
 from jaxplain.concept.vector.fit import EXACT
 from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, listed, share
@@ -70,15 +71,7 @@ jax.tree_util.register_dataclass(
 
 def kernel(first: Array, second: Array, sigma: Any) -> Array:
     """exp(-|a - b|^2 / (2 sigma^2)) of all pairs."""
-    return jnp.exp(-_distances(first, second) / (2 * sigma**2))
-
-
-def _distances(first: Array, second: Array) -> Array:
-    """Squared, of all pairs; about the mean, since far from the origin the three terms would cancel."""
-    middle = jnp.mean(second, axis=0)[None]
-    first, second = first - middle, second - middle
-    products = jnp.matmul(first, second.T, precision=EXACT)
-    return jnp.maximum((first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * products, 0)
+    return jnp.exp(-squared_distances(first, second) / (2 * sigma**2))
 
 
 @public
@@ -149,10 +142,9 @@ def _fit_regions(
     def one(row: tuple[Array, ...]) -> tuple[Array, ...]:
         where, sign, keep, width = row
         sign, keep, rows = sign.astype(values.dtype), keep.astype(values.dtype), values[where]
-        used = jnp.abs(sign)
-        apart = jnp.sqrt(_distances(rows, rows))
+        used, squares = jnp.abs(sign), squared_distances(rows, rows)
         pairs = (used[:, None] * used[None] > 0) & ~jnp.eye(len(rows), dtype=bool)
-        width = jnp.where(width > 0, width, jnp.nanmedian(jnp.where(pairs, apart, jnp.nan)))
+        width = jnp.where(width > 0, width, median_distance(jnp.where(pairs, squares, jnp.nan)))
         alike = kernel(rows, rows, width)
         if not measured:
             return *_least_squares(alike, sign, penalty), width, jnp.full((), jnp.nan, values.dtype)

@@ -58,7 +58,7 @@ def test_eigenvalues_of_the_laplacian_are_scipys():
         matrix = laplacian(near)
         right = sparse.csgraph.laplacian(near, normed=True).toarray()
         np.testing.assert_allclose(matrix.toarray(), right, atol=1e-12)
-        values, vectors = smallest(matrix, 9)
+        values, vectors = smallest(matrix, 9, near)
         np.testing.assert_allclose(values, linalg.eigvalsh(right)[:9], atol=1e-10)
         np.testing.assert_allclose(matrix @ vectors, vectors * values[None], atol=1e-10)
 
@@ -88,8 +88,9 @@ def test_many_maps_are_taken_apart_without_their_whole_matrix(monkeypatch):
     found = spray(rows.astype(np.float32), key=KEY, most=6, norm="none")
     assert found.count == 3
     assert purity(found.labels, truth) == 1
-    matrix = laplacian(affinity(rows.astype(np.float32), 10, None, 256))
-    values, _ = smallest(matrix, 7)
+    near = affinity(rows.astype(np.float32), 10, None, 256)
+    matrix = laplacian(near)
+    values, _ = smallest(matrix, 7, near)
     np.testing.assert_allclose(values, linalg.eigvalsh(matrix.toarray(), subset_by_index=[0, 6]), atol=1e-8)
 
 
