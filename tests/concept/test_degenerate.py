@@ -36,7 +36,7 @@ def test_parts_of_a_large_graph_are_all_counted(seed):
 
 def test_a_width_that_joins_nothing_is_refused():
     rows = np.random.default_rng(0).normal(size=(60, 5))
-    with pytest.raises(ValueError, match="spray: `sigma` .* 60 of 60 attributions without a neighbour"):
+    with pytest.raises(ValueError, match=r"spray: `sigma` .* 60 of 60 attributions without a neighbour"):
         concept.spray(rows, key=KEY, sigma=1e-3)
     apart = np.repeat(100 * np.eye(20), 4, axis=0) + 0.01 * np.random.default_rng(1).normal(size=(80, 20))
     with pytest.raises(ValueError, match="spray: the graph falls into more than 16 parts"):
@@ -52,9 +52,8 @@ def test_a_concept_without_a_direction_is_refused(how):
         for move in (0, 1000):
             with pytest.raises(ValueError, match="have no direction"):
                 concept.concept_vectors(np.r_[rows, rows[order]] + move, signs, how=how, fraction=0)
-    found = concept.concept_vectors(
-        np.r_[rows, rows + [0.01, 0, 0]].astype(np.float32) + 100, signs, how=how, fraction=0
-    )
+    moved = rows + np.array([[0.01, 0, 0]], np.float32)
+    found = concept.concept_vectors(np.r_[rows, moved] + 100, signs, how=how, fraction=0)
     assert abs(float(found.vectors[0, 0])) > 0.9
 
 
@@ -87,7 +86,7 @@ def test_crops_do_not_hide_a_layer_with_negative_values():
         return h.sum()
 
     x = np.random.default_rng(0).random((4, 6, 6)).astype(np.float32)
-    with pytest.raises(ValueError, match="'lay' has .* negative values"):
+    with pytest.raises(ValueError, match=r"'lay' has .* negative values"):
         concept.craft(f, "lay", jnp.asarray(x), jnp.zeros(4, int), k=2, window=3, samples=4)
 
 

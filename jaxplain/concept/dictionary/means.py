@@ -24,9 +24,8 @@ class MeansDictionary(Dictionary):
 
     def encode(self, h: Array) -> Array:
         """Codes `[..., M]`: one of them 1, the first of equally near centres. Cost: M D operations a row."""
-        distances = squared_distances(
-            h.reshape(-1, h.shape[-1]).astype(jnp.result_type(h, self.atoms)), jnp.asarray(self.atoms)
-        )
+        rows = h.reshape(-1, h.shape[-1]).astype(jnp.result_type(h, self.atoms))
+        distances = squared_distances(rows, jnp.asarray(self.atoms))
         codes = jax.nn.one_hot(jnp.argmin(distances, axis=1), distances.shape[1], dtype=distances.dtype)
         return codes.reshape(*h.shape[:-1], distances.shape[1])
 

@@ -175,7 +175,7 @@ def _damped(matrix: Array, penalty: float) -> Array:
 
 
 def _solve_regular(matrix: Array, right: Array) -> Array:
-    """As `_solve`, and NaN where a unit is a sum of others to rounding: what Cholesky leaves of its variance says so."""
+    """As `_solve`, and NaN where a unit is a sum of others to rounding: Cholesky leaves nothing of its variance."""
     lower = jnp.linalg.cholesky(matrix)
     left = jnp.diag(lower) ** 2 / jnp.diag(matrix)
     regular = jnp.all(left > 8 * len(matrix) * jnp.finfo(matrix.dtype).eps)
