@@ -34,7 +34,7 @@ PAIRS = np.tril(np.ones((7, 7), bool)) & ~np.eye(7, k=-2, dtype=bool)
 
 
 @pytest.mark.parametrize("mask", [MASK, pytest.param(PAIRS, marks=pytest.mark.slow)], ids=["tokens", "pairs"])
-@pytest.mark.slow
+@pytest.mark.sampled(2)
 def test_they_go_along_with_the_tokens_padded_or_not(mask):
     inputs = (mask, TYPES, 2.0)
     explain = jax.jit(lambda t, y: jaxplain.input_x_gradient(F)(IDS, t, y, *map(jnp.asarray, inputs)))

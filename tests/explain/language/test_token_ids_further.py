@@ -176,6 +176,7 @@ def test_what_tokens_only_decide_is_held():
     decided = {
         "positions": lambda ids: of_rows(TABLE[ids] + TABLE[places(ids)]),
         "a length": lambda ids: of_rows(TABLE[ids]) * TABLE[(ids != 1).sum(), 0],
+        "where the largest is": lambda ids: of_rows(TABLE[ids] + TABLE[jnp.argmax(ids)][None]),
         "the last token": lambda ids: jnp.tanh(TABLE[ids] @ WEIGHTS)[jnp.argmax(ids)].sum(),
     }
     for name, score in decided.items():
