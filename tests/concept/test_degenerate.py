@@ -108,3 +108,27 @@ def test_jump_codes_have_a_forward_derivative():
     np.testing.assert_allclose(moved, jax.jacrev(dictionary.encode)(h) @ step, rtol=1e-4, atol=1e-6)
     assert codes.shape == (6,)
     assert jaxplain.gradient(lambda h: dictionary.encode(h).sum())(h).shape == (4,)
+
+
+def test_half_precision_activations_train_the_centre_as_others_do():
+    rows = 3 + jax.random.normal(KEY, (128, 4))
+    settings = {"key": KEY, "epochs": 20, "batch_size": 32}
+    ends = []
+    for dtype in (jnp.bfloat16, jnp.float32):
+        given = rows.astype(jnp.bfloat16).astype(dtype)
+        params = concept.train_autoencoder(given, 6, concept.top_k(2), **settings).params["trained"]
+        assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+        ends.append(params["offset"])
+    np.testing.assert_allclose(*ends, atol=0.03)
+
+
+def test_a_threshold_of_zero_keeps_all_features():
+    def f(x):
+        with jax.named_scope("a"):
+            h = x * 1
+        return h[0] * 2
+
+    dictionary = concept.NonNegativeDictionary(jnp.eye(3))
+    found = concept.feature_circuit(f, {"a": dictionary}, jnp.array([1.0, 2.0, 0.0]), threshold=0.0)
+    assert found.nodes["a"].kept.tolist() == [0, 1, 2]
+    np.testing.assert_allclose(found.nodes["a"].features, [2, 0, 0], atol=1e-6)

@@ -144,7 +144,7 @@ def fitting_size(architecture: Architecture, atoms: int) -> None:
 
 def start_params(model: SparseModel, atoms: int, first: tuple[Array, ...], key: Array) -> Pytree:
     """Params before the first step: random atoms of norm 1, the encoder their transpose, centres at the mean."""
-    rows, targets = first[0], first[-1]
+    rows, targets = (part.astype(jnp.promote_types(part.dtype, jnp.float32)) for part in (first[0], first[-1]))
     scale, wide = (_scale(part) for part in (rows, targets))
     own = random_atoms(key, atoms, targets.shape[-1])
     reads = own if model.tied else random_atoms(jax.random.fold_in(key, 1), atoms, rows.shape[-1])

@@ -139,7 +139,7 @@ class SparseModel(Function):
         return (h - centre[None]) @ flat["encoder"] + flat["bias"][None]
 
     def _revived(self, flat: Params, pre: Array, error: Array, dead: Array) -> Array:
-        """How badly the dead atoms alone explain what is left, `[B]`: it trains nothing else; 0 where none is dead.
+        """How badly the dead atoms alone explain what is left, `[B]`; 0 where none is dead. It trains the centre, too.
 
         Source: Gao et al. 2024, "Scaling and evaluating sparse autoencoders", section A.2.
         """
