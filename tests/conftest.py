@@ -91,9 +91,14 @@ def _mappings() -> int:
 def pytest_collection_modifyitems(items):
     """Leave cases of a sampled test to the slow ones, keep tests of one compiler level together, skip other platforms.
 
-    `sampled(n)` runs every n-th case of a parametrized test in the quick suite.
+    `sampled(n)` runs every n-th case of a parametrized test in the quick suite; of the examples in docstrings, which
+    compile a program each, it runs every third.
     """
     counts = collections.Counter()
+    examples = [item for item in items if isinstance(item, pytest.DoctestItem)]
+    for place, item in enumerate(examples):
+        if place % 3:
+            item.add_marker(pytest.mark.slow)
     for item in items:
         sampled = item.get_closest_marker("sampled")
         if sampled is not None:

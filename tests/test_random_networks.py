@@ -176,6 +176,7 @@ def sweep(seeds, laws=lambda seed: ()) -> Findings:
     return findings
 
 
+@pytest.mark.slow
 def test_the_sums_hold_on_random_networks():
     findings = sweep(FAST)
     assert findings.checked > 5 * len(FAST)

@@ -231,7 +231,7 @@ def test_no_module_waits_for_itself():
         ("train.fit", "import matplotlib.pyplot"),
     ],
 )
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_a_wrong_import_is_caught(module, line):
     tree = sources()
     assert module in tree

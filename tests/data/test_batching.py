@@ -12,6 +12,7 @@ KEY = jax.random.key(3)
 
 @pytest.mark.parametrize(("count", "batch_size"), [(1, 1), (5, 3), (6, 3), (7, 1), (3, 8), (10, 10)])
 @pytest.mark.parametrize("key", [None, KEY], ids=["in order", "shuffled"])
+@pytest.mark.sampled(2)
 def test_every_row_stands_under_a_true_mask_once(key, count, batch_size):
     indices, mask = batch_indices(key, count, batch_size)
     assert indices.shape == mask.shape == (-(-count // batch_size), batch_size)

@@ -71,6 +71,7 @@ def test_patches_are_images_with_one_square_of_signs(patches):
     np.testing.assert_array_equal(drawn.truth, jax.vmap(score.mask)(drawn.targets))
 
 
+@pytest.mark.slow
 def test_the_patch_scorer_classifies_and_reads_its_patch_only(patches):
     drawn, score = patches
     scores = jax.vmap(jax.vmap(score, (None, 0)), (0, None))(drawn.inputs, jnp.arange(5))
@@ -148,6 +149,7 @@ def test_token_sequences_hold_the_markers_of_their_class(tokens):
     assert drawn.truth.any(axis=0).all()  # markers stand anywhere
 
 
+@pytest.mark.slow
 def test_the_marker_score_is_exact_for_removed_tokens(tokens):
     drawn, score = tokens
     ids, mask = drawn.inputs

@@ -138,6 +138,7 @@ def test_a_state_is_written_over_and_its_first_array_is_the_users(monkeypatch):
 @pytest.mark.optimized  # the CPU's quicker compiler has a tanh of 1e-9
 @pytest.mark.parametrize("out", halves(["folder", "memory", None]))
 @pytest.mark.sampled(4)
+@pytest.mark.slow
 def test_double_precision_for_a_while_holds_in_all_threads(out, tmp_path):
     with jax.enable_x64(True):
         e = jaxplain.gradient(jaxplain.logit(network, WEIGHT.astype(np.float64)))

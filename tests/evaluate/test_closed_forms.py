@@ -49,6 +49,7 @@ def test_correlations_of_the_truth_are_one_and_of_its_opposite_minus_one(shape):
 
 
 @shaped
+@pytest.mark.sampled(2)
 def test_region_metrics_are_sums_of_the_sorted_contributions(shape):
     w, x, b, a = case(shape)
     drops = np.cumsum(np.concatenate([[0.0], np.sort(per_feature(a))[::-1]]))

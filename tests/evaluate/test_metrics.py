@@ -42,7 +42,7 @@ def test_every_public_metric_has_a_row():
 
 
 @even
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_laws_of_a_batch(row: Row):
     m = metric(row)
     assert getattr(m, "better", "nothing") in ("higher", "lower", None)
@@ -91,7 +91,7 @@ def test_jitted_equals_eager_whatever_the_chunk(row: Row):
 
 
 @all_rows
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_not_a_number_is_never_papered_over(row: Row):
     if not getattr(metric(row), "needs_attribution", True):
         return
@@ -144,7 +144,7 @@ class Weighted(jaxplain.Function):
 
 @pytest.mark.parametrize("row", FAITHFUL, ids=[f"{row.name}-{i}" for i, row in enumerate(FAITHFUL)])
 @pytest.mark.parametrize("shape", [(6,), (3, 2, 3)], ids=["table", "colour"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_the_truth_outranks_a_random_attribution(row: Row, shape):
     w = jax.random.normal(jax.random.key(4), shape)
     x = jax.random.normal(jax.random.key(5), (12, *shape)) + 0.5

@@ -49,7 +49,7 @@ def found(framework, body):
 
 @pytest.mark.parametrize("body", INPUTS)
 @pytest.mark.parametrize("framework", halves(["equinox", "haiku", "nnx"]))
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_the_framework_makes_no_difference(framework, body):
     wrong = []
     for method in METHODS:
@@ -61,6 +61,7 @@ def test_the_framework_makes_no_difference(framework, body):
     assert not wrong
 
 
+@pytest.mark.slow
 def test_linens_own_values_are_explained_completely():
     """What the others are compared with adds up to the change of the score, where the method says so."""
     for body, shape in INPUTS.items():

@@ -79,7 +79,7 @@ def test_leaves_of_every_dtype_move_where_a_baseline_is_given_and_are_held_elsew
 
 
 @pytest.mark.parametrize("name", [*FORWARD, "rise"])
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_token_ids_alone_become_an_id_and_are_refused_where_the_baseline_holds_them(name):
     table = jnp.array([0.0, 1.0, 3.0, -5.0])
     x = jnp.array([3, 1, 2])
@@ -202,7 +202,7 @@ def named(x):
 
 
 @pytest.mark.parametrize("name", DERIVATIVE)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_what_cannot_move_a_leaf_refuses_its_baseline_by_name(name):
     soft = name == "extremal_perturbation"
     words = "a soft mask mixes" if soft else "only floating-point values have a derivative.*jaxplain.split"

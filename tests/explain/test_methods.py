@@ -18,7 +18,7 @@ from shared.methods import METHODS, OTHERS, Row, compiled, network, rectified, s
 from shared.tables import alternate, every
 
 all_rows = every(METHODS)
-first, second, third = (alternate(METHODS, place, 3) for place in range(3))
+first, second, third = (alternate(METHODS, place, 4) for place in range(3))
 X = jnp.array([0.5, -1.0, 2.0, 0.25])
 
 
@@ -42,7 +42,7 @@ def test_dummy_features_get_zero(row: Row):
 
 
 @all_rows
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_completeness(row: Row):
     f = jaxplain.logit(smooth, network())
     gap = float(row.explain(f, X, 1).sum() - (f(X, 1) - f(jnp.zeros(4), 1)))
@@ -151,7 +151,7 @@ def test_bfloat16(row: Row):
 
 
 @all_rows
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_pytree_inputs_with_integers_and_masks(row: Row):
     def f(x, k):
         real = jnp.where(x["mask"], x["values"], 0.0)
@@ -178,7 +178,7 @@ def test_integers_that_look_up_nothing_need_a_method_without_a_derivative(row: R
 
 
 @all_rows
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_not_a_number_is_refused_and_never_papered_over(row: Row):
     bad = X.at[2].set(jnp.nan)
     f = jaxplain.logit(smooth, network())

@@ -56,6 +56,7 @@ def sweep(names):
     return compared
 
 
+@pytest.mark.slow
 def test_what_must_not_matter_does_not_in_a_sample():
     assert sweep(sorted(QUICK)) == 9
 

@@ -123,6 +123,7 @@ def test_gradient_of_captured_value_equals_perturb():
         np.testing.assert_allclose(jax.grad(head)(body(x, 3), x, 3), own[f"p{index}"][0], rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_gradient_equals_finite_differences_in_float64():
     with jax.enable_x64(True):
         module, params, x, _ = resnet()

@@ -47,7 +47,7 @@ def custom_vjp(part):
 
 
 @pytest.mark.parametrize("name", WRAPS)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_read_replace_and_split_inside(name):
     f = inside(WRAPS[name])
     loops = (1,) if name == "scan of one" else ()

@@ -46,6 +46,7 @@ def scored(read):
 
 
 @pytest.mark.parametrize("spelling", halves(list(SPELLINGS)))
+@pytest.mark.sampled(2)
 def test_every_spelling_is_a_site(spelling):
     read, ids, rows = SPELLINGS[spelling]
     f = scored(read)

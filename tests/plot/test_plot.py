@@ -169,6 +169,7 @@ def test_every_public_function_is_drawn_here_or_elsewhere():
 
 
 @pytest.mark.parametrize(("name", "index"), [(name, i) for name, cases in FIGURES.items() for i in range(len(cases))])
+@pytest.mark.sampled(2)
 def test_figure_draws_without_a_display_nothing_cut_off_and_no_panel_empty(name, index):
     figure = FIGURES[name][index]()
     canvas = FigureCanvasAgg(figure)

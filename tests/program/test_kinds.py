@@ -145,7 +145,7 @@ LISTS = {
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_a_list_that_makes_an_array_is_taken_as_one(name):
     for one, other in zip(*(jax.tree.leaves(LISTS[name](made)) for made in (list, np.asarray)), strict=True):
         np.testing.assert_array_equal(one, other)

@@ -81,7 +81,7 @@ def feature_circuit(
         clean: One input.
         *args: The score's other arguments.
         corrupt: Another input of its shape, whose features are the patch; None patches with zeros.
-        threshold: Share of the largest absolute effect, from 0 (all) to 1.
+        threshold: Share of the largest absolute effect, from 0 (all that have any) to 1.
         steps: Points on the line; 1 takes the clean value alone.
 
     Returns:
@@ -110,7 +110,7 @@ def feature_circuit(
         (_of_features(s.code_move * g[0]), jnp.sum(s.error_move * g[1])) for s, g in zip(sites, slopes, strict=True)
     ]
     largest = max(float(jnp.max(jnp.abs(features))) for features, _ in effects)
-    kept = [np.flatnonzero(np.abs(np.asarray(features)) >= threshold * largest) for features, _ in effects]
+    kept = [np.flatnonzero(np.abs(np.asarray(features)) >= max(threshold * largest, 1e-30)) for features, _ in effects]
     nodes = {s.layer: Nodes(*e, k) for s, e, k in zip(sites, effects, kept, strict=True)}
     edges = {}
     for i, first in enumerate(sites):

@@ -71,6 +71,7 @@ def test_the_singular_start_is_scikit_learns():
         np.testing.assert_allclose(mine, theirs, atol=2e-4 * theirs.max())
 
 
+@pytest.mark.slow
 def test_coefficients_are_scipys_whatever_else_is_in_the_batch():
     rng = np.random.default_rng(0)
     for k, width in ((4, 9), (9, 6)):  # fewer and more atoms than dimensions

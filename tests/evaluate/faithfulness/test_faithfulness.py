@@ -49,7 +49,7 @@ def quadratic(shape, seed=0):
 @pytest.mark.parametrize("insert", [False, True])
 @pytest.mark.parametrize("batch_size", halves([4, 1, None, 100]))
 @pytest.mark.parametrize(("shape", "steps"), [((7,), None), ((7,), 3), ((3, 4), 5), ((3, 2, 3), None), ((3, 3, 1), 4)])
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 def test_curve_and_area_equal_the_reference(shape, steps, insert, batch_size):
     rng = np.random.default_rng(1)
     x, a, baseline = (rng.normal(size=shape).astype(np.float32) for _ in range(3))

@@ -207,6 +207,7 @@ def test_relevance_of_a_number_under_constants_is_all_that_arrives():
 
 
 @pytest.mark.parametrize("name", ["div", "pow", "atan2", "rem"])
+@pytest.mark.sampled(2)
 def test_relevance_of_two_values_goes_to_the_first(name):
     # The second is a scale, as a denominator is: R = y (rows of y added up where the first was repeated).
     for shapes in (((3,), (3,)), ((2, 3), (2, 1)), ((2, 1), (2, 3)), ((), (3,)), ((3,), ())):

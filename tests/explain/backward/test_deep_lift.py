@@ -89,6 +89,7 @@ SHAP_CONVOLUTION = [0.054325, 0.012663, -0.005802, -0.030594, -0.004642, -0.0102
 
 
 @pytest.mark.parametrize("name", CAPTUM)
+@pytest.mark.sampled(2)
 def test_deep_lift_equals_captums(name):
     e = jaxplain.deep_lift(dense(ACTIVATIONS[name][0]), baseline=inputs()["background"][0])
     np.testing.assert_allclose(e(inputs()["vector"], 1), CAPTUM[name], atol=2e-6)
@@ -168,7 +169,7 @@ WRITTEN = {  # max(p - q, 0) with what comes between the sum and the nonlinearit
 
 
 @pytest.mark.parametrize("name", WRITTEN)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_parts_go_through_all_that_is_linear(name):
     # As above: at (3, 1) from (0, 0) the rise 3 has the effect 5/2 and the fall -1 the effect -1/2.
     e = jaxplain.deep_lift(WRITTEN[name], rule="reveal_cancel")

@@ -100,6 +100,7 @@ X32 = jnp.asarray(X, jnp.float32)
 
 
 @pytest.mark.parametrize("name", list(RULES))
+@pytest.mark.sampled(2)
 def test_rules_in_matrix_form(name):
     make, rule = RULES[name]
     right, _ = reference(rule)

@@ -87,7 +87,7 @@ def compare(name, rule, ours=None):
 
 @pytest.mark.parametrize("name", ["dense", "dense_without_bias", "convolutional"])
 @pytest.mark.parametrize("rule", list(RULES))
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_lrp_agrees_with_zennit(name, rule):
     if rule == "epsilon_gamma_box" and name != "convolutional":
         pytest.skip("zennit puts the box at the first convolution alone")

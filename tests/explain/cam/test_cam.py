@@ -73,6 +73,7 @@ def test_ablation_cam_equals_the_slow_reference():
 
 
 @pytest.mark.parametrize(("own", "size"), [((3, 4), (7, 9)), ((5,), (13,)), ((2, 3, 2), (4, 5, 7)), ((6, 6), (3, 6))])
+@pytest.mark.sampled(2)
 def test_maps_are_interpolated_with_half_pixel_centres(own, size):
     from jaxplain.internals.spatial import resized, spread
 
@@ -102,6 +103,7 @@ CAPTUM_INTERPOLATED = [
 
 
 @pytest.mark.parametrize("name", PYTORCH_GRAD_CAM)
+@pytest.mark.sampled(2)
 def test_maps_equal_pytorch_grad_cams_up_to_its_stretching(name):
     # Grad-CAM++ of 100 times the score, where the peer's epsilon does not count.
     target = jnp.array([0.0, 100.0, 0.0]) if name == "grad_cam_plus_plus" else CLASS
@@ -277,7 +279,7 @@ def test_maps_can_be_differentiated(name):
 
 
 @every
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_half_precision(name):
     params = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), cams.variables())
     f, x = jaxplain.logit(cams.Net().apply, params), jnp.asarray(cams.image(), jnp.bfloat16)

@@ -101,6 +101,7 @@ def test_an_impossible_token_takes_no_part_in_the_entropy():
         (lambda: language.token_logit(None, PARAMS), TypeError, "`apply` has to be a function"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_what_is_refused_says_why(call, error, words):
     with pytest.raises(error, match=words):
         call()

@@ -218,7 +218,7 @@ class _Estimate(jaxplain.Function):
 
 
 @pytest.mark.parametrize("name", FORWARD)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_every_method_without_a_derivative_takes_ids_as_they_are(name):
     """Of an additive score each token gets its own difference to the id 0, whatever the dtype of the ids."""
     table = jnp.array([0.5, 1.0, 3.0, -5.0, 2.0])

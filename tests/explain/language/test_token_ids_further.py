@@ -162,6 +162,7 @@ UNREAD = {
 
 
 @pytest.mark.parametrize("name", UNREAD)
+@pytest.mark.sampled(2)
 def test_rows_of_nobody_are_refused_and_not_missed(name):
     both = lambda ids: UNREAD[name](ids) + f(ids)  # noqa: E731
     for method in (jaxplain.gradient, jaxplain.deep_lift, lambda g: jaxplain.lrp(g, relevance.epsilon())):

@@ -86,6 +86,7 @@ def occluded(f, x, window, stride, baseline):
 @pytest.mark.parametrize(
     ("window", "stride"), [((2, 2), (1, 2)), ((4, 3, 1), (3, 2, 1)), ((3,), (2,)), ((6, 5), (6, 5)), ((5, 2), (4, 1))]
 )
+@pytest.mark.sampled(2)
 def test_occlusion_is_the_mean_over_windows(window, stride):
     weights = np.asarray(W, np.float64)
     wanted = occluded(lambda x: (weights * x).sum(), X, window, stride, 0.5)

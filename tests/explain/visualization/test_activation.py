@@ -210,6 +210,7 @@ def test_samples_and_several_together():
         (lambda: objective.diversity(network(), "conv_1"), ValueError, "conv|several|shape"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_units_and_layers_that_are_not_there(build, error, match):
     with pytest.raises(error, match=match):
         jaxplain.activation_maximization(build(), image=image.pixels(SHAPE), steps=2)(KEY)

@@ -96,7 +96,7 @@ def test_every_kind_of_convolution_has_the_same_values_and_gradients(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_what_is_left_is_in_the_fast_kernel(name):
     image, kernel, settings, written_out = CASES[name]
     image, kernel = draw(1, *image), draw(2, *kernel)
@@ -144,6 +144,7 @@ def test_it_works_under_vmap_of_images_kernels_and_both(name):
 
 
 @pytest.mark.parametrize("name", ["one channel", "few outputs", "each channel by itself", "groups", "a line"])
+@pytest.mark.sampled(2)
 def test_half_precision_is_summed_in_single(name):
     image, kernel, settings, _ = CASES[name]
     image, kernel = draw(1, *image, dtype=jnp.bfloat16), draw(2, *kernel, dtype=jnp.bfloat16)
@@ -189,7 +190,7 @@ POOLS = {
 
 @pytest.mark.parametrize("name", POOLS)
 @pytest.mark.parametrize("kind", halves(["max", "min", "sum"]))
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_pooling_by_slices_has_the_same_values_and_gradients(name, kind):
     (window, strides, padding), image = POOLS[name], draw(1, 2, 7, 8, 3)
     image = jnp.round(image)  # ties

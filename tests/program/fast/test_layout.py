@@ -87,7 +87,7 @@ def arranged(value, names, wanted):
         {"lhs_dilation": (2, 3), "padding": ((1, 0), (-2, 1)), "window_strides": (1, 2)},
     ],
 )
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_convolutions_and_both_gradients_are_exact_in_every_layout(layout, settings):
     image, kernel = arranged(IMAGE, "NHWC", layout[0]), arranged(KERNEL, "HWIO", layout[1])
 

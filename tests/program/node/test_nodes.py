@@ -131,6 +131,7 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", list(LAYERS))
+@pytest.mark.sampled(2)
 def test_a_layer_with_its_scales_and_shifts_is_one_linear_map_with_a_bias(name):
     f, shape = LAYERS[name]
     x = jax.random.normal(jax.random.key(4), shape)

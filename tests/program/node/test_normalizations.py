@@ -169,7 +169,7 @@ def count(f, x):
 
 
 @pytest.mark.parametrize("name", halves(list(SPELLINGS)))
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 def test_a_spelling_is_one_node_with_the_closed_forms_of_lrp_and_deep_lift(name):
     f, mean, second, after = SPELLINGS[name]
     score = lambda x: affine(f)(x) @ jnp.asarray(W, x.dtype)  # noqa: E731

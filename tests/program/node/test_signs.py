@@ -82,6 +82,7 @@ def test_what_cannot_be_negative_is_known(name):
 
 
 @pytest.mark.parametrize("name", list(UNKNOWN))
+@pytest.mark.sampled(2)
 def test_nothing_is_claimed_of_what_can_be_negative(name):
     assert not knows(UNKNOWN[name])
 
@@ -125,6 +126,7 @@ def explained(rule):
 
 
 @pytest.mark.parametrize("name", list(SIGNED))
+@pytest.mark.sampled(2)
 def test_relevance_is_that_of_the_rule_for_either_sign(name, monkeypatch):
     quick = explained(SIGNED[name])
     monkeypatch.setattr(choice, "never_negative", lambda graph: frozenset())

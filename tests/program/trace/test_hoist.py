@@ -291,6 +291,7 @@ FORGOTTEN = {
 
 
 @pytest.mark.parametrize("name", FORGOTTEN)
+@pytest.mark.sampled(2)
 def test_a_function_of_each_call_is_forgotten_with_its_programs(name):
     alive = []
     for _ in range(4):

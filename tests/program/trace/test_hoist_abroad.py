@@ -61,6 +61,7 @@ def test_an_id_that_is_used_again_is_another_functions():
 @pytest.mark.parametrize(
     "scalars", [(np.float32(0.7), 0.7), (0.7, np.float32(0.7)), (np.int32(3), 3), (3, np.int32(3))]
 )
+@pytest.mark.sampled(2)
 def test_a_python_number_gives_way_and_a_numpy_scalar_does_not(scalars):
     x = np.full((2, 3), 1.1, np.float16)
 
@@ -124,6 +125,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_constants_that_are_committed_go_where_the_inputs_are():
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     run = subprocess.run([sys.executable, "-c", DEVICES], env=environment, capture_output=True, text=True, check=False)

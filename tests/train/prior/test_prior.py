@@ -59,7 +59,7 @@ def slopes(penalty, params):
 
 
 @pytest.mark.parametrize("name", PENALTIES)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_the_derivative_of_a_penalty_is_that_of_differences(name):
     with jax.enable_x64(True):
         if name == "adversarial":  # the attack is held fixed, so differences of the whole say something else

@@ -179,6 +179,7 @@ def test_effects_that_cancel_are_not_hidden_where_gradients_are_dropped():
         (lambda: language.edge_attribution(scanned, "relevance")(CLEAN, CORRUPT), "cannot be held one by one"),
     ],
 )
+@pytest.mark.sampled(2)
 def test_what_is_refused(call, words):
     with pytest.raises((ValueError, TypeError), match=words):
         call()

@@ -21,6 +21,7 @@ BIAS = np.random.default_rng(4).normal(size=(2, 12, 16))
 
 @pytest.mark.parametrize("dtype", [SLOW(jnp.float32), jnp.bfloat16, SLOW(jnp.float16)])
 @pytest.mark.parametrize("options", [{}, {"mask": MASK}, {"bias": BIAS}, {"bias": BIAS, "mask": MASK, "wide": True}])
+@pytest.mark.sampled(2)
 def test_no_further_from_the_truth_than_what_is_written(dtype, options, monkeypatch):
     """The largest difference from float64 is at most twice that of the plain form, and one unit in the last place."""
     monkeypatch.setattr(trial, "LARGEST", 0)

@@ -152,6 +152,7 @@ MASKS = {
 
 
 @pytest.mark.parametrize("name", MASKS)
+@pytest.mark.sampled(2)
 def test_masks(name):
     q, k, v = operands()
     f, mask = MASKS[name]

@@ -212,6 +212,7 @@ def named(weights, x):
     return jnp.einsum("nts,snd->tnd", p, v).mean((0, 1))
 
 
+@pytest.mark.slow
 def test_on_a_cpu_nothing_changes():
     f = SCORES["blocks"]
     methods = [
