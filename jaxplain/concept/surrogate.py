@@ -30,6 +30,16 @@ class Fidelity(NamedTuple):
     agreement: Array
     share: Array
 
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{float(value):.3g}" for value in self.explained)
+        several = f", agrees on {float(self.agreement):.1%} (largest class {float(self.share):.1%})"
+        return f"explains {parts} of each output's variance" + (several if len(self.explained) > 1 else "")
+
+
+def _said(fidelity: Any) -> str:
+    known = isinstance(fidelity, Fidelity) and all(check.is_concrete(leaf) for leaf in fidelity)
+    return repr(fidelity) if known else "fidelity not known"
+
 
 class LinearSurrogate(Function):
     """Outputs as a sum over features, `surrogate(x [..., D]) -> [..., K]`.
@@ -41,6 +51,10 @@ class LinearSurrogate(Function):
     weights: Any
     intercept: Any
     fidelity: Any
+
+    def __repr__(self) -> str:
+        used = int((abs(self.weights) > 0).any(axis=1).sum()) if check.is_concrete(self.weights) else "?"
+        return f"LinearSurrogate({used} of {len(self.weights)} features; {_said(self.fidelity)})"
 
     def __call__(self, x: Array) -> Array:
         """The outputs, `[..., K]`."""
@@ -66,6 +80,9 @@ class TreeSurrogate(Function):
     values: Any
     fidelity: Any
     depth: int = setting()
+
+    def __repr__(self) -> str:
+        return f"TreeSurrogate({len(self.feature)} nodes, depth {self.depth}; {_said(self.fidelity)})"
 
     def __call__(self, x: Array) -> Array:
         """The outputs, `[..., K]`."""

@@ -1,6 +1,7 @@
 """Global surrogates: the lasso and trees as scikit-learn has them, fidelity, concept read-out."""
 
 import importlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -126,3 +127,18 @@ def test_bad_calls_are_told():
     }.items():
         with pytest.raises((ValueError, TypeError), match=words):
             bad()
+
+
+def test_what_was_found_is_said():
+    rows = np.random.default_rng(0).normal(size=(80, 3)).astype(np.float32)
+    two = lambda x: jnp.stack([2 * x[:, 0], -x[:, 0]], axis=1)  # noqa: E731
+    linear = concept.sparse_surrogate(two, rows, key=jax.random.key(0))
+    assert re.fullmatch(
+        r"LinearSurrogate\(1 of 3 features; explains 1, 1 of each output's variance, agrees on 100.0% "
+        r"\(largest class \d\d.\d%\)\)", repr(linear)
+    )  # fmt: skip
+    tree = concept.tree_surrogate(two, rows, key=jax.random.key(0), depth=2)
+    assert repr(tree).startswith("TreeSurrogate(7 nodes, depth 2; explains 0.")
+    said = []
+    jax.eval_shape(lambda made: said.append(repr(made)), linear)
+    assert said == ["LinearSurrogate(? of 3 features; fidelity not known)"]
