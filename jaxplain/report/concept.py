@@ -90,10 +90,10 @@ def clusters_section(
     """
     settings: dict[str, Any] = {"places": places, "labels": labels, "names": names, "k": k, "limit": limit}
     figure = attribution_clusters(clusters, inputs, **settings)
+    why = "largest gap between eigenvalues of their graph" if clusters.by_gap else "as many as were asked for"
     words = (
-        f"The attributions of {len(clusters.labels)} examples fall into {clusters.count} clusters (largest gap between "
-        "eigenvalues of their graph). A small, separate cluster whose mean attribution lies on something that should "
-        "not matter is a strategy to distrust: test it as a concept, and train again without it."
+        f"The attributions of {len(clusters.labels)} examples fall into {clusters.count} clusters ({why}). A small, "
+        "separate cluster whose mean attribution lies on something that should not matter is a strategy to distrust: test it as a concept, and train again without it."
     )
     rows = [
         {

@@ -41,6 +41,11 @@ class Clusters:
         """How many clusters."""
         return len(self.sizes)
 
+    @property
+    def by_gap(self) -> bool:
+        """Whether there are as many as eigenvalues before the largest gap, and not another number that was asked for."""
+        return self.count == eigengap(self.eigenvalues)
+
     def members(self, cluster: int) -> np.ndarray:
         """The examples of a cluster, the nearest to its middle first."""
         number = check.count(cluster, "Clusters.members", "cluster", 0)

@@ -67,7 +67,9 @@ def test_sections_say_what_was_found(tmp_path):
     assert [row["examples"] for row in second.content[2]] == [int(found.sizes[c]) for c in found.suspicious()]
     page = report.report(tmp_path / "page.html", [first, second]).read_text()
     assert page.count("<img") == 2
-    assert "fall into 2 clusters" in page
+    assert "fall into 2 clusters (largest gap between eigenvalues" in page
+    asked = spray(np.random.default_rng(0).random((40, 6, 6)) + found.labels[:, None, None], key=KEY, k=5)
+    assert "fall into 5 clusters (as many as were asked for)" in report.clusters_section(asked, images).content[0]
     assert "separation</th>" in page
 
 
