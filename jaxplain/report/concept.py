@@ -93,7 +93,8 @@ def clusters_section(
     why = "largest gap between eigenvalues of their graph" if clusters.by_gap else "as many as were asked for"
     words = (
         f"The attributions of {len(clusters.labels)} examples fall into {clusters.count} clusters ({why}). A small, "
-        "separate cluster whose mean attribution lies on something that should not matter is a strategy to distrust: test it as a concept, and train again without it."
+        "separate cluster whose mean attribution lies on something that should not matter "
+        "is a strategy to distrust: test it as a concept, and train again without it."
     )
     rows = [
         {

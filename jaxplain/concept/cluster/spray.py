@@ -43,7 +43,7 @@ class Clusters:
 
     @property
     def by_gap(self) -> bool:
-        """Whether there are as many as eigenvalues before the largest gap, and not another number that was asked for."""
+        """Whether there are as many as eigenvalues before the largest gap, and no other number was asked for."""
         return self.count == eigengap(self.eigenvalues)
 
     def members(self, cluster: int) -> np.ndarray:
