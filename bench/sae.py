@@ -308,7 +308,9 @@ def saelens(h: np.ndarray, size: Size) -> Any:
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for rows in torch.tensor(h)[torch.randperm(len(h))].split(size.batch):
         out = model.training_forward_pass(
-            TrainStepInput(sae_in=rows, coefficients={}, dead_neuron_mask=None, n_training_steps=0)
+            TrainStepInput(
+                sae_in=rows, coefficients={}, dead_neuron_mask=None, n_training_steps=0, is_logging_step=False
+            )
         )
         optimizer.zero_grad()
         out.loss.backward()
