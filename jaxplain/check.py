@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.types import is_concrete, is_key, odd_leaf, path_text, short
+from jaxplain.types import is_concrete, is_key, linen_module, odd_leaf, path_text, short
 
 
 def is_floating(leaf: Any) -> bool:
@@ -328,8 +328,20 @@ def replaceable(x: Any, name: str, moves: Any = None) -> None:
 def callable_score(f: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Require that a score is a function, and return it."""
     if not callable(f):
-        raise TypeError(f"{name}: the score `f` has to be a function f(x, *args) -> scalar, not {type(f).__name__}.")
+        raise TypeError(
+            f"{name}: the score `f` has to be a function f(x, *args) -> scalar, not {type(f).__name__}."
+            f"{_MAKE_A_SCORE if hasattr(f, 'apply') else ''}"
+        )
+    model = linen_module(f)
+    if model is not None:
+        raise TypeError(
+            f"{name}: `f` is {model}, which is called with variables and a batch, but a score is "
+            f"f(x, *args) -> scalar of one example.{_MAKE_A_SCORE}"
+        )
     return f
+
+
+_MAKE_A_SCORE = " Make one: f = jaxplain.logit(model.apply, params)."
 
 
 def finite_scores(scores: Any, name: str) -> None:

@@ -6,7 +6,7 @@ axis, and picks one number. They are pytrees: the parameters are leaves, the cod
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, is_array, kept, public, setting
+from jaxplain.program import Function, Static, as_function, is_array, kept, public, setting
+from jaxplain.program.node import ends_in
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
-from jaxplain.readout import Pick, Select, cross_entropy, selector, wide
-from jaxplain.types import Array, Pytree
+from jaxplain.readout import Pick, Select, binary_cross_entropy, cross_entropy, selector, wide
+from jaxplain.types import Array, Pytree, linen_module
 
 __all__ = [
     "ModelScore",
@@ -45,8 +46,7 @@ class ModelScore(Function):
     def outputs(self, x: Pytree, *inputs: Any) -> Array:
         """The selected output for one example, without the batch axis."""
         check.arrays(x, self.name)
-        batch = add_batch_axis((x, *inputs))
-        value = self.select(self.apply(self.params, *batch))
+        value = self.select(_run(self.apply, self.params, add_batch_axis((x, *inputs)), self.name))
         if not is_array(value):
             raise TypeError(
                 f"{self.name}: the model returned {type(value).__name__}, not an array. Name the part to score with "
@@ -61,7 +61,20 @@ class ModelScore(Function):
 
     def __call__(self, x: Pytree, target: Any = None, *inputs: Any) -> Array:
         """Score one example: x of the model's input shape without the batch axis; a scalar in float32 or wider."""
-        return self.reduce(wide(self.outputs(x, *inputs)), target, self.name)
+        outputs = self.outputs(x, *inputs)
+        if self.reduce.makes_again("sigmoid", outputs):
+            self._refuse_probabilities(x, inputs, outputs)
+        return self.reduce(wide(outputs), target, self.name)
+
+    def _refuse_probabilities(self, x: Pytree, inputs: tuple[Any, ...], outputs: Array) -> None:
+        """Raise where the model itself ends in a softmax or sigmoid: read from its program, once for each score."""
+        word = kept(self, "_ends", ByShape)(_last_operation, self, x, inputs)
+        if word is not None and self.reduce.makes_again(word, outputs):
+            raise ValueError(
+                f"{self.name}: the model's outputs are probabilities already (it ends in a {word}), and {self.name} "
+                "would make probabilities of them again. Score them as they are with jaxplain.output(apply, params), "
+                "or return the logits before it."
+            )
 
     def check_call(self, x: Pytree, target: Any = None, *inputs: Any) -> None:
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
@@ -72,6 +85,32 @@ class ModelScore(Function):
             if check.is_concrete(values):
                 check.label_range(np.asarray(values), size, self.name)
 
+
+def _last_operation(score: ModelScore, x: Pytree, inputs: Pytree) -> str | None:
+    return ends_in(lambda score, x, inputs: score.outputs(x, *inputs), score, x, inputs)
+
+
+def _run(apply: Any, params: Pytree, batch: tuple[Any, ...], name: str) -> Any:
+    """The model's result; one that is in training mode is refused, since BatchNorm of one example makes it zero."""
+    try:
+        result = apply(params, *batch)
+    except Exception as error:
+        if type(error).__name__ != "ModifyScopeVariableError":  # Flax's, which is not imported for it
+            raise
+        raise ValueError(f"{name}: the model changes its state while it runs. {_EVALUATION}") from error
+    changed = result[1] if isinstance(result, tuple) and len(result) == 2 else None
+    if isinstance(changed, Mapping) and "batch_stats" in changed:
+        raise ValueError(
+            f"{name}: the model returned new `batch_stats` beside its output, as it does in training, where BatchNorm "
+            f"subtracts from one example its own values. {_EVALUATION}"
+        )
+    return result
+
+
+_EVALUATION = (
+    "Score it in evaluation mode, for example apply=lambda params, x: model.apply(params, x, train=False) "
+    "(use_running_average=True of BatchNorm, deterministic=True of Dropout)."
+)
 
 _SIZES = ByShape[tuple[int, ...]]()
 """Of scores of one structure, such as those of each step of training; of one score it is kept with it."""
@@ -96,6 +135,9 @@ def _score(name: str, apply: Callable[..., Any], params: Pytree, select: Select,
             f"{name}: `apply` has to be a function (params, batch) -> outputs, such as a Flax module's `apply`, not "
             f"{type(apply).__name__}. For an NNX model use `apply, params = jaxplain.from_nnx(model)`."
         )
+    module = None if hasattr(apply, "__self__") else linen_module(apply)
+    if module is not None:
+        raise TypeError(f"{name}: `apply` is {module}; pass its method: {name}(model.apply, params).")
     return ModelScore(as_function(apply), params, selector(select, name), reduce, name)
 
 
@@ -256,6 +298,10 @@ class _Criterion(Function):
     """Reduces outputs by a per-example loss."""
 
     criterion: Any
+
+    def makes_again(self, word: str, outputs: Array) -> bool:
+        """Whether the loss takes logits, as the package's own do, where the outputs are a 'softmax' or 'sigmoid'."""
+        return isinstance(self.criterion, Static) and self.criterion.value in (cross_entropy, binary_cross_entropy)
 
     def __call__(self, outputs: Array, target: Any, name: str) -> Array:
         if target is None:

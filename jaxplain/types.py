@@ -87,6 +87,16 @@ def is_key(value: Any) -> bool:
     return bool(dtype == jnp.uint32 and jnp.shape(value) == (2,))
 
 
+def linen_module(f: Any) -> str | None:
+    """What a Linen module without variables, or a method of one, is called in a message; None for all else."""
+    owner = getattr(f, "__self__", f)
+    linen = any(cls.__module__.startswith("flax.linen.module") for cls in type(owner).__mro__)
+    if not linen or owner.scope is not None:
+        return None
+    kind = f"the Flax module {type(owner).__name__}"
+    return kind if owner is f else f"`{f.__name__}` of {kind}"
+
+
 def odd_leaf(x: Any) -> tuple[Any, str] | None:
     """The first leaf of a pytree that is no array of numbers: its path and what it is; None where there is no such."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(x, is_leaf=lambda value: value is None):

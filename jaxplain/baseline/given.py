@@ -227,6 +227,12 @@ def _drawn(function: Any, x: Pytree, key: Array | None, name: str, argument: str
     return function(key, x)
 
 
+_EACH_ITS_OWN = (
+    " One baseline for each example goes along with it: explain_batch(lambda x, b, *args: method(f, baseline=b)"
+    "(x, *args), X, baselines, *args)."
+)
+
+
 def _fitted(value: Any, leaf: Any, where: str, name: str, path: Any) -> Array:
     """A baseline's value at one leaf, in the leaf's shape and dtype."""
     shape, target = jnp.shape(value), jnp.shape(leaf)
@@ -236,7 +242,7 @@ def _fitted(value: Any, leaf: Any, where: str, name: str, path: Any) -> Array:
     if not fits:
         raise ValueError(
             f"{name}: `{where}` has shape {shape}, which does not broadcast to `{check.path_text(path)}` of shape "
-            f"{target}. Pass a scalar, or an array of x's shape."
+            f"{target}. Pass a scalar, or an array of x's shape.{_EACH_ITS_OWN if shape[1:] == target else ''}"
         )
     if not check.is_floating(leaf):
         representable(value, leaf, where, check.path_text(path), name)

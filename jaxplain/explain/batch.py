@@ -147,8 +147,8 @@ def _shared_or_batched(value: Any, size: int, position: int) -> Any:
     odd = check.odd_leaf(value)
     if odd is not None:
         raise TypeError(
-            f"explain_batch: argument {position + 1} after `x` is {check.short(value)}. Pass an array of numbers; "
-            "labels that are texts have to be numbered first."
+            f"explain_batch: argument {position + 1} after `x` is {check.short(value)}. Pass an array of numbers, of a "
+            "list by jnp.asarray; labels that are texts have to be numbered first."
         )
 
     def leaf(array: Any) -> Any:

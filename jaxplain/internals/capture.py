@@ -30,7 +30,7 @@ from jaxplain.program.trace import (
     shown_of,
     taken_key,
 )
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Pytree, short
 
 
 class _Inside(Function):
@@ -246,12 +246,23 @@ class Head(_Inside):
 
     def __call__(self, h: Any, x: Pytree, *args: Any) -> Any:
         """The output, with `h` as the value at the cut and `x` as what other values before it come from."""
-        view, selected, how = _cut(self, (x, *args))
+        view, selected, how = self._cut_at(x, args)
         feeds: Found = {}
         tap = _changing(selected.call, selected, how, h, feeds, self.name)
         refuse_hidden(tap, self.name)
         outputs, _ = run(view.program, view.leaves, [(tap.site.route, tap)], feeds)
         return jax.tree.unflatten(view.structure, outputs)
+
+    def _cut_at(self, x: Pytree, args: tuple[Any, ...]) -> tuple[View, Selected, Shown]:
+        try:
+            return _cut(self, (x, *args))
+        except Exception as error:
+            if jnp.ndim(x) == 0 and jnp.issubdtype(jnp.result_type(x), jnp.integer):  # a label in the input's place
+                raise TypeError(
+                    f"{self.name}: the head is called head(h, x, *args), with the input after the activation, since "
+                    f"values may go around the cut; here `x` is {short(x)}, which the function does not take."
+                ) from error
+            raise
 
     def check_call(self, h: Any, x: Pytree, *args: Any) -> None:  # type: ignore[override]
         """Let the function look at its own concrete arguments."""

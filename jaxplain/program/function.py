@@ -16,7 +16,9 @@ from typing import Any, dataclass_transform
 import jax
 import numpy as np
 
-from jaxplain.program.text import call_text, short
+from jaxplain.program.text import call_name, call_text, short
+from jaxplain.types import is_key
+from jaxplain.types import short as said
 
 
 def setting(*, default: Any = dataclasses.MISSING, points: bool = False) -> Any:
@@ -49,6 +51,9 @@ class Function:
         cls.kind_of = dataclasses.field(  # type: ignore[attr-defined]
             default=cls, kw_only=True, repr=False, metadata={"static": True}
         )
+        call = cls.__dict__.get("__call__")
+        if call is not None and [*inspect.signature(call).parameters][1:2] == ["key"]:
+            cls.__call__ = _with_key(call)  # type: ignore[method-assign]
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         static = [f.name for f in fields if f.metadata.get("static", False)]
@@ -65,6 +70,21 @@ class Function:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluate for one example; subclasses say what the arguments are."""
         raise NotImplementedError(f"{type(self).__name__} defines no __call__.")
+
+
+def _with_key(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that looks for its key before anything else does, since an example in its place would be blamed for it."""
+
+    @functools.wraps(call)
+    def with_key(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.needs_key and "key" not in kwargs and not (args and is_key(args[0])):
+            raise TypeError(
+                f"{call_name(self)}: it is random and needs a key first, before x: (key, x, ...), with "
+                f"key = jax.random.key(0){f', not {said(args[0])}' if args else ''}."
+            )
+        return call(self, *args, **kwargs)
+
+    return with_key
 
 
 def kept(owner: Any, name: str, make: Callable[[], Any]) -> Any:

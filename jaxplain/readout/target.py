@@ -20,6 +20,12 @@ class Pick(Function):
     kind: str = setting(default="logit")
     activation: str = setting(default="softmax")
 
+    def makes_again(self, word: str, outputs: Array) -> bool:
+        """Whether it would make probabilities, or logits' margins, of outputs that are a 'softmax' or 'sigmoid'."""
+        if self.kind == "margin":  # of two probabilities a difference, but of a single one no sign
+            return word == "sigmoid" and (self.activation == "sigmoid" or outputs.size == 1)
+        return self.kind != "logit"
+
     def __call__(self, outputs: Array, target: Any, name: str) -> Array:
         """One number from a model's outputs `[..., K]`; without a target only where there is one output."""
         raw_single = outputs.ndim == 0 or outputs.size == 1
@@ -28,7 +34,8 @@ class Pick(Function):
             if not raw_single:
                 raise ValueError(
                     f"{name}: the outputs have shape {outputs.shape}, so a target is needed: an integer, a tuple of "
-                    "integers (one for each axis), or an array of weights of that shape."
+                    "integers (one for each axis), or an array of weights of that shape. (A score is called "
+                    "f(x, target), the head of a split model head(h, x, target).)"
                 )
             return values.reshape(-1)[-1]
         return _contract(values, target, name)
@@ -81,17 +88,23 @@ def _contract(values: Array, target: Any, name: str) -> Array:
     if shape != values.shape:
         raise ValueError(
             f"{name}: the target has shape {shape} and dtype {dtype}, but the outputs have shape {values.shape}. Pass "
-            "an integer, a tuple of integers (one for each axis), or an array of weights of that shape; a batch "
-            "of targets goes through `jax.vmap` or `explain_batch`."
+            "an integer, a tuple of integers (one for each axis), or an array of weights of that shape. A score is of "
+            "one example: a batch goes through `jax.vmap` or `explain_batch`."
         )
     return jnp.sum(values * jnp.asarray(target).astype(values.dtype))
+
+
+_A_BATCH = (
+    " If `x` is a batch: a score is of one example, without the batch axis; batches go through `jax.vmap` or "
+    "`explain_batch`."
+)
 
 
 def _at(values: Array, index: tuple[Any, ...], name: str) -> Array:
     if len(index) != values.ndim:
         raise ValueError(
             f"{name}: the target {index} has {len(index)} indices, but the outputs have shape {values.shape}: give "
-            f"{values.ndim}, or an array of weights of that shape."
+            f"{values.ndim}, or an array of weights of that shape.{_A_BATCH if len(index) == 1 else ''}"
         )
     valid: Any = True
     for i, size in zip(index, values.shape, strict=True):

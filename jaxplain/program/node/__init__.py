@@ -7,6 +7,7 @@ from jaxplain.program.node.biases import Bias, biases, feeds, scaled
 from jaxplain.program.node.chains import Layer, layer_of
 from jaxplain.program.node.embedding import AlongLookups, BehindLookups, LookedUp, look_up
 from jaxplain.program.node.flat import Step, Value, flatten, widened
+from jaxplain.program.node.last import ends_in
 from jaxplain.program.node.nodes import KINDS, Graph, Node, build
 from jaxplain.program.node.probe import RECTIFIERS
 from jaxplain.program.node.rewrite import (
@@ -44,6 +45,7 @@ __all__ = [
     "biases",
     "build",
     "decisions",
+    "ends_in",
     "feeds",
     "flatten",
     "inputs_of",

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxplain.program.node.dominance import Dominance
 from jaxplain.program.node.facts import Facts, Group, cones, probed
-from jaxplain.program.node.flat import Value
+from jaxplain.program.node.flat import Step, Value
 from jaxplain.program.node.logarithms import largest, log_sum_exps
 from jaxplain.program.node.normalizations import normalizations
 from jaxplain.program.node.probe import RECTIFIERS, name_of
@@ -106,25 +106,34 @@ def _joins(facts: Facts, free: set[int], groups: list[Group]) -> list[Group]:
 def _softmaxes(facts: Facts, dominance: Dominance) -> Iterator[Group]:
     """exp(z) / sum(exp(z)), and z - log(sum(exp(z))), with or without a shift of z."""
     for step in facts.steps:
-        kind, exponential = None, None
-        if step.name == "div":
-            kind, exponential = "softmax", facts.stripped(step.operands[0], ("convert_element_type",))
-            total = facts.source(facts.stripped(step.operands[1]))
-        elif step.name == "sub":
-            logarithm = facts.source(facts.stripped(step.operands[1]))
-            if logarithm is None or logarithm.name != "log":
-                continue
-            kind, total = "log_softmax", facts.source(facts.stripped(logarithm.operands[0]))
-        if kind is None or total is None or total.name != "reduce_sum":
-            continue
-        summed = facts.stripped(total.operands[0], ("convert_element_type",))
-        inner = facts.source(summed)
-        if inner is None or inner.name != "exp" or (kind == "softmax" and summed is not exponential):
-            continue
-        exponent = inner.operands[0]
-        if kind == "log_softmax" and exponent is not step.operands[0]:
-            continue
-        yield from _softmax(facts, dominance, kind, exponent, step.results[0])
+        found = softmax_of(facts, step)
+        if found is not None:
+            yield from _softmax(facts, dominance, *found, step.results[0])
+
+
+def softmax_of(facts: Facts, step: Step) -> tuple[str, Value] | None:
+    """What the last step of a softmax or log-softmax makes, and of which exponent; None of another step."""
+    kind, exponential = None, None
+    if step.name == "div":
+        kind, exponential = "softmax", facts.stripped(step.operands[0], ("convert_element_type",))
+        total = facts.source(facts.stripped(step.operands[1]))
+    elif step.name == "sub":
+        logarithm = facts.source(facts.stripped(step.operands[1]))
+        if logarithm is None or logarithm.name != "log":
+            return None
+        kind, total = "log_softmax", facts.source(facts.stripped(logarithm.operands[0]))
+    if kind is None or total is None or total.name != "reduce_sum":
+        return None
+    summed = facts.stripped(total.operands[0], ("convert_element_type",))
+    inner = facts.source(summed)
+    if inner is None or inner.name != "exp":
+        return None
+    if exponential is not None and summed is not exponential:  # written with two exponentials: the same of the same?
+        other = facts.source(exponential)
+        if other is None or other.name != "exp" or other.operands != inner.operands:
+            return None
+    exponent = inner.operands[0]
+    return None if kind == "log_softmax" and exponent is not step.operands[0] else (kind, exponent)
 
 
 def _softmax(facts: Facts, dominance: Dominance, kind: str, exponent: Value, output: Value) -> Iterator[Group]:
