@@ -20,6 +20,7 @@ from jaxplain.data.synthetic import (
     marker_tokens,
     planted_patches,
 )
+from jaxplain.data.torch_file import load_torch
 
 __all__ = [
     "AdditiveScore",
@@ -42,6 +43,7 @@ __all__ = [
     "load_idx_folder",
     "load_image_folder",
     "load_npz",
+    "load_torch",
     "marker_tokens",
     "planted_patches",
     "read_cifar10",
