@@ -4,7 +4,14 @@ One value for one example, NaN where it is undefined; a random metric takes a ke
 `evaluate_batch` runs any of them on a batch as one compiled program. Explanations are received, never imported.
 """
 
-from jaxplain.evaluate.axioms import completeness, implementation_invariance, input_invariance, symmetry
+from jaxplain.evaluate.axioms import (
+    completeness,
+    implementation_invariance,
+    input_invariance,
+    mechanism_table,
+    mechanisms,
+    symmetry,
+)
 from jaxplain.evaluate.batch import evaluate_batch
 from jaxplain.evaluate.comparison import (
     compare,
@@ -14,6 +21,7 @@ from jaxplain.evaluate.comparison import (
     frechet_distance,
     paired_difference,
     random_attribution,
+    remove_and_retrain,
     score_table,
     sufficiency,
 )
@@ -24,6 +32,7 @@ from jaxplain.evaluate.faithfulness import (
     average_increase,
     deletion,
     deletion_curve,
+    f_fidelity,
     faithfulness_correlation,
     faithfulness_estimate,
     imputed_baseline,
@@ -36,12 +45,16 @@ from jaxplain.evaluate.faithfulness import (
     mu_fidelity,
     non_sensitivity,
     pixel_flipping,
+    random_removal,
     region_perturbation,
     road,
     road_curve,
     selectivity,
     sensitivity_n,
     sensitivity_n_curve,
+    soft_comprehensiveness,
+    soft_sufficiency,
+    symmetric_relevance_gain,
 )
 from jaxplain.evaluate.localization import (
     attribution_localization,
@@ -88,6 +101,7 @@ __all__ = [
     "efficient_parameter_randomization",
     "entropy",
     "evaluate_batch",
+    "f_fidelity",
     "faithfulness_correlation",
     "faithfulness_estimate",
     "focus",
@@ -102,6 +116,8 @@ __all__ = [
     "irof",
     "local_lipschitz_estimate",
     "max_sensitivity",
+    "mechanism_table",
+    "mechanisms",
     "monotonicity",
     "monotonicity_correlation",
     "mosaic",
@@ -115,12 +131,14 @@ __all__ = [
     "pointing_game",
     "random_attribution",
     "random_logit",
+    "random_removal",
     "region_perturbation",
     "relative_input_stability",
     "relative_output_stability",
     "relative_representation_stability",
     "relevance_mass_accuracy",
     "relevance_rank_accuracy",
+    "remove_and_retrain",
     "road",
     "road_curve",
     "roc_auc",
@@ -129,10 +147,13 @@ __all__ = [
     "sensitivity_n",
     "sensitivity_n_curve",
     "smooth_parameter_randomization",
+    "soft_comprehensiveness",
+    "soft_sufficiency",
     "sparseness",
     "spearman",
     "structural_similarity",
     "sufficiency",
+    "symmetric_relevance_gain",
     "symmetry",
     "top_k_intersection",
 ]

@@ -174,6 +174,15 @@ METRICS = (
     Row("roc_auc", lambda f, e: jaxplain.evaluate.roc_auc()),
     Row("consistency", lambda f, e: jaxplain.evaluate.consistency(features=1), dataset=True),
     Row("sufficiency", lambda f, e: jaxplain.evaluate.sufficiency(threshold=3.0), scale_free=False, dataset=True),
+    Row("symmetric_relevance_gain", lambda f, e: jaxplain.evaluate.symmetric_relevance_gain(f), faithful="sigmoid"),
+    Row(
+        "f_fidelity",
+        lambda f, e: jaxplain.evaluate.f_fidelity(f, fraction=0.5, limit=0.5, samples=6, batch_size=4),
+        faithful="sigmoid",
+    ),
+    Row("f_fidelity", lambda f, e: jaxplain.evaluate.f_fidelity(f, order="lerf", fraction=0.25, samples=4)),
+    Row("soft_sufficiency", lambda f, e: jaxplain.evaluate.soft_sufficiency(f, samples=4)),
+    Row("soft_comprehensiveness", lambda f, e: jaxplain.evaluate.soft_comprehensiveness(f, samples=4, batch_size=3)),
 )
 
 OTHERS = {
@@ -181,6 +190,10 @@ OTHERS = {
     "frechet_distance": "compares two sets",
     "compare": "a table",
     "compare_models": "compares models",
+    "mechanism_table": "a table",
+    "mechanisms": "makes models",
+    "random_removal": "makes an input",
+    "remove_and_retrain": "a table",
     "evaluate_batch": "drives a metric",
     "imputed_baseline": "a baseline",
     "mosaic": "makes an input",

@@ -86,7 +86,9 @@ def compare(
 
     Returns:
         A `Comparison`: print it, draw it with `jaxplain.plot.comparison`, save it with `.to_csv(path)`, or read its
-        arrays. Cost: two runs of each method (the second is timed), and B evaluations of each metric for each row.
+        arrays. It ranks by means (`mean_rank`) and by medians of standardized scores (`mean_median_rank`, and how far
+        the metrics disagree about a row, `rank_spread`). Cost: two runs of each method (the second is timed), and B
+        evaluations of each metric for each row.
 
     Raises:
         ValueError: No methods or metrics, fewer than two removals, a name of a control, lengths that differ, a metric

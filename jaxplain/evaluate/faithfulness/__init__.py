@@ -8,12 +8,15 @@ from jaxplain.evaluate.faithfulness.correlation import (
     sensitivity_n_curve,
 )
 from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion, insertion_curve
+from jaxplain.evaluate.faithfulness.fine_tuned import f_fidelity, random_removal
+from jaxplain.evaluate.faithfulness.gain import symmetric_relevance_gain
 from jaxplain.evaluate.faithfulness.infidelity import infidelity
 from jaxplain.evaluate.faithfulness.masking import average_drop, average_gain, average_increase
 from jaxplain.evaluate.faithfulness.monotonicity import monotonicity, monotonicity_correlation
 from jaxplain.evaluate.faithfulness.nonsensitivity import non_sensitivity
 from jaxplain.evaluate.faithfulness.region import irof, pixel_flipping, region_perturbation, selectivity
 from jaxplain.evaluate.faithfulness.road import imputed_baseline, road, road_curve
+from jaxplain.evaluate.faithfulness.soft import soft_comprehensiveness, soft_sufficiency
 
 __all__ = [
     "average_drop",
@@ -21,6 +24,7 @@ __all__ = [
     "average_increase",
     "deletion",
     "deletion_curve",
+    "f_fidelity",
     "faithfulness_correlation",
     "faithfulness_estimate",
     "imputed_baseline",
@@ -33,10 +37,14 @@ __all__ = [
     "mu_fidelity",
     "non_sensitivity",
     "pixel_flipping",
+    "random_removal",
     "region_perturbation",
     "road",
     "road_curve",
     "selectivity",
     "sensitivity_n",
     "sensitivity_n_curve",
+    "soft_comprehensiveness",
+    "soft_sufficiency",
+    "symmetric_relevance_gain",
 ]
