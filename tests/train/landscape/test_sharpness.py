@@ -1,0 +1,114 @@
+"""Lanczos against `eigh` of whole matrices: largest distinct eigenvalues, their directions, bounds on their errors."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxplain import train
+
+KEY = jax.random.key(0)
+RNG = np.random.default_rng(0)
+
+
+def network(params, x):
+    return jnp.tanh(x @ params["w"] + params["b"][None]) @ params["v"]
+
+
+def case():
+    """A small network in double precision: objective, params and, by `jax.hessian` and by hand, both curvatures."""
+    x, y = jnp.asarray(RNG.normal(size=(7, 3))), jnp.arange(7) % 3
+    params = {
+        "w": jnp.asarray(RNG.normal(size=(3, 4))),
+        "b": jnp.ones(4) / 3,
+        "v": jnp.asarray(RNG.normal(size=(4, 3))),
+    }
+    objective = train.mean_loss(network, params, (x, y), batch_size=3)
+    vector, unravel = jax.flatten_util.ravel_pytree(params)
+    by_hand = lambda v: -jnp.mean(jax.nn.log_softmax(network(unravel(v), x))[jnp.arange(7), y])  # noqa: E731
+    hessian = jax.jit(jax.hessian(by_hand))(vector)
+    jacobian = jax.jit(jax.jacobian(lambda v: network(unravel(v), x)))(vector)
+    p = jax.nn.softmax(network(params, x))
+    middle = jax.vmap(lambda p: jnp.diag(p) - jnp.outer(p, p))(p)
+    gauss_newton = jnp.einsum("nkp,nkl,nlq->pq", jacobian, middle, jacobian) / 7
+    return objective, params, {"hessian": hessian, "gauss_newton": gauss_newton}
+
+
+def test_the_largest_eigenvalues_of_a_network_are_those_of_eigh():
+    with jax.enable_x64(True):
+        objective, params, matrices = case()
+        for kind, matrix in matrices.items():
+            values, vectors = np.linalg.eigh(matrix)
+            found = train.sharpness(objective, params, 4, key=KEY, curvature=kind)
+            np.testing.assert_allclose(found.values, values[::-1][:4], rtol=1e-5, err_msg=kind)
+            np.testing.assert_allclose(found.smallest, values[0], atol=1e-9)
+            directions = np.concatenate([np.asarray(leaf).reshape(4, -1) for leaf in jax.tree.leaves(found.vectors)], 1)
+            np.testing.assert_allclose(np.abs(np.diag(directions @ vectors[:, ::-1][:, :4])), 1, atol=1e-8)
+        few = train.sharpness(objective, params, 2, key=KEY, curvature="gauss_newton", steps=6)
+        assert int(few.steps) == 6
+        for value, error in [*zip(few.values, few.error, strict=True), (few.smallest, few.smallest_error)]:
+            assert np.abs(values - float(value)).min() <= float(error) * (1 + 1e-6)
+
+
+def quadratic(spectrum):
+    turn, _ = np.linalg.qr(RNG.normal(size=(len(spectrum), len(spectrum))))
+    matrix = jnp.asarray(turn * np.asarray(spectrum) @ turn.T)
+    return lambda w: 0.5 * w @ matrix.astype(w.dtype) @ w
+
+
+def test_eigenvalues_are_the_distinct_ones():
+    with jax.enable_x64(True):
+        for spectrum in (
+            [5.0, 5.0, 5.0, 2.0, 2.0, -1.0, -1.0],
+            [3.0] * 4,
+            [1e6, 1.0, 1.0, 0.0],
+            [-1.0, -2.0, -2.0],
+            [0.0, 7.0],
+        ):
+            distinct = sorted(set(spectrum), reverse=True)
+            params = jnp.asarray(RNG.normal(size=len(spectrum)))
+            found = train.sharpness(quadratic(spectrum), params, len(distinct), key=KEY)
+            np.testing.assert_allclose(found.values, distinct, rtol=1e-5, atol=1e-9)
+            np.testing.assert_allclose(found.smallest, distinct[-1], rtol=1e-5, atol=1e-9)
+            with pytest.raises(ValueError, match=f"the curvature has {len(distinct)} distinct eigenvalue"):
+                train.sharpness(
+                    quadratic([*spectrum, spectrum[0]]), jnp.append(params, 1.0), len(distinct) + 1, key=KEY
+                )
+
+
+def test_full_reorthogonalisation_holds_over_many_steps():
+    with jax.enable_x64(True):
+        spectrum = np.concatenate([np.geomspace(1e-6, 1, 70), [50.0, 100.0]])  # where without it copies appear
+        found = train.sharpness(quadratic(spectrum), jnp.ones(72), 6, key=KEY, steps=72)
+        np.testing.assert_allclose(found.values, np.sort(spectrum)[::-1][:6], rtol=1e-5)
+
+
+def test_single_precision_and_one_program():
+    spectrum = np.linspace(0.1, 9.0, 40)
+    objective, params = quadratic(spectrum), jnp.ones(40)
+    found = train.sharpness(objective, params, 2, key=KEY)
+    np.testing.assert_allclose(found.values, spectrum[::-1][:2], rtol=1e-4)
+    traced = jax.jit(lambda params: train.sharpness(objective, params, 2, key=KEY))(params)
+    np.testing.assert_allclose(traced.values, found.values, rtol=1e-4)
+    assert repr(found).startswith("Sharpness(9 +- ")
+    straight = train.sharpness(lambda w: (jnp.arange(3.0) * w).sum(), jnp.ones(3), key=KEY)
+    assert (float(straight.values[0]), int(straight.steps)) == (0.0, 1)
+
+
+def test_bad_calls_are_told():
+    objective = lambda w: (w**2).sum()  # noqa: E731
+    for call, words in {
+        lambda: train.sharpness(objective, jnp.ones(3), 4, key=KEY): "`k` is 4, but 3 steps over 3 params",
+        lambda: train.sharpness(objective, jnp.ones(9), 4, key=KEY, steps=3): "Pass a smaller `k`, or more `steps`",
+        lambda: train.sharpness(
+            objective, jnp.ones(3), key=KEY, curvature="gauss_newton"
+        ): "Gauss-Newton takes a model",
+        lambda: train.sharpness(objective, jnp.ones(3, jnp.bfloat16), key=KEY): "curvature is lost in half precision",
+        lambda: train.sharpness(objective, jnp.ones(3, int), key=KEY): "dtype int",
+        lambda: train.sharpness(objective, jnp.array([1.0, jnp.inf]), key=KEY): "1 NaN or infinite values",
+        lambda: train.sharpness(
+            lambda w: jnp.sqrt(w).sum(), jnp.zeros(3), key=KEY
+        ): "the curvature at `params` is not finite",
+    }.items():
+        with pytest.raises((ValueError, TypeError), match=words):
+            call()
