@@ -6,6 +6,7 @@ enters a product or a convolution (the rows, where it is looked up as a table), 
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,8 @@ from jaxplain.train.landscape.objective import MeanLoss
 from jaxplain.types import Array, Pytree
 
 NORMALIZATIONS = ("filter", "layer", "none")
+Axes = tuple[tuple[int, ...] | None, ...]
+"""Of each trained leaf the axes that count its filters, or None where it is no weight."""
 _CALLS = (*INLINED_CALLS, *REMATERIALIZED, *CUSTOM_DERIVATIVES)
 
 
@@ -43,11 +46,14 @@ class _Held(NamedTuple):
     outer: tuple[int, ...] = ()
 
 
-def random_direction(key: Array, trained: Pytree, axes: list[tuple[int, ...] | None], normalization: str) -> Pytree:
-    """A Gaussian direction of the structure of `trained`, in float32 or wider, scaled as `normalization` says.
+@functools.partial(jax.jit, static_argnames=("axes", "normalization"))
+def random_directions(key: Array, trained: Pytree, axes: Axes, normalization: str) -> tuple[Pytree, Pytree]:
+    """Two Gaussian directions of the structure of `trained`, in float32 or wider, scaled as `normalization` says."""
+    first, second = (_random_direction(jax.random.fold_in(key, i), trained, axes, normalization) for i in range(2))
+    return first, second
 
-    axes: Of each leaf those that count its filters, or None where it is no weight and stays where it is.
-    """
+
+def _random_direction(key: Array, trained: Pytree, axes: Axes, normalization: str) -> Pytree:
     leaves, structure = jax.tree.flatten(trained)
     drawn = []
     for place, (leaf, own) in enumerate(zip(leaves, axes, strict=True)):
@@ -62,16 +68,16 @@ def random_direction(key: Array, trained: Pytree, axes: list[tuple[int, ...] | N
     return jax.tree.unflatten(structure, drawn)
 
 
-def _norm(values: Array, filters: tuple[int, ...], normalization: str) -> Array:
+def _norm(values: Any, filters: tuple[int, ...], normalization: str) -> Any:
     """Norms, with axes of length 1 where they were taken along: of each filter, or of all of them."""
     along = tuple(a for a in range(values.ndim) if normalization == "layer" or a not in filters)
-    return jnp.sqrt(jnp.sum(jnp.square(values), axis=along, keepdims=True))
+    return (values**2).sum(axis=along, keepdims=True) ** 0.5
 
 
-def filter_axes(objective: Any, model: Any, params: Pytree) -> list[tuple[int, ...] | None]:
+def filter_axes(objective: Any, model: Any, params: Pytree) -> Axes:
     """The axes of each trained leaf that count its filters; None where it is no weight (a bias, a scale).
 
-    A leaf that no product takes as it is (a weight that is computed with first, a table of positions) counts its filters
+    A leaf that no product takes as it is (a weight computed with first, a table of positions) counts its filters
     along its last axis, if more than one of its axes is longer than 1.
     """
     trained, rest = model.partition(params)
@@ -89,7 +95,7 @@ def filter_axes(objective: Any, model: Any, params: Pytree) -> list[tuple[int, .
     _walk(program, [*[None] * len(program.constants), *given], found)
     wide = [sum(length > 1 for length in jnp.shape(leaf)) > 1 for leaf in leaves]
     last = [(jnp.ndim(leaf) - 1,) if many else None for leaf, many in zip(leaves, wide, strict=True)]
-    return [found.get(place, last[place]) for place in range(len(leaves))]
+    return tuple(found.get(place, last[place]) for place in range(len(leaves)))
 
 
 def _walk(program: Program, given: list[_Held | None], found: dict[int, tuple[int, ...]]) -> list[_Held | None]:
@@ -165,7 +171,7 @@ def _filters(equation: Equation, place: int, one: _Held) -> tuple[int, ...] | No
     return tuple(sorted({axis for axis in own if axis is not None} | set(one.outer)))
 
 
-def check_norms(trained: Pytree, axes: list[tuple[int, ...] | None], normalization: str, name: str) -> None:
+def check_norms(trained: Pytree, axes: Axes, normalization: str, name: str) -> None:
     """Require weights to scale a direction by, and that none of their filters (or layers) is zero throughout."""
     if normalization == "none":
         return
@@ -177,7 +183,7 @@ def check_norms(trained: Pytree, axes: list[tuple[int, ...] | None], normalizati
     for (path, leaf), own in zip(jax.tree_util.tree_leaves_with_path(trained), axes, strict=True):
         if own is None or not check.is_concrete(leaf):
             continue
-        norms = np.asarray(_norm(jnp.asarray(leaf), own, normalization))
+        norms = _norm(np.asarray(leaf, float), own, normalization)
         if (norms == 0).any():
             counted = f"{int((norms == 0).sum())} of its {norms.size} filters are" if norms.size > 1 else "it is"
             raise ValueError(

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import Function, public
-from jaxplain.train.landscape.filters import NORMALIZATIONS, check_norms, filter_axes, random_direction
+from jaxplain.train.landscape.filters import NORMALIZATIONS, check_norms, filter_axes, random_directions
 from jaxplain.train.landscape.objective import moving, opened
 from jaxplain.types import Array, Pytree
 
@@ -48,9 +48,15 @@ class Plane(Function):
         check.same_structure(
             jax.tree.map(lambda a: a[0], self.model.partition(params)[0]), origin, "coordinates", "params", "origin"
         )
-        rows = flattened(self.model.partition(params)[0]) - flattened(stacked(origin))
-        basis = jnp.concatenate([flattened(stacked(direction)) for direction in self.directions])
-        return jnp.linalg.solve(basis @ basis.T, basis @ rows.T).T
+        return _nearest(origin, self.directions, self.model.partition(params)[0])
+
+
+@jax.jit
+def _nearest(origin: Pytree, directions: tuple[Pytree, Pytree], trained: Pytree) -> Array:
+    """Coordinates `[S, 2]` of the points of a plane nearest to stacked params."""
+    rows = flattened(trained) - flattened(stacked(origin))
+    basis = jnp.concatenate([flattened(stacked(direction)) for direction in directions])
+    return jnp.linalg.solve(basis @ basis.T, basis @ rows.T).T
 
 
 def stacked(tree: Pytree) -> Pytree:
@@ -112,8 +118,7 @@ def random_plane(objective: Callable[..., Any], params: Pytree, *, key: Array, n
     trained = model.partition(params)[0]
     axes = filter_axes(objective, model, params)
     check_norms(trained, axes, normalization, name)
-    first, second = (random_direction(jax.random.fold_in(key, i), trained, axes, normalization) for i in range(2))
-    return Plane(model, params, (first, second))
+    return Plane(model, params, random_directions(key, trained, axes, normalization))
 
 
 @public
@@ -167,13 +172,12 @@ def principal_plane(objective: Callable[..., Any], path: Pytree) -> Plane:
             f"{name}: the points of `path` lie on one line (or are all the same), so that there is no second principal "
             "direction. Look along the line instead: interpolation(objective, first, second)."
         )
-    first, second = (unflattened(row, model.partition(end)[0]) for row in directions)
-    return Plane(model, end, (first, second), coordinates, explained)
+    return Plane(model, end, directions, coordinates, explained)
 
 
 @jax.jit
-def _principal(trained: Pytree) -> tuple[Array, Array, Array, Array]:
-    """Directions `[2, P]`, coordinates from the last point `[S, 2]`, shares of variance `[2]`, and whether there are
+def _principal(trained: Pytree) -> tuple[tuple[Pytree, Pytree], Array, Array, Array]:
+    """Directions, coordinates from the last point `[S, 2]`, shares of variance `[2]`, and whether there are
     two directions: what is less than the rounding of the params along the path is none."""
     rows = flattened(trained)
     _, sizes, directions = jnp.linalg.svd(rows - jnp.mean(rows, axis=0, keepdims=True), full_matrices=False)
@@ -186,7 +190,8 @@ def _principal(trained: Pytree) -> tuple[Array, Array, Array, Array]:
     eps = max(jnp.finfo(leaf.dtype).eps for leaf in jax.tree.leaves(trained))
     rounding = eps * len(rows) ** 0.5 * jnp.max(jnp.linalg.norm(rows, axis=1))
     explained = jnp.square(sizes[:2] / sizes[0]) / jnp.sum(jnp.square(sizes / sizes[0]))
-    return directions * sign.T, coordinates * sign, explained, sizes[1] > 2 * rounding
+    first, second = (unflattened(row, jax.tree.map(lambda leaf: leaf[0], trained)) for row in directions * sign.T)
+    return (first, second), coordinates * sign, explained, sizes[1] > 2 * rounding
 
 
 @public
@@ -220,20 +225,26 @@ def plane_through(objective: Callable[..., Any], first: Pytree, second: Pytree, 
     for argument, other in (("second", second), ("third", third)):
         check.same_structure(moving(model, other, name, argument), trained, name, argument, "first")
         check.finite(other, name, argument)
-    corners = [flattened(stacked(model.partition(params)[0])) for params in (first, second, third)]
-    along, across = corners[1] - corners[0], corners[2] - corners[0]
-    length = jnp.linalg.norm(along)
-    unit = along / length
-    rest = across - (across @ unit.T) * unit
-    height = jnp.linalg.norm(rest)
-    eps = max(jnp.finfo(jnp.result_type(leaf)).eps for leaf in jax.tree.leaves(trained))
-    scale = jnp.max(jnp.stack([jnp.linalg.norm(corner) for corner in corners]))
-    if check.is_concrete(height) and not bool((length > 4 * eps * scale) & (height > 4 * eps * scale)):  # NaN, too
+    directions, path, off_line = _triangle(*(model.partition(params)[0] for params in (first, second, third)))
+    if check.is_concrete(off_line) and not bool(off_line):
         raise ValueError(
             f"{name}: `first`, `second` and `third` lie on one line (or two of them are the same), so that no plane is "
             "determined. Look along the line instead: interpolation(objective, first, second)."
         )
-    directions = (unflattened(unit[0], trained), unflattened((rest / height)[0], trained))
-    corner = jnp.stack([(across @ unit.T)[0, 0], height])
-    path = jnp.stack([jnp.zeros_like(corner), jnp.stack([length, jnp.zeros_like(length)]), corner])
     return Plane(model, first, directions, path)
+
+
+@jax.jit
+def _triangle(first: Pytree, second: Pytree, third: Pytree) -> tuple[tuple[Pytree, Pytree], Array, Array]:
+    """Directions, the corners' coordinates `[3, 2]`, and whether the corners determine a plane."""
+    corners = [flattened(stacked(tree))[0] for tree in (first, second, third)]
+    along, across = corners[1] - corners[0], corners[2] - corners[0]
+    length = jnp.linalg.norm(along)
+    unit = along / length
+    rest = across - (across @ unit) * unit
+    height, zero = jnp.linalg.norm(rest), jnp.zeros_like(length)
+    eps = max(jnp.finfo(jnp.result_type(leaf)).eps for leaf in jax.tree.leaves(first))
+    least = 4 * eps * jnp.max(jnp.stack([jnp.linalg.norm(corner) for corner in corners]))
+    path = jnp.stack([jnp.stack([zero, zero]), jnp.stack([length, zero]), jnp.stack([across @ unit, height])])
+    off_line = (length > least) & (height > least)  # False of NaN, too
+    return (unflattened(unit, first), unflattened(rest / height, first)), path, off_line

@@ -120,12 +120,12 @@ def _check_found(found: Sharpness, k: int, name: str) -> None:
     """Of a concrete result: require that it is finite, and that there were so many eigenvalues."""
     if not check.is_concrete(found.steps):
         return
-    if not bool(jnp.isfinite(found.values[0])):
+    if not np.isfinite(np.asarray(found.values)[0]):
         raise ValueError(
             f"{name}: the curvature at `params` is not finite. Look at the gradient there: a root at 0, a logarithm of "
             "0 or a loss that overflows has none."
         )
-    count = int(jnp.sum(~jnp.isnan(found.values)))
+    count = int(np.sum(~np.isnan(found.values)))
     if k > count:
         raise ValueError(
             f"{name}: `k` is {k}, but the curvature has {count} distinct eigenvalue{'s' * (count > 1)} (to "

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import as_function, chunked_map, public
+from jaxplain.program import chunked_map, public
 from jaxplain.train.landscape.objective import opened
 from jaxplain.train.landscape.plane import Plane
 from jaxplain.types import Array, ArrayLike
@@ -82,26 +82,19 @@ def loss_surface(
     name = "loss_surface"
     batch_size = check.at_once(batch_size, name)
     objective, _ = opened(objective, plane.origin, name, "plane")
-    along, across = (_coordinates(given, plane, axis, name) for axis, given in enumerate((x, y)))
-    loss = _surface(as_function(objective), plane, along, across, batch_size=batch_size)
-    return Surface(along, across, loss, plane.path, plane.explained)
+    along, across = (_checked(given, name, argument) for given, argument in ((x, "x"), (y, "y")))
+    return _surface(objective, plane, along, across, batch_size=batch_size)
 
 
-def _coordinates(given: Any, plane: Plane, axis: int, name: str) -> Array:
-    argument = "xy"[axis]
-    dtype = jax.tree.leaves(plane.directions[axis])[0].dtype
+def _checked(given: Any, name: str, argument: str) -> Any:
+    """Coordinates as an array, or None."""
     if given is None:
-        low, high = -1.0, 1.0
-        if plane.path is not None:
-            places = plane.path[:, axis]
-            margin = MARGIN * (jnp.max(places) - jnp.min(places))
-            low, high = jnp.min(places) - margin, jnp.max(places) + margin
-        return jnp.linspace(low, high, POINTS, dtype=dtype)
-    check.arrays(jnp.asarray(given), name, argument)
-    places = jnp.asarray(given, dtype)
+        return None
+    places = np.asarray(given, float) if check.is_concrete(given) else given
+    check.arrays(places, name, argument)
     check.finite(places, name, argument)
-    rising = not check.is_concrete(places) or bool(np.all(np.diff(np.asarray(places)) > 0))
-    if places.ndim != 1 or len(places) < 2 or not rising:
+    rising = not check.is_concrete(places) or bool(np.all(np.diff(places) > 0))
+    if np.ndim(places) != 1 or np.size(places) < 2 or not rising:
         raise ValueError(
             f"{name}: `{argument}` has to hold at least two rising coordinates, such as jnp.linspace(-1, 1, 25), not "
             f"{check.short(given)}."
@@ -110,7 +103,17 @@ def _coordinates(given: Any, plane: Plane, axis: int, name: str) -> Array:
 
 
 @functools.partial(jax.jit, static_argnames="batch_size")
-def _surface(objective: Any, plane: Plane, x: Array, y: Array, *, batch_size: int | None) -> Array:
+def _surface(objective: Any, plane: Plane, x: Any, y: Any, *, batch_size: int | None) -> Surface:
+    x, y = (_extent(plane, axis) if given is None else given for axis, given in enumerate((x, y)))
+    x, y = (jnp.asarray(places, jax.tree.leaves(plane.directions)[0].dtype) for places in (x, y))
     points = jnp.stack([part.reshape(-1) for part in jnp.meshgrid(x, y)], axis=1)
     losses = chunked_map(lambda point: objective(plane(point[0], point[1])), points, batch_size)
-    return losses.reshape(len(y), len(x))
+    return Surface(x, y, losses.reshape(len(y), len(x)), plane.path, plane.explained)
+
+
+def _extent(plane: Plane, axis: int) -> Array:
+    """Coordinates around the origin, or around what the plane was laid through."""
+    if plane.path is None:
+        return jnp.linspace(-1, 1, POINTS)
+    low, high = jnp.min(plane.path[:, axis]), jnp.max(plane.path[:, axis])
+    return jnp.linspace(low - MARGIN * (high - low), high + MARGIN * (high - low), POINTS)

@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 
 def drawn(*shape):
-    return jax.random.normal(jax.random.key(len(shape)), shape)
+    return np.random.default_rng(len(shape)).normal(size=shape).astype(np.float32)
 
 
 class Convolutional(nn.Module):
@@ -61,12 +61,13 @@ CASES = {
 
 def test_axes_of_filters_are_read_from_the_program():
     for name, (objective, params, wanted) in CASES.items():
-        assert filter_axes(objective, PlainModel(objective), params) == [wanted], name
+        assert filter_axes(objective, PlainModel(objective), params) == (wanted,), name
 
 
 def test_axes_of_filters_of_frameworks():
     module = Convolutional()
-    variables = module.init(KEY, jnp.ones((1, 6, 6, 2)))
+    shapes = jax.eval_shape(module.init, KEY, jnp.ones((1, 6, 6, 2)))
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     objective = train.mean_loss(module.apply, variables, (jnp.ones((2, 6, 6, 2)), jnp.array([0, 1])))
     found = filter_axes(objective, objective.model, variables)
     trained = objective.model.partition(variables)[0]
@@ -80,7 +81,7 @@ def test_axes_of_filters_of_frameworks():
     )
     parts, static = eqx.partition(layers, eqx.is_array)
     model = PlainModel(lambda p: of_equinox(p, static, jnp.ones((2, 2, 6, 6))))
-    assert filter_axes(model.function, model, parts) == [(0,), None, (0,), None]  # its bias has three axes
+    assert filter_axes(model.function, model, parts) == ((0,), None, (0,), None)  # its bias has three axes
 
 
 def relu_network(params, x):
@@ -90,34 +91,33 @@ def relu_network(params, x):
 
 def test_one_factor_per_relu_layer_changes_no_picture():
     with jax.enable_x64(True):
-        x, y = jax.random.normal(KEY, (6, 3)), jnp.arange(6) % 2
+        x, y = drawn(6, 3), np.arange(6) % 2
         shapes = {"first": (3, 5), "bias": (5,), "second": (5, 4), "third": (4, 2)}
-        params = {name: jax.random.normal(jax.random.key(i), shape) for i, (name, shape) in enumerate(shapes.items())}
+        params = {name: drawn(*shape).astype(float) for name, shape in shapes.items()}
         factors = {"first": 8.0, "bias": 8.0, "second": 0.5, "third": 0.25}
         scaled = {name: factors[name] * leaf for name, leaf in params.items()}
         objective = train.mean_loss(relu_network, params, (x, y))
         places, pictures = jnp.linspace(-1, 1, 5), {}
-        for kind in ("filter", "layer", "none"):
+        for kind in ("filter", "none"):
             planes = [train.random_plane(objective, p, key=KEY, normalization=kind) for p in (params, scaled)]
             pictures[kind] = [train.loss_surface(objective, plane, x=places, y=places).loss for plane in planes]
-        for kind in ("filter", "layer"):
-            np.testing.assert_allclose(*pictures[kind], rtol=1e-10, err_msg=kind)
-        assert float(jnp.abs(pictures["none"][0] - pictures["none"][1]).max()) > 0.1
-        assert float(jnp.std(pictures["filter"][0])) > 0.01
+        np.testing.assert_allclose(*pictures["filter"], rtol=1e-10)
+        assert np.abs(np.subtract(*pictures["none"])).max() > 0.1
+        assert np.std(pictures["filter"][0]) > 0.01
 
 
 def test_directions_are_as_long_as_the_filters():
-    params = {"w": drawn(4, 3) * jnp.array([[1.0, 10.0, 0.1]]), "b": drawn(3)}
+    params = {"w": drawn(4, 3) * np.float32([1.0, 10.0, 0.1]), "b": drawn(3)}
     objective = lambda p: (jnp.ones((2, 4)) @ p["w"] + p["b"][None]).sum()  # noqa: E731
     by_filter, by_layer, free = (
         train.random_plane(objective, params, key=KEY, normalization=kind).directions
         for kind in ("filter", "layer", "none")
     )
     for direction in by_filter:
-        np.testing.assert_allclose(*(jnp.linalg.norm(t["w"], axis=0) for t in (direction, params)), rtol=1e-5)
-        assert not direction["b"].any()
-    np.testing.assert_allclose(jnp.linalg.norm(by_layer[0]["w"]), jnp.linalg.norm(params["w"]), rtol=1e-5)
-    assert free[0]["b"].any()
-    assert np.abs(np.asarray(by_filter[0]["w"] - by_filter[1]["w"])).max() > 0.1  # two directions, not one twice
+        np.testing.assert_allclose(*(np.linalg.norm(t["w"], axis=0) for t in (direction, params)), rtol=1e-5)
+        assert not np.any(direction["b"])
+    np.testing.assert_allclose(np.linalg.norm(by_layer[0]["w"]), np.linalg.norm(params["w"]), rtol=1e-5)
+    assert np.any(free[0]["b"])
+    assert np.abs(np.subtract(by_filter[0]["w"], by_filter[1]["w"])).max() > 0.1  # two directions, not one twice
     again = train.random_plane(objective, params, key=KEY).directions
     jax.tree.map(np.testing.assert_array_equal, again, by_filter)

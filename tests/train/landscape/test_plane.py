@@ -49,17 +49,17 @@ def test_the_principal_plane_is_the_analytic_one():
 
 
 def test_coordinates_on_a_plane_whose_axes_are_not_at_right_angles():
-    params = tree(jnp.asarray(RNG.normal(size=7), jnp.float32))
+    params = tree(RNG.normal(size=7).astype(np.float32))
     plane = train.random_plane(square, params, key=jax.random.key(1), normalization="none")
     places = jnp.array([[0.0, 0.0], [1.0, 0.0], [-0.5, 2.0]])
-    points = jax.vmap(lambda place: plane(place[0], place[1]))(places)
+    points = jax.jit(jax.vmap(lambda place: plane(place[0], place[1])))(places)
     np.testing.assert_allclose(plane.coordinates(points), places, atol=1e-4)
     with pytest.raises(ValueError, match="coordinates: `params"):
         plane.coordinates({"a": points["a"][:, 0], "b": points["b"]})
 
 
 def test_the_plane_through_three_solutions_holds_them():
-    corners = [tree(jnp.asarray(RNG.normal(size=7), jnp.float32)) for _ in range(3)]
+    corners = [tree(RNG.normal(size=7).astype(np.float32)) for _ in range(3)]
     plane = train.plane_through(square, *corners)
     for corner, place in zip(corners, plane.path, strict=True):
         np.testing.assert_allclose(vector(plane(*place)), vector(corner), atol=1e-5)
@@ -75,8 +75,9 @@ def test_what_is_not_trained_stays():
         def __call__(self, x, train=False):
             return nn.Dense(2)(nn.BatchNorm(use_running_average=not train)(x))
 
-    module, data = Normed(), (jnp.ones((4, 3)), jnp.array([0, 1, 0, 1]))
-    variables = module.init(jax.random.key(0), data[0])
+    module, data = Normed(), (np.ones((4, 3), np.float32), np.array([0, 1, 0, 1]))
+    shapes = jax.eval_shape(module.init, jax.random.key(0), data[0])
+    variables = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), shapes)
     objective = train.mean_loss(module.apply, variables, data)
     plane = train.random_plane(objective, variables, key=jax.random.key(0))
     moved = plane(1.0, -1.0)
@@ -84,7 +85,6 @@ def test_what_is_not_trained_stays():
     assert (
         np.abs(np.asarray(moved["params"]["Dense_0"]["kernel"] - variables["params"]["Dense_0"]["kernel"])).max() > 0.01
     )
-    assert jax.jit(lambda plane: objective(plane(0.5, 0.5)))(plane).shape == ()
 
 
 REFUSED = {
@@ -99,14 +99,14 @@ REFUSED = {
     "one place": (lambda p: train.principal_plane(square, jnp.ones((4, 3))), "lie on one line"),
     "one param": (lambda p: train.principal_plane(square, jnp.arange(4.0)[:, None]), "lie on one line"),
     "integers in a path": (lambda p: train.principal_plane(square, jnp.ones((4, 3), int)), "dtype int"),
-    "NaN in a path": (lambda p: train.principal_plane(square, jnp.ones((4, 3)).at[2].set(jnp.nan)), "`path` has 3 NaN"),
+    "NaN in a path": (lambda p: train.principal_plane(square, np.float32([[1], [np.nan], [3]])), "`path` has 1 NaN"),
     "integers": (lambda p: train.random_plane(square, {"w": jnp.ones(3, int)}, key=p), r"\['w'\] has dtype int"),
     "some integers": (lambda p: train.random_plane(square, {"w": 1, "v": 1.0}, key=p), r"\['w'\] has dtype int"),
     "NaN": (lambda p: train.random_plane(square, jnp.array([1.0, jnp.nan]), key=p), "1 NaN or infinite values"),
     "nothing": (lambda p: train.random_plane(square, {}, key=p), "`params` holds no arrays"),
     "a filter of norm zero": (
         lambda p: train.random_plane(
-            lambda w: (jnp.ones((2, 4)) @ w["w"]).sum(), {"w": jnp.ones((4, 3)).at[:, 1].set(0)}, key=p
+            lambda w: (jnp.ones((2, 4)) @ w["w"]).sum(), {"w": np.float32([[1, 0, 1]] * 4)}, key=p
         ),
         r"`params\['w'\]` cannot scale a direction: 1 of its 3 filters are zero. Pass normalization='layer'",
     ),

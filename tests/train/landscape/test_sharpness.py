@@ -17,20 +17,16 @@ def network(params, x):
 
 def case():
     """A small network in double precision: objective, params and, by `jax.hessian` and by hand, both curvatures."""
-    x, y = jnp.asarray(RNG.normal(size=(7, 3))), jnp.arange(7) % 3
-    params = {
-        "w": jnp.asarray(RNG.normal(size=(3, 4))),
-        "b": jnp.ones(4) / 3,
-        "v": jnp.asarray(RNG.normal(size=(4, 3))),
-    }
+    x, y = RNG.normal(size=(7, 3)), np.arange(7) % 3
+    params = {"w": RNG.normal(size=(3, 4)), "b": np.ones(4) / 3, "v": RNG.normal(size=(4, 3))}
     objective = train.mean_loss(network, params, (x, y), batch_size=3)
     vector, unravel = jax.flatten_util.ravel_pytree(params)
     by_hand = lambda v: -jnp.mean(jax.nn.log_softmax(network(unravel(v), x))[jnp.arange(7), y])  # noqa: E731
     hessian = jax.jit(jax.hessian(by_hand))(vector)
     jacobian = jax.jit(jax.jacobian(lambda v: network(unravel(v), x)))(vector)
-    p = jax.nn.softmax(network(params, x))
-    middle = jax.vmap(lambda p: jnp.diag(p) - jnp.outer(p, p))(p)
-    gauss_newton = jnp.einsum("nkp,nkl,nlq->pq", jacobian, middle, jacobian) / 7
+    p = np.asarray(jax.nn.softmax(jax.jit(network)(params, x)))
+    middle = np.eye(3) * p[:, None] - p[:, :, None] * p[:, None]
+    gauss_newton = np.einsum("nkp,nkl,nlq->pq", jacobian, middle, jacobian) / 7
     return objective, params, {"hessian": hessian, "gauss_newton": gauss_newton}
 
 
@@ -50,30 +46,32 @@ def test_the_largest_eigenvalues_of_a_network_are_those_of_eigh():
             assert np.abs(values - float(value)).min() <= float(error) * (1 + 1e-6)
 
 
+def bowl(matrix, w):
+    return 0.5 * w @ matrix @ w
+
+
 def quadratic(spectrum):
+    """A quadratic whose matrix is an argument of its program, so that another spectrum compiles nothing."""
     turn, _ = np.linalg.qr(RNG.normal(size=(len(spectrum), len(spectrum))))
-    matrix = jnp.asarray(turn * np.asarray(spectrum) @ turn.T)
-    return lambda w: 0.5 * w @ matrix.astype(w.dtype) @ w
+    return jax.tree_util.Partial(bowl, jnp.asarray(turn * np.asarray(spectrum) @ turn.T))
 
 
 def test_eigenvalues_are_the_distinct_ones():
     with jax.enable_x64(True):
+        params = jnp.asarray(RNG.normal(size=6))
         for spectrum in (
-            [5.0, 5.0, 5.0, 2.0, 2.0, -1.0, -1.0],
-            [3.0] * 4,
-            [1e6, 1.0, 1.0, 0.0],
-            [-1.0, -2.0, -2.0],
-            [0.0, 7.0],
+            [5.0, 5.0, 5.0, 2.0, 2.0, -1.0],
+            [1e6, 1e6, 1.0, 1.0, 1.0, 0.0],
+            [-1.0, -2.0, -2.0, -2.0, -3.0, -3.0],
         ):
-            distinct = sorted(set(spectrum), reverse=True)
-            params = jnp.asarray(RNG.normal(size=len(spectrum)))
-            found = train.sharpness(quadratic(spectrum), params, len(distinct), key=KEY)
-            np.testing.assert_allclose(found.values, distinct, rtol=1e-5, atol=1e-9)
-            np.testing.assert_allclose(found.smallest, distinct[-1], rtol=1e-5, atol=1e-9)
-            with pytest.raises(ValueError, match=f"the curvature has {len(distinct)} distinct eigenvalue"):
-                train.sharpness(
-                    quadratic([*spectrum, spectrum[0]]), jnp.append(params, 1.0), len(distinct) + 1, key=KEY
-                )
+            found = train.sharpness(quadratic(spectrum), params, 3, key=KEY)
+            np.testing.assert_allclose(found.values, sorted(set(spectrum), reverse=True), rtol=1e-5, atol=1e-9)
+            np.testing.assert_allclose(found.smallest, min(spectrum), rtol=1e-5, atol=1e-9)
+        for spectrum in ([3.0] * 6, [1e6, 1e6, 1e6, 1.0, 1.0, 1.0]):
+            with pytest.raises(
+                ValueError, match=f"`k` is 3, but the curvature has {len(set(spectrum))} distinct eigen"
+            ):
+                train.sharpness(quadratic(spectrum), params, 3, key=KEY)
 
 
 def test_full_reorthogonalisation_holds_over_many_steps():

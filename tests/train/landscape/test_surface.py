@@ -15,7 +15,7 @@ def regression():
     """Mean of (x w - y)^2 / 2 over seven examples: its objective, Hessian, minimum and least value."""
     x, y = RNG.normal(size=(7, 5)), RNG.normal(size=7)
     objective = train.mean_loss(
-        lambda w, x: x @ w, jnp.zeros(5), (x, y), loss=lambda output, target: 0.5 * (output - target) ** 2, batch_size=3
+        lambda w, x: x @ w, np.zeros(5), (x, y), loss=lambda output, target: 0.5 * (output - target) ** 2, batch_size=3
     )
     hessian, minimum = x.T @ x / 7, np.linalg.lstsq(x, y)[0]
     return objective, hessian, minimum, 0.5 * np.mean((x @ minimum - y) ** 2)
@@ -24,7 +24,7 @@ def regression():
 def test_the_surface_of_a_quadratic_is_the_analytic_one():
     with jax.enable_x64(True):
         objective, hessian, minimum, least = regression()
-        path = jnp.asarray(RNG.normal(size=(6, 5)))
+        path = RNG.normal(size=(6, 5))
         planes = train.random_plane(objective, path[-1], key=KEY), train.principal_plane(objective, path)
         for plane in planes:
             surface = train.loss_surface(objective, plane, x=np.linspace(-1, 2, 4), y=[-0.5, 0.0, 3.0])
@@ -33,8 +33,8 @@ def test_the_surface_of_a_quadratic_is_the_analytic_one():
                 for i, x in enumerate(surface.x):
                     away = np.asarray(path[-1]) + x * first + y * second - minimum
                     np.testing.assert_allclose(surface.loss[j, i], least + 0.5 * away @ hessian @ away, rtol=1e-9)
-            at_once = train.loss_surface(objective, plane, x=surface.x, y=surface.y, batch_size=5)
-            np.testing.assert_allclose(at_once.loss, surface.loss, rtol=1e-12)
+        at_once = train.loss_surface(objective, plane, x=surface.x, y=surface.y, batch_size=5)
+        np.testing.assert_allclose(at_once.loss, surface.loss, rtol=1e-12)
 
 
 def test_the_default_grid_covers_the_path():
