@@ -87,7 +87,7 @@ def mean_loss(
         >>> import jax.numpy as jnp
         >>> w = jnp.zeros((2, 2))
         >>> objective = mean_loss(lambda w, x: x @ w, w, (jnp.eye(2), jnp.array([0, 1])))
-        >>> float(objective(w).round(4))
+        >>> round(float(objective(w)), 4)
         0.6931
     """
     check.count(batch_size, "mean_loss", "batch_size")

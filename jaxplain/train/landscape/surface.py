@@ -73,6 +73,7 @@ def loss_surface(
 
     Example:
         >>> import jax.numpy as jnp
+        >>> from jaxplain.train import principal_plane
         >>> plane = principal_plane(lambda w: (w**2).sum(), jnp.array([[4.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
         >>> loss_surface(lambda w: (w**2).sum(), plane, x=[0.0, 1.0], y=[0.0, 2.0]).loss.round(4).tolist()
         [[0.0, 1.0], [4.0, 5.0]]
