@@ -15,6 +15,7 @@ from jaxplain.program import Function, chunked_map, public
 from jaxplain.readout import cross_entropy
 from jaxplain.train.fit import SGD, fit
 from jaxplain.train.landscape.objective import mean_loss, moving, opened
+from jaxplain.train.trainable import as_trainable
 from jaxplain.types import Array, Pytree
 
 
@@ -213,9 +214,10 @@ def mode_connectivity(
     """
     name = "mode_connectivity"
     check.count(points, name, "points", 2)
-    objective = mean_loss(apply, first, data, loss=loss)
-    model = objective.model
+    model = as_trainable(apply)
+    moving(model, first, name, "first")
     check.finite(first, name, "first")
+    objective = mean_loss(apply, first, data, loss=loss)
     _same(model, first, second, name)
     middle = model.partition(between(0.5, first, second, model))[0]
     found = fit(

@@ -114,7 +114,7 @@ def moving(model: Any, params: Pytree, name: str, argument: str) -> Pytree:
     """The part of params that a landscape is over: floating-point arrays only."""
     trained, _ = model.partition(params)
     check.arrays(trained, name, argument)
-    trained_leaves(model, params)
+    trained_leaves(model, params, argument)
     return trained
 
 

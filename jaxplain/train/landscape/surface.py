@@ -94,8 +94,8 @@ def _checked(given: Any, name: str, argument: str) -> Any:
     places = np.asarray(given, float) if check.is_concrete(given) else given
     check.arrays(places, name, argument)
     check.finite(places, name, argument)
-    rising = not check.is_concrete(places) or bool(np.all(np.diff(places) > 0))
-    if np.ndim(places) != 1 or np.size(places) < 2 or not rising:
+    row = np.ndim(places) == 1 and np.size(places) > 1
+    if not row or (check.is_concrete(places) and bool(np.any(np.diff(places) <= 0))):
         raise ValueError(
             f"{name}: `{argument}` has to hold at least two rising coordinates, such as jnp.linspace(-1, 1, 25), not "
             f"{check.short(given)}."

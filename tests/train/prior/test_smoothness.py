@@ -28,11 +28,11 @@ def start(key):
 
 
 def method(params):
-    return jaxplain.gradient(jaxplain.logit(network, params))
+    return jaxplain.gradient(jaxplain.log_probability(network, params))
 
 
 def variation(a):
-    """Total variation of each map `[N, 8, 8, 1]` for each unit of its absolute values."""
+    """Total variation of each map `[N, 8, 8, 1]`, and for each unit of its absolute values."""
     total = sum(jnp.abs(jnp.diff(a, axis=axis)).sum(axis=(1, 2, 3)) for axis in (1, 2))
     return total, total / jnp.abs(a).sum(axis=(1, 2, 3))
 
@@ -53,16 +53,20 @@ def test_smoothness_of_attributions_costs_no_accuracy_and_makes_them_stable():
         hits = jnp.argmax(network(params, asked), axis=1) == labels
         maps = jax.vmap(method(params))(asked[:200], labels[:200])
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(jnp.arange(200))
-        sensitivity = jax.vmap(evaluate.max_sensitivity(method(params), radius=0.1))(keys, asked[:200], labels[:200])
-        return hits.astype(jnp.float32), *(part.mean() for part in variation(maps)), sensitivity.mean()
+        changes = [
+            jax.vmap(evaluate.max_sensitivity(method(params), radius=0.1, relative=relative))(
+                keys, asked[:200], labels[:200]
+            )
+            for relative in (True, False)
+        ]
+        return hits.astype(jnp.float32), *(part.mean() for part in (*variation(maps), *changes))
 
-    plain, smooth = (jax.jit(jax.vmap(of, in_axes=(0, None)))(KEYS, weight) for weight in (0.0, 0.003))
-    (hits, total, share, sensitivity), (now, smaller, less, steadier) = (
-        map(np.asarray, one) for one in (plain, smooth)
-    )
-    assert (smaller < 0.7 * total).all(), (total, smaller)
-    assert (less < 0.9 * share).all(), (share, less)  # not by smaller values alone
-    assert (steadier < sensitivity).all(), (sensitivity, steadier)
+    plain, smooth = (jax.jit(jax.vmap(of, in_axes=(0, None)))(KEYS, weight) for weight in (0.0, 0.1))
+    hits, now = np.asarray(plain[0]), np.asarray(smooth[0])
+    # Total variation, the same without what smaller values do to it, and the largest change around an example, with and
+    # without the divisor: of each of five runs.
+    for before, after, share in zip(plain[1:], smooth[1:], (0.7, 0.85, 0.7, 0.7), strict=True):
+        assert (np.asarray(after) < share * np.asarray(before)).all(), (before, after)
     lost = (hits - now).mean(axis=0)
     half = 1.96 * lost.std(ddof=1) / len(lost) ** 0.5
     assert hits.mean() > 0.93
