@@ -22,13 +22,16 @@ from jaxplain.types import Array, Pytree
 STEPS = 50
 SAME = 100
 """Roundings of the largest eigenvalue within which two are the same, and a direction is none."""
+PRODUCT = 10
+"""Roundings of the largest eigenvalue that a product is taken to be wrong by."""
 
 
 class Sharpness(NamedTuple):
     """The ends of the spectrum of a curvature.
 
     values: `[k]`, the largest distinct eigenvalues, in units of the loss over those of the params squared.
-    error: `[k]`, how far an eigenvalue of the curvature is from each at most (the residual's norm).
+    error: `[k]`, how far an eigenvalue of the curvature is from each at most: the residual's norm, and ten roundings of
+        the largest.
     vectors: The direction of each, of length 1: a pytree of what moves, with a leading axis k.
     smallest, smallest_error: The smallest eigenvalue; negative at a saddle.
     steps: Products until the spectrum was exhausted, or all that were asked for.
@@ -147,10 +150,11 @@ def _spectrum(
     off = jnp.where(alive[1:], beside[:-1], 0)
     table = jnp.diag(jnp.where(alive, diagonal, low)) + jnp.diag(off, 1) + jnp.diag(off, -1)
     values, rows = (part[..., ::-1] for part in jnp.linalg.eigh(table))  # the largest first
-    errors = jnp.abs(jnp.take(beside, count - 1) * jnp.take(rows, count - 1, axis=0))
+    real = jnp.arange(steps) < count
+    rounding = jnp.finfo(vector.dtype).eps * jnp.max(jnp.abs(jnp.where(real, values, 0)))
+    errors = jnp.abs(jnp.take(beside, count - 1) * jnp.take(rows, count - 1, axis=0)) + PRODUCT * rounding
     # Of an eigenvalue of higher multiplicity rounding may let more than one copy in.
-    same = -jnp.diff(values) <= SAME * jnp.finfo(vector.dtype).eps * jnp.max(jnp.abs(jnp.where(alive, values, 0)))
-    distinct = jnp.append(True, ~same) & (jnp.arange(steps) < count)
+    distinct = jnp.append(True, -jnp.diff(values) > SAME * rounding) & real
     first = jnp.argsort(~distinct, stable=True)[:k]
     reached = jnp.arange(k) < jnp.sum(distinct)
     return Sharpness(
