@@ -170,6 +170,10 @@ DASHBOARD = {
     "k": lambda w: 1,
 }
 
+SURFACE = {
+    "surface": lambda w: jaxplain.train.Surface(np.arange(3.0), np.arange(2.0), np.arange(6.0).reshape(2, 3)),
+    "path": lambda w: None,
+}
 ON_PICTURES = {
     *("ablation_cam", "accentuate", "activation_grid", "activation_maximization", "class_activation_map"),
     *("deconv_view", "deep_dream", "eigen_cam", "eigen_grad_cam", "extremal_perturbation", "feature_inversion"),
@@ -560,10 +564,8 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.loss_interpolation": {
         "values": lambda w: {"a": jaxplain.train.Interpolation(np.array([0.0, 1.0]), np.array([0.5, 0.2]), 0.0)}
     },
-    "plot.loss_surface": {
-        "surface": lambda w: jaxplain.train.Surface(np.arange(3.0), np.arange(2.0), np.arange(6.0).reshape(2, 3)),
-        "path": lambda w: None,
-    },
+    "plot.loss_surface": SURFACE,
+    "report.landscape_section": SURFACE,
     "plot.learning_curves": {"history": lambda w: HISTORY},
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
     "plot.predictions": {"probabilities": lambda w: np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])},

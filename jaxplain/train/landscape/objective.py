@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -67,7 +67,7 @@ def mean_loss(
     """Make the loss of a model over some examples a function of its params alone: sum_i w_i loss_i / N.
 
     The model runs in evaluation mode (no dropout, running averages). What else is minimised is added by hand:
-    `lambda params: objective(params) + 0.01 * l2(params)`.
+    `lambda params: objective(params) + 0.01 * l2(params)`, a plain function, of which every leaf of params moves.
 
     Args:
         apply: As in `fit`.
@@ -103,6 +103,13 @@ def opened(objective: Any, params: Pytree, name: str, argument: str = "params") 
     """
     check.function(objective, name, "objective", MADE)
     objective = as_function(objective)
+    collections = sorted(params) if isinstance(params, Mapping) and "params" in params else []
+    if len(collections) > 1 and not isinstance(objective, MeanLoss):
+        raise ValueError(
+            f"{name}: `{argument}` holds the collections {collections}, and `objective` is a plain function, of which "
+            "every leaf would move. Pass mean_loss(module.apply, variables, data), or a function of variables['params'] "
+            "alone: lambda params: objective({**variables, 'params': params})."
+        )
     model = objective.model if isinstance(objective, MeanLoss) else PlainModel(objective)
     moving(model, params, name, argument)
     check.finite(params, name, argument)

@@ -91,6 +91,10 @@ REFUSED = {
     "one point": (lambda p: train.principal_plane(square, jnp.ones((1, 3))), "`path` has 1 point, and a plane"),
     "two points": (lambda p: train.principal_plane(square, jnp.eye(2)), "`path` has 2 points"),
     "not stacked": (lambda p: train.principal_plane(square, {"a": jnp.ones(3), "b": jnp.ones(2)}), "stacked along one"),
+    "collections": (
+        lambda p: train.random_plane(square, {"params": {"w": jnp.ones(2)}, "batch_stats": jnp.ones(2)}, key=p),
+        r"holds the collections \['batch_stats', 'params'\], and `objective` is a plain",
+    ),
     "numbers": (lambda p: train.principal_plane(square, 3.0), "stacked along one"),
     "a line": (
         lambda p: train.principal_plane(square, jnp.linspace(0, 1, 5)[:, None] * jnp.array([[0.1, 0.7, 3.0]])),
