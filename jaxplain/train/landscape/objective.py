@@ -107,8 +107,8 @@ def opened(objective: Any, params: Pytree, name: str, argument: str = "params") 
     if len(collections) > 1 and not isinstance(objective, MeanLoss):
         raise ValueError(
             f"{name}: `{argument}` holds the collections {collections}, and `objective` is a plain function, of which "
-            "every leaf would move. Pass mean_loss(module.apply, variables, data), or a function of variables['params'] "
-            "alone: lambda params: objective({**variables, 'params': params})."
+            "every leaf would move. Pass mean_loss(module.apply, variables, data), or a function of the trained ones: "
+            "lambda params: objective({**variables, 'params': params})."
         )
     model = objective.model if isinstance(objective, MeanLoss) else PlainModel(objective)
     moving(model, params, name, argument)

@@ -40,10 +40,6 @@ def test_the_largest_eigenvalues_of_a_network_are_those_of_eigh():
             np.testing.assert_allclose(found.smallest, values[0], atol=1e-9)
             directions = np.concatenate([np.asarray(leaf).reshape(4, -1) for leaf in jax.tree.leaves(found.vectors)], 1)
             np.testing.assert_allclose(np.abs(np.diag(directions @ vectors[:, ::-1][:, :4])), 1, atol=1e-8)
-        few = train.sharpness(objective, params, 2, key=KEY, curvature="gauss_newton", steps=6)
-        assert int(few.steps) == 6
-        for value, error in [*zip(few.values, few.error, strict=True), (few.smallest, few.smallest_error)]:
-            assert np.abs(values - float(value)).min() <= float(error) * (1 + 1e-6)
 
 
 def bowl(matrix, w):
@@ -86,9 +82,11 @@ def test_single_precision_and_one_program():
     objective, params = quadratic(spectrum), jnp.ones(40)
     found = train.sharpness(objective, params, 2, key=KEY)
     np.testing.assert_allclose(found.values, spectrum[::-1][:2], rtol=1e-4)
-    traced = jax.jit(lambda params: train.sharpness(objective, params, 2, key=KEY))(params)
-    np.testing.assert_allclose(traced.values, found.values, rtol=1e-4)
     assert repr(found).startswith("Sharpness(9 +- ")
+    few = jax.jit(lambda params: train.sharpness(objective, params, 2, key=KEY, steps=9))(params)
+    assert int(few.steps) == 9
+    for value, error in [*zip(few.values, few.error, strict=True), (few.smallest, few.smallest_error)]:
+        assert 1e-5 < np.abs(spectrum - float(value)).min() <= float(error)
     straight = train.sharpness(lambda w: (jnp.arange(3.0) * w).sum(), jnp.ones(3), key=KEY)
     assert (float(straight.values[0]), int(straight.steps)) == (0.0, 1)
 
