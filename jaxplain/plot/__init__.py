@@ -16,6 +16,7 @@ from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
 from jaxplain.plot.influential import influential_examples
+from jaxplain.plot.landscape import loss_interpolation, loss_surface
 from jaxplain.plot.layer import attention_heads, layer_table, lens_table, patching_map
 from jaxplain.plot.learning import learning_curves
 from jaxplain.plot.parameter import parameter_histograms
@@ -51,6 +52,8 @@ __all__ = [
     "layer_table",
     "learning_curves",
     "lens_table",
+    "loss_interpolation",
+    "loss_surface",
     "parameter_histograms",
     "patching_map",
     "predictions",

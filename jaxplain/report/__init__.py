@@ -7,6 +7,7 @@ from jaxplain.report.concept import clusters_section, concept_section
 from jaxplain.report.dictionary import dictionary_section
 from jaxplain.report.explanations import explanations_page
 from jaxplain.report.influence import influence_section
+from jaxplain.report.landscape import landscape_section
 from jaxplain.report.page import Section, Table, report
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "dictionary_section",
     "explanations_page",
     "influence_section",
+    "landscape_section",
     "report",
 ]

@@ -1,7 +1,7 @@
 """Training as pure functions: initialise, forward, error, backpropagate, update; and `fit`, which runs them.
 
-Also the losses of one example, checkpoints, and the reading of a training history. A model is any
-`apply(params, batch)`.
+Also the losses of one example, checkpoints, the reading of a training history, and the landscape of the loss over the
+params. A model is any `apply(params, batch)`.
 """
 
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
@@ -10,6 +10,21 @@ from jaxplain.train.diagnosis import Diagnosis, diagnose
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
+from jaxplain.train.landscape import (
+    Interpolation,
+    MeanLoss,
+    Plane,
+    Sharpness,
+    Surface,
+    interpolation,
+    loss_surface,
+    mean_loss,
+    mode_connectivity,
+    plane_through,
+    principal_plane,
+    random_plane,
+    sharpness,
+)
 from jaxplain.train.prior import (
     adversarial_loss,
     attribution_prior,
@@ -27,7 +42,12 @@ __all__ = [
     "Diagnosis",
     "Fit",
     "History",
+    "Interpolation",
+    "MeanLoss",
     "Metrics",
+    "Plane",
+    "Sharpness",
+    "Surface",
     "TrainState",
     "TrainingRun",
     "adversarial_loss",
@@ -43,11 +63,19 @@ __all__ = [
     "explanation_distillation",
     "fit",
     "init",
+    "interpolation",
     "load",
+    "loss_surface",
+    "mean_loss",
+    "mode_connectivity",
     "occlusion_penalty",
+    "plane_through",
     "predict",
+    "principal_plane",
+    "random_plane",
     "right_for_the_right_reasons",
     "save",
+    "sharpness",
     "squared_error",
     "train_step",
     "training_run",

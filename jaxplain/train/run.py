@@ -248,14 +248,13 @@ def training_run(
     return run
 
 
-def refuse_half(tree: Pytree, name: str, argument: str) -> None:
+def refuse_half(tree: Pytree, name: str, argument: str, what: str = "a derivative through training") -> None:
     """Require floating-point leaves of at least 32 bits: a derivative through many steps drowns in less."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.floating) and jnp.finfo(jnp.result_type(leaf)).bits < 32:
             raise ValueError(
-                f"{name}: `{argument}{jax.tree_util.keystr(path)}` has dtype {jnp.result_type(leaf)}; a derivative "
-                "through training is lost in half precision. Convert it: jax.tree.map(lambda a: a.astype('float32'), "
-                f"{argument})."
+                f"{name}: `{argument}{jax.tree_util.keystr(path)}` has dtype {jnp.result_type(leaf)}; {what} is lost "
+                f"in half precision. Convert it: jax.tree.map(lambda a: a.astype('float32'), {argument})."
             )
 
 

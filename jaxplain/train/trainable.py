@@ -215,15 +215,15 @@ def _linen(function: Any, kwargs: dict[str, Any]) -> LinenModel:
     return LinenModel(freeze(kwargs), module=Static(module), method=Static(method), flag=flag)
 
 
-def trained_leaves(model: Trainable, params: Pytree) -> None:
+def trained_leaves(model: Trainable, params: Pytree, argument: str = "params") -> None:
     """Require that everything which is trained is a floating-point array."""
     trained, _ = model.partition(params)
     leaves = jax.tree_util.tree_leaves_with_path(trained)
     if not leaves:
-        raise ValueError("params hold nothing to train.")
+        raise ValueError(f"{argument} hold nothing to train.")
     for path, leaf in leaves:
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
             raise TypeError(
-                f"params{jax.tree_util.keystr(path)} has dtype {jnp.result_type(leaf)}; only floating-point arrays can "
-                "be trained. Keep constants in the function, or in another collection than 'params'."
+                f"{argument}{jax.tree_util.keystr(path)} has dtype {jnp.result_type(leaf)}; only floating-point arrays "
+                "can be trained. Keep constants in the function, or in another collection than 'params'."
             )

@@ -153,6 +153,8 @@ ELSEWHERE = {
     "feature_dashboard": "concept/test_feature_dashboard.py",
     "importance": "aggregate/test_effects.py",
     "lens_table": "plot/test_layer.py",
+    "loss_interpolation": "plot/landscape/test_figures.py",
+    "loss_surface": "plot/landscape/test_figures.py",
     "patching_map": "plot/test_layer.py",
     "influential_examples": "plot/test_influential.py",
     "token_map": "plot/test_text.py",

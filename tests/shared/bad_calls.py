@@ -135,6 +135,10 @@ PENALTIES = (
     *("adversarial_loss", "attribution_prior", "cam_guidance", "explanation_consistency", "explanation_distillation"),
     *("occlusion_penalty", "right_for_the_right_reasons"),
 )
+LANDSCAPES = (
+    *("interpolation", "loss_surface", "mode_connectivity", "plane_through", "principal_plane", "random_plane"),
+    "sharpness",
+)
 HALVES = np.array([0, 0, 1, 1])
 SQUARE = np.arange(36).reshape(6, 6, 1) // 12
 MASK = np.arange(36).reshape(6, 6) < 9
@@ -166,6 +170,10 @@ DASHBOARD = {
     "k": lambda w: 1,
 }
 
+SURFACE = {
+    "surface": lambda w: jaxplain.train.Surface(np.arange(3.0), np.arange(2.0), np.arange(6.0).reshape(2, 3)),
+    "path": lambda w: None,
+}
 ON_PICTURES = {
     *("ablation_cam", "accentuate", "activation_grid", "activation_maximization", "class_activation_map"),
     *("deconv_view", "deep_dream", "eigen_cam", "eigen_grad_cam", "extremal_perturbation", "feature_inversion"),
@@ -525,6 +533,20 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         }
         for name in PENALTIES
     },
+    **{
+        f"train.{name}": {
+            "objective": lambda w: _mean_loss(w),
+            "path": lambda w: jax.tree.map(lambda leaf: jnp.stack([leaf, leaf**2, 0 * leaf, leaf]), w.params),
+            "plane": lambda w: jaxplain.train.random_plane(_mean_loss(w), w.params, key=KEY),
+            "first": lambda w: w.params,
+            "second": lambda w: jax.tree.map(lambda leaf: 2 * leaf, w.params),
+            "third": lambda w: jax.tree.map(jnp.square, w.params),
+            "x": lambda w: np.array([-1.0, 1.0]),
+            "y": lambda w: np.array([-1.0, 1.0]),
+            "points": lambda w: 3,
+        }
+        for name in LANDSCAPES
+    },
     "train.load": {"path": lambda w: files("checkpoint"), "like": lambda w: {"a": jnp.ones(2)}},
     "train.save": {"path": lambda w: fresh("saved"), "tree": lambda w: {"a": jnp.ones(2)}},
     "plot.": {"inputs": lambda w: IMAGES, "attributions": lambda w: IMAGES - 0.5, "labels": lambda w: LABELS},
@@ -555,6 +577,11 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "k": lambda w: 1,
     },
     "plot.layer_table": {"layers": lambda w: jaxplain.layers(VECTORS.f)(VECTOR, 1)},
+    "plot.loss_interpolation": {
+        "values": lambda w: {"a": jaxplain.train.Interpolation(np.array([0.0, 1.0]), np.array([0.5, 0.2]), 0.0)}
+    },
+    "plot.loss_surface": SURFACE,
+    "report.landscape_section": SURFACE,
     "plot.learning_curves": {"history": lambda w: HISTORY},
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
     "plot.predictions": {"probabilities": lambda w: np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])},
@@ -653,6 +680,10 @@ def _concepts() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of few random concepts
         return jaxplain.concept.tcav(lambda h: h[0] ** 2, found, rows, key=KEY, samples=19)
+
+
+def _mean_loss(world: World) -> Any:
+    return jaxplain.train.mean_loss(world.apply, world.params, (world.rows, LABELS))
 
 
 def _nnx() -> Any:

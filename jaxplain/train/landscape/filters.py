@@ -1,0 +1,192 @@
+"""Random directions in the space of params, scaled as the weights they move: filter by filter, or layer by layer.
+
+Which axes of a weight count its filters is read from the traced program: those that are not summed over where it first
+enters a product or a convolution (the rows, where it is looked up as a table), however the framework lays them out.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxplain import check
+from jaxplain.program.trace import (
+    CUSTOM_DERIVATIVES,
+    INLINED_CALLS,
+    REMATERIALIZED,
+    Equation,
+    Program,
+    is_literal,
+    loop_parts,
+    shape_of,
+    subprograms,
+    trace,
+)
+from jaxplain.train.landscape.objective import MeanLoss
+from jaxplain.types import Array, Pytree
+
+NORMALIZATIONS = ("filter", "layer", "none")
+Axes = tuple[tuple[int, ...] | None, ...]
+"""Of each trained leaf the axes that count its filters, or None where it is no weight."""
+_CALLS = (*INLINED_CALLS, *REMATERIALIZED, *CUSTOM_DERIVATIVES)
+
+
+class _Held(NamedTuple):
+    """A variable that holds a trained leaf: its position, and the leaf's axis at each axis (None: a new axis).
+
+    outer: Axes of the leaf that a loop runs over.
+    """
+
+    leaf: int
+    axes: tuple[int | None, ...]
+    outer: tuple[int, ...] = ()
+
+
+@functools.partial(jax.jit, static_argnames=("axes", "normalization"))
+def random_directions(key: Array, trained: Pytree, axes: Axes, normalization: str) -> tuple[Pytree, Pytree]:
+    """Two Gaussian directions of the structure of `trained`, in float32 or wider, scaled as `normalization` says."""
+    first, second = (_random_direction(jax.random.fold_in(key, i), trained, axes, normalization) for i in range(2))
+    return first, second
+
+
+def _random_direction(key: Array, trained: Pytree, axes: Axes, normalization: str) -> Pytree:
+    leaves, structure = jax.tree.flatten(trained)
+    drawn = []
+    for place, (leaf, own) in enumerate(zip(leaves, axes, strict=True)):
+        wide = jnp.asarray(leaf, jnp.promote_types(jnp.result_type(leaf), jnp.float32))
+        draw = jax.random.normal(jax.random.fold_in(key, place), wide.shape, wide.dtype)
+        if normalization == "none":
+            drawn.append(draw)
+        elif own is None:
+            drawn.append(jnp.zeros_like(draw))
+        else:
+            drawn.append(draw * _norm(wide, own, normalization) / _norm(draw, own, normalization))
+    return jax.tree.unflatten(structure, drawn)
+
+
+def _norm(values: Any, filters: tuple[int, ...], normalization: str) -> Any:
+    """Norms, with axes of length 1 where they were taken along: of each filter, or of all of them."""
+    along = tuple(a for a in range(values.ndim) if normalization == "layer" or a not in filters)
+    return (values**2).sum(axis=along, keepdims=True) ** 0.5
+
+
+def filter_axes(objective: Any, model: Any, params: Pytree) -> Axes:
+    """The axes of each trained leaf that count its filters; None where it is no weight (a bias, a scale).
+
+    A leaf that no product takes as it is (a weight computed with first, a table of positions) counts its filters
+    along its last axis, if more than one of its axes is longer than 1.
+    """
+    trained, rest = model.partition(params)
+    leaves, structure = jax.tree.flatten(trained)
+
+    def of(leaves: list[Array]) -> Any:
+        whole = model.combine(jax.tree.unflatten(structure, leaves), rest)
+        if not isinstance(objective, MeanLoss):
+            return objective(whole)
+        return objective.model(whole, *jax.tree.map(lambda a: a[:1], objective.data.inputs))
+
+    program, _ = trace(of, leaves)
+    found: dict[int, tuple[int, ...]] = {}
+    given = [_Held(place, tuple(range(jnp.ndim(leaf)))) for place, leaf in enumerate(leaves)]
+    _walk(program, [*[None] * len(program.constants), *given], found)
+    wide = [sum(length > 1 for length in jnp.shape(leaf)) > 1 for leaf in leaves]
+    last = [(jnp.ndim(leaf) - 1,) if many else None for leaf, many in zip(leaves, wide, strict=True)]
+    return tuple(found.get(place, last[place]) for place in range(len(leaves)))
+
+
+def _walk(program: Program, given: list[_Held | None], found: dict[int, tuple[int, ...]]) -> list[_Held | None]:
+    """Follow leaves through a program and note the first product that each enters; what the outputs hold."""
+    held: dict[Any, _Held | None] = dict(zip(program.inputs, given, strict=True))
+    for equation in program.equations:
+        operands = [None if is_literal(atom) else held.get(atom) for atom in equation.invars]
+        if not any(operands):
+            continue
+        name = equation.primitive.name
+        if name in _CALLS:
+            inner = subprograms(equation)[0]
+            results = _walk(inner, [*[None] * len(inner.constants), *operands], found)
+        elif name == "scan":
+            results = _through_loop(equation, operands, found)
+        else:
+            results = [_moved(equation, operands[0])] if len(operands) == 1 else []
+            for place, one in enumerate(operands):
+                axes = None if one is None else _filters(equation, place, one)
+                if one is not None and axes is not None:
+                    found.setdefault(one.leaf, axes)
+        held.update(zip(equation.outvars, results, strict=False))
+    return [None if is_literal(atom) else held.get(atom) for atom in program.outputs]
+
+
+def _through_loop(
+    equation: Equation, operands: list[_Held | None], found: dict[int, tuple[int, ...]]
+) -> list[_Held | None]:
+    """Follow leaves into a loop: as they are where it holds them, without their first axis where it runs over them."""
+    loop = loop_parts(equation, list(range(len(operands))))
+    items = []
+    for one in (operands[place] for place in loop.items):
+        first = None if one is None else one.axes[0]
+        items.append(None if one is None or first is None else _Held(one.leaf, one.axes[1:], (*one.outer, first)))
+    body = loop.body
+    constants = [operands[place] for place in loop.constants]
+    _walk(body, [*[None] * len(body.constants), *constants, *[None] * len(loop.carry), *items], found)
+    return []
+
+
+def _moved(equation: Equation, one: _Held | None) -> _Held | None:
+    """What an equation of one operand makes of a leaf: the same with its axes in another order, or nothing known."""
+    name, params = equation.primitive.name, equation.params
+    if one is None:
+        return None
+    if name in ("convert_element_type", "copy"):
+        return one
+    if name == "transpose":
+        return one._replace(axes=tuple(one.axes[axis] for axis in params["permutation"]))
+    if name == "broadcast_in_dim":
+        axes: list[int | None] = [None] * len(shape_of(equation.outvars[0]))
+        for source, axis in zip(one.axes, params["broadcast_dimensions"], strict=True):
+            axes[axis] = source
+        return one._replace(axes=tuple(axes))
+    if name == "squeeze":
+        gone = {axis % len(one.axes) for axis in params["dimensions"]}
+        return one._replace(axes=tuple(axis for place, axis in enumerate(one.axes) if place not in gone))
+    return None
+
+
+def _filters(equation: Equation, place: int, one: _Held) -> tuple[int, ...] | None:
+    """The leaf's axes that count filters where it enters a product as this operand; None where there is none."""
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        summed = params["dimension_numbers"][0][place]
+        own = [axis for number, axis in enumerate(one.axes) if number not in summed]
+    elif name == "conv_general_dilated" and place == 1:
+        own = [one.axes[params["dimension_numbers"].rhs_spec[0]]]
+    elif name == "gather" and place == 0:
+        own = [one.axes[axis] for axis in params["dimension_numbers"].collapsed_slice_dims]
+    else:
+        return None
+    return tuple(sorted({axis for axis in own if axis is not None} | set(one.outer)))
+
+
+def check_norms(trained: Pytree, axes: Axes, normalization: str, name: str) -> None:
+    """Require weights to scale a direction by, and that none of their filters (or layers) is zero throughout."""
+    if normalization == "none":
+        return
+    if not any(own is not None for own in axes):
+        raise ValueError(
+            f"{name}: none of the params is a weight (what a product or a convolution sums over), so that there is no "
+            "filter to scale a direction by. Pass normalization='none' for directions of independent normal numbers."
+        )
+    for (path, leaf), own in zip(jax.tree_util.tree_leaves_with_path(trained), axes, strict=True):
+        if own is None or not check.is_concrete(leaf):
+            continue
+        norms = _norm(np.asarray(leaf, float), own, normalization)
+        if (norms == 0).any():
+            counted = f"{int((norms == 0).sum())} of its {norms.size} filters are" if norms.size > 1 else "it is"
+            raise ValueError(
+                f"{name}: `params{jax.tree_util.keystr(path)}` cannot scale a direction: {counted} zero. Pass "
+                "normalization='layer', which scales by all of a weight, or 'none'."
+            )
