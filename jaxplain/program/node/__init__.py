@@ -4,7 +4,7 @@ Recognition is by what a group computes, never by a module's name. Which rules t
 """
 
 from jaxplain.program.node.biases import Bias, biases, feeds, scaled
-from jaxplain.program.node.chains import Layer, layer_of
+from jaxplain.program.node.chains import Layer, in_weights, layer_of, shared_sum, weights_of
 from jaxplain.program.node.embedding import AlongLookups, BehindLookups, LookedUp, look_up
 from jaxplain.program.node.flat import Step, Value, flatten, widened
 from jaxplain.program.node.nodes import KINDS, Graph, Node, build
@@ -14,6 +14,7 @@ from jaxplain.program.node.rewrite import (
     Opened,
     OwnDerivative,
     Rule,
+    calls_of,
     inputs_of,
     open_score,
     pull,
@@ -43,9 +44,11 @@ __all__ = [
     "Value",
     "biases",
     "build",
+    "calls_of",
     "decisions",
     "feeds",
     "flatten",
+    "in_weights",
     "inputs_of",
     "layer_of",
     "look_up",
@@ -54,7 +57,9 @@ __all__ = [
     "pull",
     "pull_with_flow",
     "scaled",
+    "shared_sum",
     "smoothed",
+    "weights_of",
     "widened",
     "without_rule",
 ]
