@@ -20,6 +20,7 @@ from jaxplain.data.synthetic import (
     marker_tokens,
     planted_patches,
 )
+from jaxplain.data.tetrominoes import tetrominoes
 
 __all__ = [
     "AdditiveScore",
@@ -47,4 +48,5 @@ __all__ = [
     "read_cifar10",
     "read_idx",
     "standardize",
+    "tetrominoes",
 ]
