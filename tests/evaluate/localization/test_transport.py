@@ -83,7 +83,7 @@ def test_what_has_no_distance():
     ones = np.ones((3, 3), np.float32)
     for attribution, inside in ((0 * ones, mask), (ones * np.nan, mask), (ones, ones < 0)):
         assert np.isnan(PIXELS(attribution, inside))
-    with pytest.raises(ValueError, match=r"\(17, 17\) have 289 places.*at most 256"):
+    with pytest.raises(ValueError, match=r"\(17, 17\) have 289 places, too many.*at most 256"):
         PIXELS(np.ones((17, 17)), np.ones((17, 17), bool))
     with pytest.raises(ValueError, match="the mask"):
         PIXELS(ones, mask[:2])
