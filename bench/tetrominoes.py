@@ -56,7 +56,7 @@ def methods(f: Any, patterns: Any) -> dict[str, Any]:
 
 def precision(e: Any, images: Any, labels: Any, truth: Any) -> Any:
     maps = jnp.abs(jaxplain.explain_batch(e, images, labels, key=KEY))
-    return evaluate.evaluate_batch(evaluate.relevance_rank_accuracy(), maps, truth)
+    return evaluate.evaluate_batch(evaluate.relevance_rank_accuracy(), images, maps, mask=truth)
 
 
 @jax.jit

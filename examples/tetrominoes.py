@@ -1,16 +1,16 @@
 """Which methods find the pixels that decide, where it is known which do (XAI-TRIS)?
 
-Images of a T or an L on white or correlated noise; a network that tells them apart; and for every method the share of
-its largest values that lie on the tetrominoes (precision) and 1 minus the earth mover's distance to them (nearness), on
-images that the network gets right. The source finds that popular methods often do not significantly beat edge detectors
-and random maps: here a method beats them where the 95 % interval of its difference from the best of them is above zero.
-Expect EXPECTATION
+Images of a T or an L on white or correlated noise, a network that tells them apart, and for every method the share of
+its largest values that lie on the tetrominoes (precision) and 1 minus the earth mover's distance to them (nearness).
+The source finds that popular methods often do not beat edge detectors and random maps: here one does where the 95 %
+interval of its difference from the best of them is above zero. Expect that gradient and LRP give a linear model's
+suppressor weight, and its pattern no share; and of the perceptron the source's finding on correlated noise (popular
+methods do not beat the controls in 48 of 96 cases, PatternAttribution in 2 of 8), but not on white (10 of 96).
 
     python examples/tetrominoes.py [--quick] [--network perceptron|convolutions] [--output FOLDER]
 """
 
 import argparse
-import functools
 from pathlib import Path
 
 import flax.linen as nn
@@ -35,9 +35,8 @@ METHODS = {name: getattr(jaxplain, name) for name in NAMES} | {
     "shapley_sampling": lambda f: jaxplain.shapley_sampling(f, samples=16),
 }
 PATTERNS = {"pattern_net": pattern.pattern_net, "pattern_attribution": pattern.pattern_attribution}
-POOL = functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
-PARTS = [part for _ in range(4) for part in (nn.Conv(4, (2, 2), padding=1), nn.relu, POOL)]
-CNN = nn.Sequential([*PARTS, lambda x: x.reshape(len(x), -1), nn.Dense(2)])
+STAGES = [(nn.Conv(4, (2, 2), padding=1), nn.relu, lambda x: nn.max_pool(x, (2, 2), (2, 2))) for _ in range(4)]
+CNN = nn.Sequential([*sum(STAGES, ()), lambda x: x.reshape(len(x), -1), nn.Dense(2)])
 NETWORKS = {"perceptron": models.mlp(2, widths=(32, 16, 8)), "convolutions": CNN}
 
 

@@ -165,7 +165,7 @@ def pattern_attribution(f: Callable[..., Any], patterns: Patterns) -> PatternBac
         >>> import jax.numpy as jnp
         >>> f = lambda x: x @ jnp.array([2.0, -2.0])
         >>> inputs = jnp.array([[1.0, 0.0], [-1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [0.0, -1.0], [-2.0, -1.0]])
-        >>> pattern_attribution(f, estimate_patterns(f, inputs))(jnp.ones(2)).round(3).tolist()
+        >>> (pattern_attribution(f, estimate_patterns(f, inputs))(jnp.ones(2)).round(3) + 0).tolist()
         [1.0, 0.0]
 
     Source: as `pattern_net`.
