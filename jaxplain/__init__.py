@@ -15,6 +15,7 @@ The stages, each a namespace that is there after `import jaxplain`:
     jaxplain                              scores, methods and wrappers, what looks inside a model (layers, capture,
                                           intervene, split, draw), explain_batch, explain_dataset, open_explanations
     jaxplain.baseline, relevance          what absent means; the rules of relevance propagation
+    jaxplain.pattern                      signal and suppressors: PatternNet, PatternAttribution
     jaxplain.image, objective, transform, regulariser    what activation maximization is composed of
     jaxplain.language                     language models: scores of text, attribution of generated text, circuits
     jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
@@ -228,7 +229,7 @@ from jaxplain.explain import (
     xgrad_cam,
     xrai,
 )
-from jaxplain.explain.backward import relevance
+from jaxplain.explain.backward import pattern, relevance
 from jaxplain.explain.visualization import image, objective, regulariser, transform
 from jaxplain.internals import (
     activation_patching,
@@ -270,6 +271,7 @@ NAMESPACES = (
     "plot",
     "report",
     "relevance",
+    "pattern",
     "image",
     "objective",
     "transform",
@@ -364,6 +366,7 @@ __all__ = [
 # `import jaxplain.image` finds the namespaces of deeper folders by their public names, too, as `import os.path` does.
 _DEEPER = {"image": image, "objective": objective, "regulariser": regulariser, "relevance": relevance}
 _DEEPER["transform"] = transform
+_DEEPER["pattern"] = pattern
 _DEEPER["language"] = language
 for _name, _space in _DEEPER.items():
     sys.modules[f"jaxplain.{_name}"] = _space

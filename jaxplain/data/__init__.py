@@ -21,6 +21,7 @@ from jaxplain.data.synthetic import (
     planted_patches,
 )
 from jaxplain.data.torch_file import load_torch
+from jaxplain.data.tetrominoes import tetrominoes
 
 __all__ = [
     "AdditiveScore",
@@ -49,4 +50,5 @@ __all__ = [
     "read_cifar10",
     "read_idx",
     "standardize",
+    "tetrominoes",
 ]

@@ -17,6 +17,7 @@ from jaxplain.evaluate.comparison import (
     compare,
     compare_models,
     consistency,
+    edge_attribution,
     frechet_bootstrap,
     frechet_distance,
     paired_difference,
@@ -58,6 +59,7 @@ from jaxplain.evaluate.faithfulness import (
 )
 from jaxplain.evaluate.localization import (
     attribution_localization,
+    earth_movers_distance,
     focus,
     mosaic,
     pointing_game,
@@ -97,6 +99,8 @@ __all__ = [
     "continuity",
     "deletion",
     "deletion_curve",
+    "earth_movers_distance",
+    "edge_attribution",
     "effective_complexity",
     "efficient_parameter_randomization",
     "entropy",

@@ -40,6 +40,7 @@ SPACES = (
     "plot",
     "report",
     "relevance",
+    "pattern",
     "image",
     "objective",
     "transform",
@@ -84,6 +85,11 @@ def dense(params: Any, x: Any) -> Any:
     with jax.named_scope("hidden"):
         h = jnp.tanh(x @ params["first"])
     return h @ params["second"]
+
+
+def rectified(x: Any, *_: Any) -> Any:
+    """A score of a vector, of dense layers with a ReLU between them."""
+    return jax.nn.relu(jnp.asarray(x) @ VECTOR_PARAMS["first"]) @ VECTOR_PARAMS["second"][:, 0]
 
 
 PACKAGE = str(Path(jaxplain.__file__).parent)
@@ -187,6 +193,7 @@ ON_PICTURES = {
         "evaluate.continuity",
     ),
     *("evaluate.pointing_game", "evaluate.attribution_localization", "evaluate.focus", "evaluate.top_k_intersection"),
+    "evaluate.earth_movers_distance",
     *("evaluate.relevance_mass_accuracy", "evaluate.relevance_rank_accuracy", "evaluate.roc_auc"),
     *("aggregate.activation_atlas", "aggregate.top_activations", "aggregate.unit_activity"),
     *("objective.caricature", "objective.channel", "objective.deep_dream", "objective.direction"),
@@ -495,6 +502,14 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "data.load_idx_folder": {"path": lambda w: files("idx"), "test": lambda w: 1},
     "data.load_image_folder": {"path": lambda w: files("images")},
     "data.load_npz": {"path": lambda w: files("set.npz")},
+    "data.tetrominoes": {
+        "scenario": lambda w: "xor",
+        "background": lambda w: "white",
+        "size": lambda w: 8,
+        "signal": lambda w: 0.5,
+        "examples": lambda w: 4,
+    },
+    "pattern.": {"f": lambda w: rectified, "patterns": lambda w: jaxplain.pattern.estimate_patterns(rectified, ROWS)},
     "data.planted_patches": {"size": lambda w: (16, 16)},
     "data.read_cifar10": {"path": lambda w: files("cifar") / "test_batch.bin"},
     "data.read_idx": {"path": lambda w: files("labels")},

@@ -10,9 +10,11 @@ from jaxplain.evaluate.localization.localization import (
     roc_auc,
     top_k_intersection,
 )
+from jaxplain.evaluate.localization.transport import earth_movers_distance
 
 __all__ = [
     "attribution_localization",
+    "earth_movers_distance",
     "focus",
     "mosaic",
     "pointing_game",

@@ -29,12 +29,12 @@ class Localization(Metric):
 
     def __call__(self, attribution: Any, mask: Any) -> Array:
         """Judge one attribution: `m(attribution, mask)`."""
-        a, inside = _fitted(attribution, mask, self.name)
+        a, inside = fitted(attribution, mask, self.name)
         value = _MEASURES[self.name](self, a, inside)
         return jnp.where(jnp.isnan(a).any() | ~inside.any(), jnp.nan, value)
 
 
-def _fitted(attribution: Any, mask: Any, name: str) -> tuple[Array, Array]:
+def fitted(attribution: Any, mask: Any, name: str) -> tuple[Array, Array]:
     """An attribution and a mask of one shape: channels are summed where one of them has none."""
     a, inside = check.real(jnp.asarray(attribution), name, "attribution"), jnp.asarray(mask)
     if not (inside.dtype == jnp.bool_ or jnp.issubdtype(inside.dtype, jnp.integer)):

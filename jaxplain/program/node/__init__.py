@@ -4,7 +4,7 @@ Recognition is by what a group computes, never by a module's name. Which rules t
 """
 
 from jaxplain.program.node.biases import Bias, biases, feeds, scaled
-from jaxplain.program.node.chains import Layer, layer_of
+from jaxplain.program.node.chains import Layer, in_weights, layer_of, shared_sum, weights_of
 from jaxplain.program.node.embedding import AlongLookups, BehindLookups, LookedUp, look_up
 from jaxplain.program.node.flat import Step, Value, flatten, widened
 from jaxplain.program.node.last import ends_in
@@ -15,6 +15,7 @@ from jaxplain.program.node.rewrite import (
     Opened,
     OwnDerivative,
     Rule,
+    calls_of,
     inputs_of,
     open_score,
     pull,
@@ -44,10 +45,12 @@ __all__ = [
     "Value",
     "biases",
     "build",
+    "calls_of",
     "decisions",
     "ends_in",
     "feeds",
     "flatten",
+    "in_weights",
     "inputs_of",
     "layer_of",
     "look_up",
@@ -56,7 +59,9 @@ __all__ = [
     "pull",
     "pull_with_flow",
     "scaled",
+    "shared_sum",
     "smoothed",
+    "weights_of",
     "widened",
     "without_rule",
 ]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -153,15 +154,12 @@ def layer_of(node: Any, fixed: Sequence[Any]) -> Layer:
         weight = _follow(node.steps, jnp.ones_like(zeros), known, shifts=False)
         return Layer(lambda x, w: x * w, weight, _follow(node.steps, zeros, known))
     side = 1 if first.operands[0] is entry else 0
-    weights = first.operands[side]
+    weights = weights_of(node)
     weight = weights.number if weights.number is not None else known[weights]
 
     def linear(x: Any, w: Any) -> Any:
         (result,) = first.evaluate([x, w] if side == 1 else [w, x])
-        for step in node.steps[1:]:
-            if step.name in _MOVES:
-                (result,) = step.evaluate([result])
-        return result
+        return _moved(node, result)
 
     if any(step.name in (*_SCALES, "sub") for step in node.steps[1:]):  # c - W x has the weights -W
         weight = weight * _scale(node, known)
@@ -171,17 +169,62 @@ def layer_of(node: Any, fixed: Sequence[Any]) -> Layer:
 
 def _scale(node: Any, known: dict[Value, Any]) -> Any:
     """The scale of each output feature, in the shape of the weights."""
-    first, (entry,) = node.steps[0], node.active
-    features, axes = output_features(first, entry), _weight_axes(first, entry)
-    sizes = [first.results[0].shape[axis] for axis in features]
-    scale = _follow(node.steps[1:], jnp.ones(first.results[0].shape, first.results[0].dtype), known, shifts=False)
-    for step in node.steps[1:]:
-        features = moved(step, features) if step.name in _MOVES else features
-    scale = scale[tuple(slice(None) if axis in features else 0 for axis in range(scale.ndim))]
+    first = node.steps[0].results[0]
+    return in_weights(node, _follow(node.steps[1:], jnp.ones(first.shape, first.dtype), known, shifts=False))
+
+
+def shared_sum(node: Any, values: Any) -> Any:
+    """Values at a layer's outputs, each replaced by the sum over those outputs that the same weights make.
+
+    For a convolution these are the places of a channel.
+    """
+    ahead = _unmoved(node, values)
+    features = _neurons(node)[0]
+    total = ahead.sum([axis for axis in range(ahead.ndim) if axis not in features], keepdims=True)
+    return _moved(node, jnp.broadcast_to(total, ahead.shape))
+
+
+def in_weights(node: Any, values: Any) -> Any:
+    """Values at a layer's outputs that are the same for the same weights, in a shape that broadcasts to the weights."""
+    features, axes = _neurons(node)
+    ahead = _unmoved(node, values)
+    ahead = ahead[tuple(slice(None) if axis in features else 0 for axis in range(ahead.ndim))]
     order = sorted(range(len(features)), key=features.__getitem__)  # the axes that are left, as features
-    scale = scale.transpose(np.argsort(order)).reshape(sizes)
-    shape = first.operands[1 if first.operands[0] is entry else 0].shape
-    return scale.transpose(np.argsort(axes)).reshape([n if axis in axes else 1 for axis, n in enumerate(shape)])
+    ahead = ahead.transpose(np.argsort(order)).transpose(np.argsort(axes))
+    shape = weights_of(node).shape
+    return ahead.reshape([size if axis in axes else 1 for axis, size in enumerate(shape)])
+
+
+def weights_of(node: Any) -> Value:
+    """The weights of an affine node's product."""
+    first, (entry,) = node.steps[0], node.active
+    weights: Value = first.operands[1 if first.operands[0] is entry else 0]
+    return weights
+
+
+def _neurons(node: Any) -> tuple[list[int], list[int]]:
+    """The axes along which weights differ: of the product's output, and of the weights, in one order."""
+    first, (entry,) = node.steps[0], node.active
+    features, axes = [*output_features(first, entry)], _weight_axes(first, entry)
+    if first.name == "dot_general":
+        _, batch = first.params["dimension_numbers"]
+        side = 1 if first.operands[0] is entry else 0
+        features, axes = [*range(len(batch[0])), *features], [*batch[side], *axes]
+    return features, axes
+
+
+def _moved(node: Any, value: Any) -> Any:
+    """A value at the outputs of a layer's product, at those of the layer."""
+    for step in node.steps[1:]:
+        if step.name in _MOVES:
+            (value,) = step.evaluate([value])
+    return value
+
+
+def _unmoved(node: Any, value: Any) -> Any:
+    """The reverse of `_moved`."""
+    product = jax.ShapeDtypeStruct(node.steps[0].results[0].shape, value.dtype)
+    return jax.linear_transpose(lambda ahead: _moved(node, ahead), product)(value)[0]
 
 
 def _follow(steps: Sequence[Step], value: Any, known: dict[Value, Any], shifts: bool = True) -> Any:

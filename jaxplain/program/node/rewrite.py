@@ -354,14 +354,20 @@ def without_rule(name: str, nodes: Sequence[Node], example: str) -> ValueError:
 
 def inputs_of(opened: Opened, nodes: Sequence[Node]) -> dict[Node, list[Any]]:
     """The values of the active inputs of some nodes, those inside of loops left out."""
+    return {node: call.inputs for node, call in calls_of(opened, nodes).items()}
+
+
+def calls_of(opened: Opened, nodes: Sequence[Node]) -> dict[Node, Call]:
+    """The values of some nodes, those inside of loops left out."""
     values = dict(zip(opened.graph.flat.inputs, opened.arguments, strict=True))
     values |= {value: widened(constant) for value, constant in opened.graph.flat.constants}
-    found: dict[Node, list[Any]] = {}
+    found: dict[Node, Call] = {}
     for node in opened.graph.nodes:
         if len(found) == len(nodes):
             break
-        if node in nodes:
-            found[node] = [values[value] for value in node.active]
         (results,) = _run_node(node, [values], {}, {})
+        if node in nodes:
+            active, fixed = ([values[value] for value in group] for group in (node.active, node.fixed))
+            found[node] = Call(active, fixed, results)
         values.update(zip(node.outputs, results, strict=True))
     return found

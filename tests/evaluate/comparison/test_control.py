@@ -7,6 +7,7 @@ import pytest
 
 from jaxplain.evaluate.axioms.completeness import completeness
 from jaxplain.evaluate.comparison.control import paired_difference, random_attribution
+from jaxplain.evaluate.comparison.controls import edge_attribution
 from jaxplain.evaluate.comparison.table import score_table
 from jaxplain.evaluate.faithfulness.deletion import deletion, deletion_curve, insertion
 from jaxplain.evaluate.robustness.sensitivity import max_sensitivity
@@ -201,3 +202,17 @@ def test_a_shared_argument_and_a_metric_without_direction():
 def test_bad_tables_are_named(build, error, text):
     with pytest.raises(error, match=text):
         build(*planted())
+
+
+def test_edges_of_an_image():
+    """Sobel's gradient of a slope is eight times its steepness; a second derivative does not see slopes."""
+    slope = jnp.broadcast_to(3.0 * jnp.arange(5.0)[None, :, None], (4, 5, 2)).at[..., 1].multiply(-2)
+    sobel, laplace = (edge_attribution(kind)(slope, "an argument") for kind in ("sobel", "laplace"))
+    np.testing.assert_allclose(sobel[:, 1:-1], jnp.broadcast_to(jnp.array([24.0, 48.0]), (4, 3, 2)))
+    assert not np.asarray(laplace)[:, 1:-1].any()
+    spot = edge_attribution("laplace")(jnp.zeros((3, 3, 1)).at[1, 1].set(2.0))[..., 0]
+    assert spot.tolist() == [[0, 2, 0], [2, -8, 2], [0, 2, 0]]
+    with pytest.raises(ValueError, match="`kind` is 'canny'"):
+        edge_attribution("canny")
+    with pytest.raises(ValueError, match=r"shape \(4,\); edges are those of an image"):
+        edge_attribution()(jnp.ones(4))
