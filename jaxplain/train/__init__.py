@@ -7,6 +7,15 @@ Also the losses of one example, checkpoints, and the reading of a training histo
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.train.checkpoint import load, save
 from jaxplain.train.diagnosis import Diagnosis, diagnose
+from jaxplain.train.dynamics import (
+    LearningDynamics,
+    PredictionDepth,
+    explain_over,
+    explanation_drift,
+    forgetting_events,
+    learning_dynamics,
+    prediction_depth,
+)
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
@@ -20,6 +29,7 @@ from jaxplain.train.prior import (
     right_for_the_right_reasons,
 )
 from jaxplain.train.run import TrainingRun, training_run
+from jaxplain.train.snapshot import Snapshots
 from jaxplain.train.trainable import as_trainable
 from jaxplain.train.tuned import tuned_lens
 
@@ -27,7 +37,10 @@ __all__ = [
     "Diagnosis",
     "Fit",
     "History",
+    "LearningDynamics",
     "Metrics",
+    "PredictionDepth",
+    "Snapshots",
     "TrainState",
     "TrainingRun",
     "adversarial_loss",
@@ -39,13 +52,18 @@ __all__ = [
     "cross_entropy",
     "diagnose",
     "eval_step",
+    "explain_over",
     "explanation_consistency",
     "explanation_distillation",
+    "explanation_drift",
     "fit",
+    "forgetting_events",
     "init",
+    "learning_dynamics",
     "load",
     "occlusion_penalty",
     "predict",
+    "prediction_depth",
     "right_for_the_right_reasons",
     "save",
     "squared_error",
