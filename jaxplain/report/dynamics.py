@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.plot import attribution_strip, drift_curves, example_dynamics, prediction_depths
-from jaxplain.plot.values import label_texts
 from jaxplain.program import public
 from jaxplain.report.page import Section, Table
 from jaxplain.train import LearningDynamics, PredictionDepth
@@ -57,7 +56,7 @@ def learning_dynamics_section(
         >>> right = np.array([[0, 1], [1, 1]], bool)
         >>> found = LearningDynamics(np.array([0, 9]), 1.0 - right, 1 * right, right)
         >>> learning_dynamics_section(found, k=1).content[2].rows
-        [[0, 9, 0, 0, 0.0]]
+        [[0, 9, 0, 1, 0.0]]
     """
     name = "learning_dynamics_section"
     check.count(k, name, "k")
@@ -79,7 +78,7 @@ def learning_dynamics_section(
 
 def _hardest(dynamics: LearningDynamics, k: int, labels: Any, names: Any, name: str) -> Table:
     learnt, forgotten = np.asarray(dynamics.learnt), np.asarray(dynamics.forgotten)
-    titles = label_texts(labels, len(learnt), names, name)
+    titles = [""] * len(learnt) if labels is None else _titles(labels, len(learnt), names, name)
     order = np.lexsort((-learnt, -forgotten, learnt >= 0))[:k]
     head = ["example", "learnt at step", "times forgotten", "says at the end", "loss at the end"]
     rows = []
@@ -91,3 +90,13 @@ def _hardest(dynamics: LearningDynamics, k: int, labels: Any, names: Any, name: 
     if any(titles):
         head.insert(1, "label")
     return Table(head, rows, "the hardest examples")
+
+
+def _titles(labels: Any, count: int, names: Any, name: str) -> list[str]:
+    if np.shape(labels) != (count,):
+        raise ValueError(f"{name}: `labels` is {check.short(labels)}, but there are {count} examples.")
+    known = np.asarray(labels)
+    if names is None or known.dtype.kind not in "iu":
+        return [str(label) for label in known]
+    check.label_range(known, len(names), name)
+    return [str(names[label]) for label in known]

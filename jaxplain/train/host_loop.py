@@ -57,9 +57,7 @@ DIVERGED = ("raise", "warn")
 class Keeper:
     """The params at some steps as the host collects them: on the device, or in a run's folder and on the host."""
 
-    def __init__(
-        self, steps: tuple[int, ...], folder: Path | None, setup: dict[str, np.ndarray], done: int
-    ) -> None:
+    def __init__(self, steps: tuple[int, ...], folder: Path | None, setup: dict[str, np.ndarray], done: int) -> None:
         self.steps, self.done = steps, done
         self._folder, self._setup, self._kept = folder, setup, dict[int, Pytree]()
 
@@ -183,9 +181,7 @@ class HostLoop(NamedTuple):
             return self._host_epoch(run, key, keeper)
         per_epoch = -(-self.data.size // self.batch_size)
         marks, steps = keeper.marks(per_epoch)
-        run, row, album = _epoch(
-            self.program, run, self.data, self.validation, key, marks, batch_size=self.batch_size
-        )
+        run, row, album = _epoch(self.program, run, self.data, self.validation, key, marks, batch_size=self.batch_size)
         keeper.done += per_epoch
         return run, row, {s: jax.tree.map(lambda room, i=i: room[i], album.params) for i, s in enumerate(steps)}
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import operator
-from collections.abc import Mapping, Sequence, Set
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -70,33 +69,26 @@ def filled_rows(album: Album) -> Pytree:
     return jax.tree.map(lambda room: room[: len(album.steps)], album.params)
 
 
-def as_steps(snapshots: Any, last: int | None, run: str) -> tuple[int, ...]:
+def as_steps(snapshots: Sequence[int], last: int | None, run: str) -> tuple[int, ...]:
     """The steps to keep, as rising whole numbers from 0 to the last one, where that is known.
 
     Args:
-        snapshots: What the caller passed.
+        snapshots: Whole numbers.
         last: The number of steps of the run, or None.
         run: What makes that number, for the error.
 
     Raises:
-        TypeError: No sequence, or something in it that is no whole number.
+        TypeError: They are being traced.
         ValueError: An empty one, steps that do not rise, a negative one or one beyond the last.
     """
-    items = None
-    if check.is_concrete(snapshots) and not isinstance(snapshots, str | bytes | Mapping | Set):
-        with contextlib.suppress(TypeError):  # a number, None
-            items = list(snapshots)
-    if items is None:
-        raise TypeError(
-            f"fit: `snapshots` is {check.short(snapshots)}; pass the steps to keep, a list of whole numbers such as "
-            "[0, 10, 100]."
-        )
-    steps = tuple(map(_whole, items))
+    if not check.is_concrete(snapshots):
+        raise TypeError("fit: `snapshots` is being traced; pass steps that are known before the run, [0, 10, 100].")
+    steps = tuple(map(int, snapshots))
     if not steps:
         raise ValueError("fit: `snapshots` is empty; pass the steps to keep, or None for none.")
     if min(steps) < 0:
         raise ValueError(f"fit: `snapshots` holds {min(steps)}; steps are counted from 0, the start of the run.")
-    for first, second in zip(steps, steps[1:], strict=False):
+    for first, second in itertools.pairwise(steps):
         if second <= first:
             said = f"{first} twice" if first == second else f"{first} before {second}"
             raise ValueError(f"fit: `snapshots` holds {said}; pass each step once, rising: sorted(set(steps)).")
@@ -106,17 +98,6 @@ def as_steps(snapshots: Any, last: int | None, run: str) -> tuple[int, ...]:
             f"{last} its end."
         )
     return steps
-
-
-def _whole(item: Any) -> int:
-    truth = isinstance(item, bool | np.bool_) or getattr(item, "dtype", None) == np.dtype(bool)
-    if not truth and check.is_concrete(item):
-        with contextlib.suppress(TypeError):
-            return operator.index(item)
-    raise TypeError(
-        f"fit: `snapshots` holds {check.short(item)}; steps are whole numbers, such as [0, 10, 100]. An epoch has as "
-        "many steps as batches."
-    )
 
 
 def stacked(kept: Mapping[int, Pytree], like: Pytree, *, host: bool) -> Snapshots:

@@ -35,14 +35,10 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
     Example:
         >>> import numpy as np
         >>> found = PredictionDepth(np.array([0, 2]), np.array([1, 1]), np.array([[1, 0], [1, 0]]), ("input", "output"))
-        >>> [axes.get_title() for axes in prediction_depths(found).figure.axes]
+        >>> [axes.get_title() for axes in prediction_depths(found).axes]
         ['prediction depth', 'probes that agree with the model']
     """
     name = "prediction_depths"
-    if not isinstance(found, PredictionDepth):
-        raise TypeError(
-            f"{name}: `found` is {check.short(found)}; pass what jaxplain.train.prediction_depth returned."
-        )
     depth = np.asarray(found.depth)
     layers = [plain(layer) for layer in found.layers]
     groups = {"": (np.ones(len(depth), bool), NEUTRAL)}

@@ -11,7 +11,6 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SERIES, canvas, open_sides
 from jaxplain.plot.dynamics.steps import rising, step_axis
 from jaxplain.plot.values import batch, plain
@@ -47,11 +46,6 @@ def example_dynamics(dynamics: LearningDynamics) -> Figure:
         >>> [axes.get_title() for axes in figure.axes]
         ['right answers', 'each example', 'forgotten']
     """
-    if not isinstance(dynamics, LearningDynamics):
-        raise TypeError(
-            f"example_dynamics: `dynamics` is {check.short(dynamics)}; pass what jaxplain.train.learning_dynamics "
-            "returned."
-        )
     right = batch(dynamics.right, "example_dynamics", "dynamics.right", {2: "[S, N]"}) > 0
     steps = rising(dynamics.steps, len(right), "example_dynamics")
     learnt, forgotten = np.asarray(dynamics.learnt), np.asarray(dynamics.forgotten)

@@ -39,21 +39,17 @@ class Maps(NamedTuple):
     more: str
 
 
-def maps_of(
-    inputs: Any, attributions: Any, steps: Any, labels: Any, names: Any, limit: int, name: str
-) -> Maps:
+def maps_of(inputs: Any, attributions: Any, steps: Any, labels: Any, names: Any, limit: int, name: str) -> Maps:
     """The checked arrays, with the channels of images summed."""
     values = batch(attributions, name, "attributions", SHAPES)
     count, more = shown(len(values), limit, name, "examples")
-    if values.ndim == 3:
-        own = batch(inputs, name, "inputs", {2: "[B, D]"})
-    else:
-        own = images(inputs, name, "inputs")
-    same = own.shape == values.shape[:1] + values.shape[2:] if values.ndim == 3 else len(own) == len(values)
+    table = values.ndim == 3
+    own = batch(inputs, name, "inputs", {2: "[B, D]"}) if table else images(inputs, name, "inputs")
+    same = own.shape == values.shape[:1] + values.shape[2:] if table else len(own) == len(values)
     if not same:
         raise ValueError(
-            f"{name}: `inputs` has shape {np.shape(inputs)}, but `attributions` {np.shape(attributions)}; pass the same "
-            "examples, [B, ...], and what explain_batch(explain_over(method, snapshots), x) returns, [B, S, ...]."
+            f"{name}: `inputs` has shape {np.shape(inputs)}, but `attributions` {np.shape(attributions)}; pass the "
+            "same examples, [B, ...], and what explain_batch(explain_over(method, snapshots), x) returns, [B, S, ...]."
         )
     titles = label_texts(labels, len(own), names, name)
     maps = (values.sum(axis=-1) if values.ndim == 5 else values)[:count]

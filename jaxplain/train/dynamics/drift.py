@@ -24,8 +24,8 @@ def explanation_drift(attributions: Arrays) -> Array:
             gives them; a pytree's leaves are ranked together. Of a batch `[B, S, ...]` take `jax.vmap`.
 
     Returns:
-        `[S]`, correlations in [-1, 1], the last one 1; NaN where an explanation or the last one is constant, as zero is.
-        Cost: S sorts.
+        `[S]`, correlations in [-1, 1], the last one 1; NaN where an explanation or the last one is constant, as zero
+        is. Cost: S sorts.
 
     Raises:
         TypeError: Complex explanations, or none.

@@ -223,5 +223,3 @@ def classes_of(targets: Any, count: int, single: bool, name: str) -> Array:
         f"{name}: the targets are {check.short(targets)}; there has to be one class for each of {count} examples, "
         "whole numbers [N] or one-hot [N, K]."
     )
-
-

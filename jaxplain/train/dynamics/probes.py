@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.internals import capture
-from jaxplain.program import Function, public, setting, wide_dtype
+from jaxplain.program import Function, as_function, public, setting, wide_dtype
 from jaxplain.score import logit
 from jaxplain.train.dynamics.examples import answers, classes_of
 from jaxplain.train.epoch import over_batches
@@ -130,9 +130,9 @@ def prediction_depth(
         distances at each layer. Memory for the values of all layers for all of them.
 
     Raises:
-        ValueError: More neighbours than training examples, outputs without classes, paths that name nothing, data that
-            are empty or not finite.
-        TypeError: An `apply`, data or paths of no known kind.
+        ValueError: More neighbours than training examples, outputs without classes, no paths or some that name nothing,
+            data that are empty or not finite.
+        TypeError: An `apply` or data of no known kind.
 
     Example:
         >>> import jax.numpy as jnp
@@ -151,8 +151,8 @@ def prediction_depth(
     check.count(neighbours, name, "neighbours")
     check.count(batch_size, name, "batch_size")
     names = (paths,) if isinstance(paths, str) else paths
-    if not isinstance(names, Sequence) or not names or not all(isinstance(path, str) for path in names):
-        raise TypeError(f"{name}: `paths` has to be a path such as 'block_*', or several, not {check.short(paths)}.")
+    if not names:
+        raise ValueError(f"{name}: `paths` is empty; pass a path such as 'block_*', or several.")
     batch = one_batch(data, name)
     check.finite(batch.inputs, name, "inputs")
     asked = None
@@ -165,7 +165,7 @@ def prediction_depth(
             f"{name}: `neighbours` is {neighbours}, but there are {batch.size - (asked is None)} training examples"
             f"{others}."
         )
-    inside = _Embeddings(logit(as_trainable(apply), params).outputs, tuple(names))
+    inside = _Embeddings(as_function(logit(as_trainable(apply), params).outputs), tuple(names))
     data = jax.tree.map(jnp.asarray, batch._replace(weights=None))
     labels = classes_of(data.targets, batch.size, True, name)
     outputs, support = _embedded(inside, data.inputs, batch_size=batch_size)
@@ -187,9 +187,7 @@ def _embed_all(inside: Any, inputs: tuple[Any, ...], batch_size: int) -> tuple[A
 _embedded = jax.jit(_embed_all, static_argnames="batch_size")
 
 
-def _votes(
-    support: Array, labels: Array, values: Array, own: bool, classes: int, neighbours: int
-) -> Array:
+def _votes(support: Array, labels: Array, values: Array, own: bool, classes: int, neighbours: int) -> Array:
     """The class of most of the nearest rows of `support` for each row of `values`."""
     places = jnp.arange(len(support))
 
