@@ -34,6 +34,7 @@ def test_the_hardest_examples_stand_first(tmp_path):
     assert len(report.learning_dynamics_section(dynamics(), k=9).content[2].rows) == 5
 
 
+@pytest.mark.slow
 def test_all_of_it_in_a_page(tmp_path):
     depth = train.PredictionDepth(np.arange(3), np.ones(3, int), np.ones((2, 3), int), ("input", "output"))
     section = report.learning_dynamics_section(

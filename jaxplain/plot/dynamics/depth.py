@@ -82,7 +82,7 @@ def lens_over_training(outputs: Mapping[str, Any], steps: Any, target: int | Non
         A figure, layers by checkpoints, the last layer on top, the darker the more probable.
 
     Raises:
-        ValueError: Wrong shapes, layers of several shapes, a class outside, NaN.
+        ValueError: No layers, wrong shapes, layers of several shapes, a class outside, NaN.
         TypeError: No mapping from layers to arrays of numbers.
 
     Example:
@@ -92,8 +92,8 @@ def lens_over_training(outputs: Mapping[str, Any], steps: Any, target: int | Non
         'probability of class 1'
     """
     name = "lens_over_training"
-    if not isinstance(outputs, Mapping) or not outputs:
-        raise TypeError(f"{name}: `outputs` is {check.short(outputs)}; pass {{layer: [S, K]}}.")
+    if not outputs:
+        raise ValueError(f"{name}: `outputs` is empty; pass {{layer: [S, K]}}.")
     layers = {str(k): batch(v, name, f"outputs[{k!r}]", {2: "[S, K]"}) for k, v in outputs.items()}
     shapes = {own.shape for own in layers.values()}
     if len(shapes) > 1:

@@ -48,6 +48,11 @@ def explanation_drift(attributions: Arrays) -> Array:
             f"{name}: `attributions` has {count} checkpoints of {rows.shape[1]} values; ranks need two of each. Pass "
             "[S, ...], of a batch by jax.vmap(explanation_drift)(attributions)."
         )
+    return _with_last(rows)
+
+
+@jax.jit
+def _with_last(rows: Array) -> Array:
     return jax.lax.map(lambda row: spearman(row, rows[-1]), rows)
 
 

@@ -45,14 +45,12 @@ class LearningDynamics:
     @property
     def first_learnt(self) -> Array:
         """`[N]`, the first of the steps at which an example is right; -1 where it never is."""
-        right = jnp.asarray(self.right)
-        return jnp.where(right.any(axis=0), jnp.asarray(self.steps)[jnp.argmax(right, axis=0)], -1)
+        return _first(self.steps, self.right)
 
     @property
     def settled(self) -> Array:
         """`[N]`, the first of the steps from which on the model says of an example what it says at the end."""
-        predicted = jnp.asarray(self.predicted)
-        return _since(self.steps, predicted == predicted[-1:])
+        return _since(self.steps, self.predicted == self.predicted[-1:])
 
     @property
     def forgotten(self) -> Array:
@@ -81,12 +79,23 @@ class LearningDynamics:
 jax.tree_util.register_dataclass(LearningDynamics, ["steps", "losses", "predicted", "right"], [])
 
 
+@jax.jit
 def _since(steps: Any, holds: Any) -> Array:
     """The first step from which on something holds to the end, for each column; -1 where it does not at the end."""
-    holds = jnp.asarray(holds)
     last_without = jnp.max(jnp.where(holds, -1, jnp.arange(len(holds))[:, None]), axis=0)
     row = jnp.minimum(last_without + 1, len(holds) - 1)
-    return jnp.where(holds[-1], jnp.asarray(steps)[row], -1)
+    return jnp.where(holds[-1], steps[row], -1)
+
+
+@jax.jit
+def _first(steps: Any, holds: Any) -> Array:
+    """The first step at which something holds, for each column; -1 where it never does."""
+    return jnp.where(jnp.any(holds, axis=0), steps[jnp.argmax(holds, axis=0)], -1)
+
+
+@jax.jit
+def _events(right: Any) -> Array:
+    return jnp.sum(right[:-1] & ~right[1:], axis=0, dtype=jnp.int32)
 
 
 @public
@@ -127,8 +136,7 @@ def forgetting_events(right: Arrays) -> Array:
                 f"forgetting_events: `right` holds {np.asarray(right)[tuple(other[0])]} at {tuple(map(int, other[0]))} "
                 f"(one of {len(other)} values that are neither 0 nor 1); pass whether each answer was right."
             )
-    known = jnp.asarray(right).astype(bool)
-    return jnp.sum(known[:-1] & ~known[1:], axis=0, dtype=jnp.int32)
+    return _events(right.astype(bool))
 
 
 @public
@@ -212,11 +220,14 @@ def answers(outputs: Any, name: str) -> Array:
 
 
 def classes_of(targets: Any, count: int, single: bool, name: str) -> Array:
-    """The classes of examples, `[N]`, from labels or one-hot rows; `single` takes 0.0 and 1.0 for classes."""
-    shape, whole = jnp.shape(targets), jnp.issubdtype(jnp.result_type(*jax.tree.leaves(targets)), jnp.integer)
+    """The classes of examples, `[N]`, from labels or one-hot rows; where `single` from shares in [0, 1], too."""
     if hasattr(targets, "dtype"):
-        if shape in ((count,), (count, 1)) and (whole or single or targets.dtype == bool):
-            return (targets.reshape(-1) > 0.5).astype(jnp.int32) if not whole else targets.reshape(-1)
+        shape, whole = targets.shape, jnp.issubdtype(targets.dtype, jnp.integer)
+        if shape in ((count,), (count, 1)) and whole:
+            return targets.reshape(-1)
+        share = single and not (check.is_concrete(targets) and bool(jnp.any((targets < 0) | (targets > 1))))
+        if shape in ((count,), (count, 1)) and (share or targets.dtype == bool):
+            return (targets.reshape(-1) > 0.5).astype(jnp.int32)
         if len(shape) == 2 and shape[1] > 1:
             return jnp.argmax(targets, axis=1).astype(jnp.int32)
     raise ValueError(

@@ -176,7 +176,10 @@ def prediction_depth(
     classes = max(outputs.shape[-1] if outputs.ndim > 1 else 1, 2)
     if check.is_concrete(labels):
         check.label_range(np.asarray(labels), classes, name)
-    votes = [_vote(s, labels, v, asked is None, classes, neighbours) for s, v in zip(support, values, strict=True)]
+    votes = [
+        _vote(near, labels, own, asked is None, classes=classes, neighbours=neighbours)
+        for near, own in zip(support, values, strict=True)
+    ]
     return PredictionDepth(_depth(jnp.stack(votes), predicted), predicted, jnp.stack(votes), inside.names(data.inputs))
 
 
@@ -187,7 +190,7 @@ def _embed_all(inside: Any, inputs: tuple[Any, ...], batch_size: int) -> tuple[A
 _embedded = jax.jit(_embed_all, static_argnames="batch_size")
 
 
-def _votes(support: Array, labels: Array, values: Array, own: bool, classes: int, neighbours: int) -> Array:
+def _votes(support: Array, labels: Array, values: Array, own: Array, classes: int, neighbours: int) -> Array:
     """The class of most of the nearest rows of `support` for each row of `values`."""
     places = jnp.arange(len(support))
 
@@ -202,7 +205,7 @@ def _votes(support: Array, labels: Array, values: Array, own: bool, classes: int
     return jax.lax.map(one, (values, jnp.arange(len(values))))
 
 
-_vote = jax.jit(_votes, static_argnames=("own", "classes", "neighbours"))
+_vote = jax.jit(_votes, static_argnames=("classes", "neighbours"))
 
 
 def _depth(probes: Array, predicted: Array) -> Array:

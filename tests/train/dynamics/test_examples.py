@@ -66,15 +66,24 @@ def test_of_a_model():
     assert found.learnt.tolist() == [5, 0, 5]
     whole = jnp.stack([-jax.nn.log_softmax(x @ w)[jnp.arange(3), labels] for w in path])
     np.testing.assert_allclose(found.losses, whole, rtol=1e-6)
-    one_hot = train.learning_dynamics(linear, snapshots, (x, jax.nn.one_hot(labels, 2)), batch_size=2)
+
+
+@pytest.mark.slow
+def test_classes_are_said_in_several_ways():
+    x, labels = np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], np.float32), jnp.array([0, 1, 0])
+    path = jnp.array([[[0.0, 1.0], [0.0, 1.0]], [[2.0, 0.0], [0.0, 1.0]]])
+    found = train.learning_dynamics(linear, path, (x, labels))
+    one_hot = train.learning_dynamics(linear, path, (x, jax.nn.one_hot(labels, 2)), batch_size=2)
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(one_hot), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     single = train.learning_dynamics(
-        lambda w, x: x @ (w[:, 1] - w[:, 0]), snapshots, (x, labels), loss=train.binary_cross_entropy
+        lambda w, x: x @ (w[:, 1] - w[:, 0]), path, (x, labels), loss=train.binary_cross_entropy
     )
     assert single.predicted.tolist() == found.predicted.tolist()
+    assert single.right.tolist() == found.right.tolist()
 
 
+@pytest.mark.slow
 def test_the_last_row_is_what_the_run_says():
     x = np.random.default_rng(1).normal(size=(12, 3)).astype(np.float32)
     data = (x, (x[:, 0] > 0).astype(np.int32))

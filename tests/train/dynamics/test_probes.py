@@ -44,15 +44,15 @@ def test_against_the_reference():
     generator = np.random.default_rng(0)
     x = generator.normal(size=(30, 4)).astype(np.float32)
     labels = generator.integers(0, 3, size=30)
-    asked = generator.normal(size=(7, 4)).astype(np.float32)
+    asked = generator.normal(size=(30, 4)).astype(np.float32)
     variables = Net().init(jax.random.key(0), x)
 
     def inside(x):
-        p = variables["params"]
+        p = jax.tree.map(np.asarray, variables["params"])
         one = x @ p["block_0"]["kernel"] + p["block_0"]["bias"]
         two = np.tanh(one) @ p["block_1"]["kernel"] + p["block_1"]["bias"]
         outputs = np.tanh(two) @ p["Dense_0"]["kernel"] + p["Dense_0"]["bias"]
-        return [np.asarray(v) for v in (x, one, two, jax.nn.softmax(outputs))]
+        return [x, one, two, np.asarray(jax.nn.softmax(outputs))]
 
     for queries, own in ((None, True), (asked, False)):
         found = train.prediction_depth(
@@ -67,7 +67,7 @@ def test_against_the_reference():
         np.testing.assert_array_equal(found.probes, probes)
         np.testing.assert_array_equal(found.depth, depth)
         np.testing.assert_allclose(found.agreement, (probes == rows[-1].argmax(axis=1)[None]).mean(axis=1), rtol=1e-6)
-    assert "7 examples at 4 layers (input to output)" in str(found)
+    assert "30 examples at 4 layers (input to output)" in str(found)
 
 
 def planted(scales, x):
@@ -128,8 +128,12 @@ def test_wrong_calls_are_told():
         (lambda: depth(planted, 1.0, (x, y), 3), TypeError, "`paths` has to be a text or a sequence of texts"),
         (lambda: depth(planted, 1.0, (x, y), [], neighbours=1), ValueError, "`paths` is empty"),
         (lambda: depth(planted, 1.0, (x, y), "nothing", neighbours=1), ValueError, "nothing"),
-        (lambda: depth(planted, 1.0, (x * np.nan, y), "size", neighbours=1), ValueError, "prediction_depth: `inputs`"),
-        (lambda: depth(planted, 1.0, (x, y), "size", neighbours=1, queries=x * np.inf), ValueError, "`queries`"),
+        (
+            lambda: depth(planted, 1.0, (x * np.nan, y), "size", neighbours=1),
+            ValueError,
+            "`inputs.*8 NaN",
+        ),
+        (lambda: depth(planted, 1.0, (x, y), "size", neighbours=1, queries=x * np.inf), ValueError, "`queries.*8 NaN"),
         (lambda: depth(planted, 1.0, (x, y + 1), "size", neighbours=1), ValueError, "target 2 is outside"),
         (lambda: depth(planted, 1.0, (x, x[:, 0] + 0.5), "size", neighbours=1), ValueError, "one class for each"),
     ):
