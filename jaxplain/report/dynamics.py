@@ -93,10 +93,10 @@ def _hardest(dynamics: LearningDynamics, k: int, labels: Any, names: Any, name: 
 
 
 def _titles(labels: Any, count: int, names: Any, name: str) -> list[str]:
-    if np.shape(labels) != (count,):
+    if isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != count:
         raise ValueError(f"{name}: `labels` is {check.short(labels)}, but there are {count} examples.")
-    known = np.asarray(labels)
-    if names is None or known.dtype.kind not in "iu":
-        return [str(label) for label in known]
+    if names is None:
+        return [str(label) for label in labels]
+    known = np.array([check.count(label, name, "labels", least=0) for label in np.asarray(labels)])
     check.label_range(known, len(names), name)
     return [str(names[label]) for label in known]

@@ -24,12 +24,13 @@ def explanation_drift(attributions: Arrays) -> Array:
             gives them; a pytree's leaves are ranked together. Of a batch `[B, S, ...]` take `jax.vmap`.
 
     Returns:
-        `[S]`, correlations in [-1, 1], the last one 1; NaN where an explanation or the last one is constant, as zero
-        is. Cost: S sorts.
+        `[S]`, correlations in [-1, 1], the last one 1; NaN where an explanation is constant, as zero is. Cost: S
+        sorts.
 
     Raises:
         TypeError: Complex explanations, or none.
-        ValueError: Fewer than two checkpoints, explanations of one value, leaves of several lengths, NaN.
+        ValueError: Fewer than two checkpoints, explanations of one value, a constant last one (NaN where it is
+            traced), leaves of several lengths, NaN.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,6 +48,10 @@ def explanation_drift(attributions: Arrays) -> Array:
         raise ValueError(
             f"{name}: `attributions` has {count} checkpoints of {rows.shape[1]} values; ranks need two of each. Pass "
             "[S, ...], of a batch by jax.vmap(explanation_drift)(attributions)."
+        )
+    if check.is_concrete(rows) and bool(jnp.all(rows[-1] == rows[-1, 0])):
+        raise ValueError(
+            f"{name}: the last of the `attributions` is constant, so that its values have no ranks to compare with."
         )
     return _with_last(rows)
 

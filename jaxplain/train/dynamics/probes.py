@@ -150,7 +150,7 @@ def prediction_depth(
     name = "prediction_depth"
     check.count(neighbours, name, "neighbours")
     check.count(batch_size, name, "batch_size")
-    names = (paths,) if isinstance(paths, str) else paths
+    names = (paths,) if isinstance(paths, str) else tuple(paths)
     if not names:
         raise ValueError(f"{name}: `paths` is empty; pass a path such as 'block_*', or several.")
     batch = one_batch(data, name)
@@ -165,7 +165,7 @@ def prediction_depth(
             f"{name}: `neighbours` is {neighbours}, but there are {batch.size - (asked is None)} training examples"
             f"{others}."
         )
-    inside = _Embeddings(as_function(logit(as_trainable(apply), params).outputs), tuple(names))
+    inside = _Embeddings(as_function(logit(as_trainable(apply), params).outputs), names)
     data = jax.tree.map(jnp.asarray, batch._replace(weights=None))
     labels = classes_of(data.targets, batch.size, True, name)
     outputs, support = _embedded(inside, data.inputs, batch_size=batch_size)

@@ -32,6 +32,7 @@ def test_wrong_calls_are_told():
     for given, kind, words in (
         (np.ones((1, 4)), ValueError, "1 checkpoints of 4 values"),
         (np.ones(4), ValueError, "4 checkpoints of 1 values"),
+        (np.array([[1.0, 2.0], [3.0, 3.0]]), ValueError, "the last of the `attributions` is constant"),
         (np.full((2, 2), np.nan), ValueError, "`attributions`"),
         (np.ones((2, 2), complex), TypeError, "complex"),
         ({"a": np.ones((2, 2)), "b": np.ones((3, 2))}, ValueError, "one common leading"),
