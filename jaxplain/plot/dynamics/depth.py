@@ -62,6 +62,7 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
     lines.plot(np.asarray(found.agreement), marker="o", markersize=4, color=NEGATIVE)
     lines.set_xticks(range(len(layers)), layers, rotation=40, ha="right", fontsize=7)
     lines.set_ylim(-0.02, 1.02)
+    lines.set_ylabel("share of examples", fontsize=9)
     lines.grid(alpha=0.25, linewidth=0.6)
     for axes, title in ((bars, "prediction depth"), (lines, "probes that agree with the model")):
         open_sides(axes).set_title(title, fontsize=10)
