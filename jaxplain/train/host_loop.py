@@ -29,9 +29,10 @@ from jaxplain.train.epoch import (
 )
 from jaxplain.train.feed import check_values, host_batches
 from jaxplain.train.fingerprint import describe
+from jaxplain.train.keeper import Keeper
 from jaxplain.train.penalty import infinite_penalty
-from jaxplain.train.saved_run import continue_run, save_run, save_snapshot, saved_snapshots
-from jaxplain.train.snapshot import Snapshots, empty_album, on_host, stacked
+from jaxplain.train.saved_run import continue_run, save_run
+from jaxplain.train.snapshot import empty_album
 from jaxplain.types import Array, Pytree
 
 
@@ -52,54 +53,6 @@ _sound = jax.jit(sound)
 
 DIVERGED = ("raise", "warn")
 """What `fit` may do after an epoch that diverged."""
-
-
-class Keeper:
-    """The params at some steps as the host collects them: on the device, or in a run's folder and on the host."""
-
-    def __init__(self, steps: tuple[int, ...], folder: Path | None, setup: dict[str, np.ndarray], done: int) -> None:
-        self.steps, self.done = steps, done
-        self._folder, self._setup, self._kept = folder, setup, dict[int, Pytree]()
-
-    def begin(self, params: Pytree) -> None:
-        """What is there before the first epoch that is run: the start, or what the folder of a run holds."""
-        passed = [step for step in self.steps if step <= self.done]
-        if self._folder is not None and self.done:
-            found = saved_snapshots(self._folder, passed, params, self._setup)
-            self._kept = {step: on_host(there) for step, there in found.items()}
-        elif passed:
-            self.keep({0: params})
-
-    def marks(self, per_epoch: int) -> tuple[Any, list[int]]:
-        """The steps to keep in the next epoch: filled up to as many as any epoch has, and as they are."""
-        if not self.steps:
-            return None, []
-        epochs = [(step - 1) // per_epoch for step in self.steps if step]
-        own = [step for step in self.steps if self.done < step <= self.done + per_epoch]
-        most = max(map(epochs.count, epochs), default=1)
-        return jnp.array(own + [-1] * (most - len(own)), jnp.int32), own
-
-    def keep(self, kept: dict[int, Pytree]) -> None:
-        """Take in what an epoch brought, before the epoch itself is saved."""
-        for step, params in kept.items():
-            if self._folder is not None:
-                save_snapshot(self._folder, step, params, self._setup)
-                params = on_host(params)
-            self._kept[step] = params
-
-    def warn_of_missing(self) -> None:
-        """Of batches from the host nobody knows how many there are before they are gone."""
-        missing = [step for step in self.steps if step > self.done]
-        if missing:
-            warnings.warn(
-                f"fit: the run ended with step {self.done}, before the steps {check.short(missing)} of `snapshots`.",
-                RuntimeWarning,
-                stacklevel=4,
-            )
-
-    def snapshots(self, like: Pytree) -> Snapshots:
-        """All of them."""
-        return stacked(self._kept, like, host=self._folder is not None)
 
 
 class HostLoop(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -98,27 +98,6 @@ def as_steps(snapshots: Sequence[int], last: int | None, run: str) -> tuple[int,
             f"{last} its end."
         )
     return steps
-
-
-def stacked(kept: Mapping[int, Pytree], like: Pytree, *, host: bool) -> Snapshots:
-    """What was kept by step, as `Snapshots`; as NumPy arrays where it is to stay on the host."""
-    steps = sorted(kept)
-    if not steps:
-        return Snapshots(np.zeros(0, np.int32), jax.tree.map(lambda leaf: jnp.asarray(leaf)[None][:0], like))
-    rows = [kept[step] for step in steps]
-    return Snapshots(np.array(steps, np.int32), jax.tree.map(lambda *leaves: _stack(leaves, host), *rows))
-
-
-def _stack(leaves: Sequence[Any], host: bool) -> Any:
-    if host and all(isinstance(leaf, np.ndarray) for leaf in leaves):
-        return np.stack(leaves)
-    return jnp.stack(leaves)
-
-
-def on_host(params: Pytree) -> Pytree:
-    """Params as NumPy arrays; PRNG keys, which NumPy has not, stay."""
-    keys = jax.dtypes.prng_key
-    return jax.tree.map(lambda v: v if jnp.issubdtype(jnp.result_type(v), keys) else np.asarray(v), params)
 
 
 def stack_of(snapshots: Any, name: str) -> tuple[Any, Pytree]:

@@ -1,4 +1,4 @@
-"""Examples with a flipped label, planted, are what the dynamics of a run find: learnt late, forgotten, predicted deep."""
+"""Examples with a flipped label are what the dynamics of a run find: learnt late, forgotten, predicted deep."""
 
 import itertools
 
