@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+import jaxplain
 from jaxplain import train
 
 KEY = jax.random.key(0)
@@ -208,3 +209,21 @@ def test_wrong_steps_are_told_before_any_compute(tmp_path):
 def test_whole_numbers_of_any_kind_are_steps():
     for given in (range(1, 9, 4), np.array([1, 5]), jnp.array([1, 5]), (np.int64(1), 5)):
         assert run(given).snapshots.steps.tolist() == [1, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.optimized
+def test_a_network_as_users_compile_it_trains_and_is_explained_the_same():
+    net = jaxplain.models.cnn(outputs=3, widths=(4, 8), dense=16)
+    x, y = GENERATOR.random((12, 12, 12, 1)).astype(np.float32), np.arange(12) % 3
+    variables = net.init(KEY, x)
+    fixed = {"key": KEY, "epochs": 2, "batch_size": 4, "optimizer": optax.adam(1e-2), "progress": False}
+    kept = train.fit(net.apply, variables, (x, y), snapshots=[0, 3, 6], **fixed)
+    plain = train.fit(net.apply, variables, (x, y), **fixed)
+    same((kept.state, kept.history), (plain.state, plain.history))
+
+    def method(params):
+        return jaxplain.integrated_gradients(jaxplain.logit(net.apply, params), steps=3)
+
+    together = jaxplain.explain_batch(train.explain_over(method, kept.snapshots), x[:5], y[:5])
+    np.testing.assert_array_equal(together[:, -1], jaxplain.explain_batch(method(plain.params), x[:5], y[:5]))
