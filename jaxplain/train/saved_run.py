@@ -15,6 +15,7 @@ from jaxplain.train.aside import ENDING, clear
 from jaxplain.types import Pytree
 
 _EPOCH = re.compile(r"epoch_(\d+)")
+_SNAPSHOT = re.compile(r"snapshot_(\d+)")
 FORMAT = 2
 """1, of earlier versions, noted the key and the batch size only."""
 
@@ -83,7 +84,8 @@ def saved_snapshots(
     """
     missing = [step for step in steps if not _snapshot(folder, step).exists()]
     if missing:
-        there = sorted(int(path.name.split("_")[1]) for path in folder.glob("snapshot_*"))
+        names = (_SNAPSHOT.fullmatch(path.name) for path in folder.iterdir())
+        there = sorted(int(match[1]) for match in names if match)
         raise ValueError(
             f"fit: the run in {folder} has passed the steps {check.short(missing)} of `snapshots` without keeping "
             f"them; it kept {check.short(there) if there else 'none'}. Ask for steps that it kept or that come after, "
