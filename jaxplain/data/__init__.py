@@ -20,8 +20,8 @@ from jaxplain.data.synthetic import (
     marker_tokens,
     planted_patches,
 )
-from jaxplain.data.torch_file import load_torch
 from jaxplain.data.tetrominoes import tetrominoes
+from jaxplain.data.torch_file import load_torch
 
 __all__ = [
     "AdditiveScore",

@@ -151,7 +151,16 @@ def _from_stream(stream: Any, size: int) -> tuple[Any, Callable[[_Storage], np.n
     return value, numbers
 
 
-_BROKEN = (pickle.UnpicklingError, EOFError, TypeError, AttributeError, IndexError, KeyError, OverflowError, MemoryError)
+_BROKEN = (
+    pickle.UnpicklingError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    MemoryError,
+)
 """What reading a pickle raises of which bytes are missing or changed."""
 
 

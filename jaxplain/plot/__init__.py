@@ -12,6 +12,15 @@ from jaxplain.plot.activation import activation_gallery, activations, filters
 from jaxplain.plot.comparison import comparison
 from jaxplain.plot.concept import attribution_clusters, concept_gallery, concept_scores, feature_dashboard
 from jaxplain.plot.curve import curves
+from jaxplain.plot.dynamics import (
+    Animation,
+    attribution_animation,
+    attribution_strip,
+    drift_curves,
+    example_dynamics,
+    lens_over_training,
+    prediction_depths,
+)
 from jaxplain.plot.effect import effects, importance
 from jaxplain.plot.feature import attribution_bar, dependence, summary, waterfall
 from jaxplain.plot.heat import heatmaps
@@ -29,21 +38,26 @@ from jaxplain.plot.trace import traces
 from jaxplain.plot.unit import activation_atlas, unit_gallery
 
 __all__ = [
+    "Animation",
     "Markup",
     "TokenFigure",
     "activation_atlas",
     "activation_gallery",
     "activations",
     "attention_heads",
+    "attribution_animation",
     "attribution_bar",
     "attribution_clusters",
+    "attribution_strip",
     "comparison",
     "concept_gallery",
     "concept_scores",
     "confusion_matrix",
     "curves",
     "dependence",
+    "drift_curves",
     "effects",
+    "example_dynamics",
     "feature_dashboard",
     "filters",
     "heatmaps",
@@ -51,11 +65,13 @@ __all__ = [
     "influential_examples",
     "layer_table",
     "learning_curves",
+    "lens_over_training",
     "lens_table",
     "loss_interpolation",
     "loss_surface",
     "parameter_histograms",
     "patching_map",
+    "prediction_depths",
     "predictions",
     "samples",
     "scores_table",

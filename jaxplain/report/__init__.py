@@ -5,6 +5,7 @@ Sections are figures, tables and texts that the caller made; nothing is computed
 
 from jaxplain.report.concept import clusters_section, concept_section
 from jaxplain.report.dictionary import dictionary_section
+from jaxplain.report.dynamics import learning_dynamics_section
 from jaxplain.report.explanations import explanations_page
 from jaxplain.report.influence import influence_section
 from jaxplain.report.landscape import landscape_section
@@ -19,5 +20,6 @@ __all__ = [
     "explanations_page",
     "influence_section",
     "landscape_section",
+    "learning_dynamics_section",
     "report",
 ]

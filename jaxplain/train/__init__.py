@@ -7,6 +7,15 @@ params. A model is any `apply(params, batch)`.
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.train.checkpoint import load, save
 from jaxplain.train.diagnosis import Diagnosis, diagnose
+from jaxplain.train.dynamics import (
+    LearningDynamics,
+    PredictionDepth,
+    explain_over,
+    explanation_drift,
+    forgetting_events,
+    learning_dynamics,
+    prediction_depth,
+)
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
@@ -35,6 +44,7 @@ from jaxplain.train.prior import (
     right_for_the_right_reasons,
 )
 from jaxplain.train.run import TrainingRun, training_run
+from jaxplain.train.snapshot import Snapshots
 from jaxplain.train.trainable import as_trainable
 from jaxplain.train.tuned import tuned_lens
 
@@ -43,10 +53,13 @@ __all__ = [
     "Fit",
     "History",
     "Interpolation",
+    "LearningDynamics",
     "MeanLoss",
     "Metrics",
     "Plane",
+    "PredictionDepth",
     "Sharpness",
+    "Snapshots",
     "Surface",
     "TrainState",
     "TrainingRun",
@@ -59,11 +72,15 @@ __all__ = [
     "cross_entropy",
     "diagnose",
     "eval_step",
+    "explain_over",
     "explanation_consistency",
     "explanation_distillation",
+    "explanation_drift",
     "fit",
+    "forgetting_events",
     "init",
     "interpolation",
+    "learning_dynamics",
     "load",
     "loss_surface",
     "mean_loss",
@@ -71,6 +88,7 @@ __all__ = [
     "occlusion_penalty",
     "plane_through",
     "predict",
+    "prediction_depth",
     "principal_plane",
     "random_plane",
     "right_for_the_right_reasons",

@@ -19,6 +19,7 @@ from jaxplain.data import batch_indices
 from jaxplain.program import Function, Static, map_floating, setting
 from jaxplain.program.fast import traced_fast
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
+from jaxplain.train.snapshot import Album, Snapshots, empty_album, filled_rows, record
 from jaxplain.types import Array, Pytree
 
 DROPOUT, STREAMS = 2**32 - 1, 2**32 - 2  # folded into the run's key, apart from every epoch's number
@@ -190,25 +191,30 @@ def over_batches(function: Callable[[Any], Any], data: Pytree, batch_size: int) 
 
 
 def train_epoch(
-    program: Program, state: TrainState, data: Batch, key: Array, batch_size: int
-) -> tuple[TrainState, Array]:
-    """One pass over shuffled data on the device; the new state and the means of `Metrics` over examples, `[3]`."""
+    program: Program, state: TrainState, data: Batch, key: Array, batch_size: int, album: Album | None
+) -> tuple[TrainState, Array, Album | None]:
+    """One pass over shuffled data on the device; the new state, the means of `Metrics` over examples, `[3]`.
+
+    The params after the steps of `album`, where there is one, are written into it.
+    """
     count = data.size
     size = min(batch_size, count)
     full, short = divmod(count, size)
     indices, _ = batch_indices(key, count, size)
 
-    def step(state: TrainState, rows: Array) -> tuple[TrainState, Array]:
+    def step(carry: tuple[TrainState, Album | None], rows: Array) -> tuple[tuple[TrainState, Album | None], Array]:
+        state, album = carry
         batch = jax.tree.map(lambda a: a.at[rows].get(mode="promise_in_bounds"), data)
         state, metrics = program.step(state, batch)
-        return state, jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics])
+        album = album if album is None else record(album, state.params, state.step)
+        return (state, album), jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics])
 
-    state, rows = jax.lax.scan(step, state, indices[:full])
+    (state, album), rows = jax.lax.scan(step, (state, album), indices[:full])
     sizes = [size] * full
     if short:
-        state, last = step(state, indices[full, :short])
+        (state, album), last = step((state, album), indices[full, :short])
         rows, sizes = jnp.concatenate([rows, last[None]]), [*sizes, short]
-    return state, mean_metrics(rows, jnp.array(sizes))
+    return state, mean_metrics(rows, jnp.array(sizes)), album
 
 
 def mean_metrics(rows: Array, sizes: Array) -> Array:
@@ -245,12 +251,12 @@ def validate(program: Program, params: Pytree, data: Batch, batch_size: int) -> 
 
 
 def epoch(
-    program: Program, run: Run, data: Batch, validation: Batch | None, key: Array, batch_size: int
-) -> tuple[Run, Array]:
+    program: Program, run: Run, data: Batch, validation: Batch | None, key: Array, batch_size: int, album: Album | None
+) -> tuple[Run, Array, Album | None]:
     """Train for one epoch, validate, keep the best: one program."""
-    state, means = train_epoch(program, run.state, data, key, batch_size)
+    state, means, album = train_epoch(program, run.state, data, key, batch_size, album)
     measured = None if validation is None else validate(program, state.params, validation, batch_size)
-    return close_epoch(program, run, state, means, measured)
+    return *close_epoch(program, run, state, means, measured), album
 
 
 def start_run(program: Program, params: Pytree, key: Array, validated: bool) -> Run:
@@ -258,6 +264,9 @@ def start_run(program: Program, params: Pytree, key: Array, validated: bool) -> 
     state = program.start(params, key)
     best = state.params if validated else None
     return Run(state, best, jnp.full((), jnp.inf, jnp.float32), jnp.zeros((), jnp.int32))
+
+
+_Carry = tuple[Run, Album | None]
 
 
 def run_epochs(
@@ -270,21 +279,29 @@ def run_epochs(
     epochs: int,
     batch_size: int,
     patience: int | None,
-) -> tuple[Run, Array]:
-    """All epochs as one traced loop, for transformations; rows after an early stop are NaN."""
+    snapshots: tuple[int, ...] | None = None,
+) -> tuple[Run, Array, Snapshots | None]:
+    """All epochs as one traced loop, for transformations; rows and snapshots after an early stop are NaN."""
+    album = None
+    if snapshots is not None:
+        album = empty_album(jnp.array(snapshots, jnp.int32), run.state.params)
+        album = record(album, run.state.params, run.state.step)
 
-    def train(run: Run, index: Array) -> tuple[Run, Array]:
-        return epoch(program, run, data, validation, jax.random.fold_in(key, index), batch_size)
+    def train(carry: _Carry, index: Array) -> tuple[_Carry, Array]:
+        run, album = carry
+        run, row, album = epoch(program, run, data, validation, jax.random.fold_in(key, index), batch_size, album)
+        return (run, album), row
 
-    def stay(run: Run, index: Array) -> tuple[Run, Array]:
-        return run, jnp.full(len(COLUMNS), jnp.nan, jnp.float32)
+    def stay(carry: _Carry, index: Array) -> tuple[_Carry, Array]:
+        return carry, jnp.full(len(COLUMNS), jnp.nan, jnp.float32)
 
-    def body(run: Run, index: Array) -> tuple[Run, Array]:
+    def body(carry: _Carry, index: Array) -> tuple[_Carry, Array]:
         if patience is None:
-            return train(run, index)
-        return jax.lax.cond(run.stale < patience, train, stay, run, index)
+            return train(carry, index)
+        return jax.lax.cond(carry[0].stale < patience, train, stay, carry, index)
 
-    return jax.lax.scan(body, run, jnp.arange(epochs))
+    (run, album), rows = jax.lax.scan(body, (run, album), jnp.arange(epochs))
+    return run, rows, None if album is None else Snapshots(album.steps, filled_rows(album))
 
 
 class History(NamedTuple):
@@ -308,18 +325,21 @@ class Fit(NamedTuple):
     """What `fit` returns.
 
     `params` are the best by validation loss (the last without validation), `state` is the last training state
-    (`state.params` the last parameters), `history` the curves.
+    (`state.params` the last parameters), `history` the curves, `snapshots` the params at the steps that were asked for
+    (None where none were).
     """
 
     params: Pytree
     state: TrainState
     history: History
+    snapshots: Snapshots | None = None
 
 
-def as_fit(run: Run, rows: Any, validated: bool, epochs: Any) -> Fit:
+def as_fit(run: Run, rows: Any, validated: bool, epochs: Any, snapshots: Snapshots | None = None) -> Fit:
     """A run and its rows of `COLUMNS` as `fit` returns them."""
     columns = [rows[:, index] for index in range(len(COLUMNS) if validated else 3)]
     best = run.best
     if validated and not check.is_concrete(run.best_loss):  # nothing can be raised: what was never good is marked
         best = map_floating(lambda leaf: jnp.where(jnp.isfinite(run.best_loss), leaf, jnp.nan), best)
-    return Fit(best if validated else run.state.params, run.state, History(*columns)._replace(epochs=epochs))
+    history = History(*columns)._replace(epochs=epochs)
+    return Fit(best if validated else run.state.params, run.state, history, snapshots)

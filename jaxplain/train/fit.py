@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -19,6 +19,7 @@ from jaxplain.train.epoch import Batch, Fit, Metrics, Program, TrainState, as_fi
 from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
 from jaxplain.train.host_loop import DIVERGED, HostLoop
 from jaxplain.train.penalty import check_penalty
+from jaxplain.train.snapshot import as_steps
 from jaxplain.train.trainable import as_trainable, trained_leaves
 from jaxplain.types import Array, Pytree
 
@@ -144,6 +145,7 @@ def fit(
     progress: bool | None = None,
     on_device: bool | None = None,
     on_divergence: str = "raise",
+    snapshots: Sequence[int] | None = None,
 ) -> Fit:
     """Train a model: epochs of shuffled batches, each epoch one compiled program with the data on the device.
 
@@ -185,15 +187,21 @@ def fit(
             ends with an error, "warn" warns and returns what was there after the epoch before. Both name the epoch.
             Inside a transformation neither can be done: NaN in the history shows it, and params without any finite
             validation loss are NaN.
+        snapshots: Steps whose params are kept, rising whole numbers: 0 is the start, and E epochs of B batches end with
+            step E B. Training is the same without them. They stay on the device; with `checkpoint` each is saved in
+            its folder as `snapshot_NNNNNNN` as soon as its epoch is over (`load(path, params, at="params")` reads one)
+            and they come back as NumPy arrays. Steps that an early stop left out are missing (NaN, where traced).
 
     Returns:
-        `Fit(params, state, history)`. Cost: `epochs` times a forward and a backward pass over the data, and a forward
-        pass over `validation`; memory for two copies of the params, three with validation.
+        `Fit(params, state, history, snapshots)`. Cost: `epochs` times a forward and a backward pass over the data, and
+        a forward pass over `validation`; memory for two copies of the params, three with validation, and one for each
+        snapshot. With snapshots each step copies the params once more.
 
     Raises:
         ValueError: Empty or unequal data, NaN, labels outside the classes, settings out of range, a checkpoint that
-            does not fit or is damaged, a penalty without a derivative by the params; all before any compute. An epoch
-            that diverged; an infinite penalty is named with its step and example.
+            does not fit or is damaged, a penalty without a derivative by the params, snapshots that do not rise or lie
+            beyond the last step; all before any compute. An epoch that diverged; an infinite penalty is named with its
+            step and example.
         OSError: A checkpoint that cannot be written; a full disk is named, and the epoch before stays.
         TypeError: Data or an `apply` of no known kind.
 
@@ -222,6 +230,7 @@ def fit(
             raise ValueError("fit: `patience` counts epochs without a better validation loss; pass `validation` too.")
     if resume and checkpoint is None:
         raise ValueError("fit: `resume=True` needs `checkpoint=`, the directory of the run to continue.")
+    kept = None if snapshots is None else _kept(snapshots, data, epochs, batch_size)
     if not all(check.is_concrete(leaf) for leaf in jax.tree.leaves((params, data, validation, key))):
         if checkpoint is not None or progress or not isinstance(data, Batch) or on_device is False:
             raise ValueError(
@@ -230,15 +239,26 @@ def fit(
             )
         run = start_run(program, params, key, validation is not None)
         settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
-        run, rows = run_epochs(program, run, _to_device(data), _to_device(validation), key, **settings)
-        return as_fit(run, rows, validation is not None, run.state.step // -(-data.size // batch_size))
+        run, rows, found = run_epochs(
+            program, run, _to_device(data), _to_device(validation), key, **settings, snapshots=kept
+        )
+        return as_fit(run, rows, validation is not None, run.state.step // -(-data.size // batch_size), found)
     arrays = [part for part in (data, validation) if part is not None]
     resident = all(isinstance(part, Batch) for part in arrays) and (
         all(map(fits_on_device, arrays)) if on_device is None else on_device
     )
     data, validation = (_to_device(part) if resident else part for part in (data, validation))
-    loop = HostLoop(program, data, validation, key, batch_size, epochs, patience, progress, resident, on_divergence)
+    shown = (patience, progress, resident, on_divergence)
+    loop = HostLoop(program, data, validation, key, batch_size, epochs, *shown, kept)
     return loop.run(params, directory, resume)
+
+
+def _kept(snapshots: Any, data: Any, epochs: int, batch_size: int) -> tuple[int, ...]:
+    """The steps to keep; how many there are is known of arrays and of what has a length."""
+    sized = isinstance(data, Batch) or hasattr(data, "__len__")
+    per_epoch = (-(-data.size // batch_size) if isinstance(data, Batch) else len(data)) if sized else None
+    run = f"`epochs`={epochs} of {per_epoch} batches"
+    return as_steps(snapshots, None if per_epoch is None else epochs * per_epoch, run)
 
 
 def _examples(program: Program, params: Pytree, data: Any, name: str, weights: Any) -> Any:

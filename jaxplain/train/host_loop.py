@@ -29,11 +29,22 @@ from jaxplain.train.epoch import (
 )
 from jaxplain.train.feed import check_values, host_batches
 from jaxplain.train.fingerprint import describe
+from jaxplain.train.keeper import Keeper
 from jaxplain.train.penalty import infinite_penalty
 from jaxplain.train.saved_run import continue_run, save_run
+from jaxplain.train.snapshot import empty_album
 from jaxplain.types import Array, Pytree
 
-_epoch = jax.jit(epoch, static_argnames="batch_size")
+
+def _recorded(
+    program: Program, run: Run, data: Batch, validation: Any, key: Array, marks: Any, batch_size: int
+) -> tuple[Run, Array, Any]:
+    """An epoch, with the params after the steps that are marked."""
+    album = None if marks is None else empty_album(marks, run.state.params)
+    return epoch(program, run, data, validation, key, batch_size, album)
+
+
+_epoch = jax.jit(_recorded, static_argnames="batch_size")
 _step = jax.jit(Program.step)
 _evaluate = jax.jit(Program.evaluate)
 _close = jax.jit(close_epoch)
@@ -57,30 +68,38 @@ class HostLoop(NamedTuple):
     progress: bool | None
     resident: bool  # data and validation are arrays on the device
     on_divergence: str
+    snapshots: tuple[int, ...] | None  # steps whose params are kept
 
     def run(self, params: Pytree, directory: Path | None, resume: bool) -> Fit:
         """Train from the start or from the last checkpoint."""
         validated = self.validation is not None
         run, rows = _start(self.program, params, self.key, validated=validated), np.zeros((0, len(COLUMNS)), np.float32)
+        setup: dict[str, np.ndarray] = {}
         if directory is not None:
             setup = describe(self.program, params, self.data, self.validation, self.key, self.batch_size)
             run, rows = continue_run(directory, run, rows, setup, resume=resume, epochs=self.epochs)
+        keeper = Keeper(self.snapshots or (), directory, setup, int(run.state.step) if len(rows) else 0)
+        keeper.begin(run.state.params)
         with _bar(self.progress, self.epochs) as show:
             measured = list(rows)
             for index in range(len(rows), self.epochs):
                 if self.patience is not None and int(run.stale) >= self.patience:
                     break
-                after, row = self._one_epoch(run, jax.random.fold_in(self.key, index))
+                after, row, kept = self._one_epoch(run, jax.random.fold_in(self.key, index), keeper)
                 if self._diverged(index, run, after, row):
                     break
                 run = after
                 measured.append(row)
+                keeper.keep(kept)
                 if directory is not None:
                     save_run(directory, run, np.stack(measured), setup)
                 show(index + 1, row)
+            else:
+                keeper.warn_of_missing()
         # A loss or an optimizer may close over values that are traced, such as a learning rate that is differentiated.
         stack = np.stack if all(map(check.is_concrete, measured)) else jnp.stack
-        return as_fit(run, stack(measured) if measured else rows, validated, len(measured))
+        found = None if self.snapshots is None else keeper.snapshots(run.state.params)
+        return as_fit(run, stack(measured) if measured else rows, validated, len(measured), found)
 
     def _diverged(self, index: int, before: Run, after: Run, row: Any) -> bool:
         """Whether an epoch diverged: then an error, or a warning where that is wanted. A traced one is not read."""
@@ -109,21 +128,29 @@ class HostLoop(NamedTuple):
         )
         return True
 
-    def _one_epoch(self, run: Run, key: Array) -> tuple[Run, Any]:
-        if self.resident:
-            return _epoch(self.program, run, self.data, self.validation, key, batch_size=self.batch_size)
-        return self._host_epoch(run, key)
+    def _one_epoch(self, run: Run, key: Array, keeper: Keeper) -> tuple[Run, Any, dict[int, Pytree]]:
+        """The run after an epoch, its row, and the params at the steps to keep; the keeper counts the steps."""
+        if not self.resident:
+            return self._host_epoch(run, key, keeper)
+        per_epoch = -(-self.data.size // self.batch_size)
+        marks, steps = keeper.marks(per_epoch)
+        run, row, album = _epoch(self.program, run, self.data, self.validation, key, marks, batch_size=self.batch_size)
+        keeper.done += per_epoch
+        return run, row, {s: jax.tree.map(lambda room, i=i: room[i], album.params) for i, s in enumerate(steps)}
 
-    def _host_epoch(self, run: Run, key: Array) -> tuple[Run, Any]:
-        state, rows, sizes = run.state, [], []
+    def _host_epoch(self, run: Run, key: Array, keeper: Keeper) -> tuple[Run, Any, dict[int, Pytree]]:
+        state, rows, sizes, kept = run.state, [], [], {}
         for batch in self._batches(self.data, key, state.params):
             state, metrics = _step(self.program, state, batch)
             rows.append(jnp.stack([jnp.asarray(value, jnp.float32) for value in metrics]))
             sizes.append(batch.size)
+            keeper.done += 1
+            if keeper.done in keeper.steps:
+                kept[keeper.done] = state.params
         if not rows:
             raise ValueError("fit: `data` gave no batch in this epoch.")
         means = mean_metrics(jnp.stack(rows), jnp.array(sizes))
-        return _close(self.program, run, state, means, self._validate(state.params, key))
+        return *_close(self.program, run, state, means, self._validate(state.params, key)), kept
 
     def _batches(self, data: Any, key: Array, params: Pytree) -> Iterator[Batch]:
         for batch in host_batches(data, key, self.batch_size, "fit"):

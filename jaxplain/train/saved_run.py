@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxplain import check
 from jaxplain.train import checkpoint
 from jaxplain.train.aside import ENDING, clear
 from jaxplain.types import Pytree
 
 _EPOCH = re.compile(r"epoch_(\d+)")
+_SNAPSHOT = re.compile(r"snapshot_(\d+)")
 FORMAT = 2
 """1, of earlier versions, noted the key and the batch size only."""
 
 
 def save_run(folder: Path, run: Pytree, rows: np.ndarray, setup: dict[str, np.ndarray]) -> None:
     """Save a run after an epoch as `epoch_NNNNN` and drop the epochs before it."""
-    for left in folder.glob(f".epoch_*{ENDING}"):
+    for left in [*folder.glob(f".epoch_*{ENDING}"), *folder.glob(f".snapshot_*{ENDING}")]:
         clear(folder / left.name.split(".")[1])
     state = {"run": run, "rows": rows, "setup": {**setup, "format": np.int32(FORMAT)}}
     checkpoint.save(folder / f"epoch_{len(rows):05d}", state, overwrite=True)
@@ -63,6 +66,38 @@ def continue_run(
     like = {"run": run, "rows": np.zeros((number, *rows.shape[1:]), rows.dtype), "setup": setup}
     state = checkpoint.load(path, like)
     return state["run"], np.asarray(state["rows"])
+
+
+def save_snapshot(folder: Path, step: int, params: Pytree, setup: dict[str, np.ndarray]) -> None:
+    """Save the params after a step as `snapshot_NNNNNNN`, beside what the run is made of."""
+    state = {"params": params, "setup": {**setup, "format": np.int32(FORMAT)}}
+    checkpoint.save(_snapshot(folder, step), state, overwrite=True)
+
+
+def saved_snapshots(
+    folder: Path, steps: Sequence[int], like: Pytree, setup: dict[str, np.ndarray]
+) -> dict[int, Pytree]:
+    """The params that a run has saved at steps which it has passed.
+
+    Raises:
+        ValueError: Some are not there (the run was begun without them) or are of another run, or damaged.
+    """
+    missing = [step for step in steps if not _snapshot(folder, step).exists()]
+    if missing:
+        names = (_SNAPSHOT.fullmatch(path.name) for path in folder.iterdir())
+        there = sorted(int(match[1]) for match in names if match)
+        raise ValueError(
+            f"fit: the run in {folder} has passed the steps {check.short(missing)} of `snapshots` without keeping "
+            f"them; it kept {check.short(there) if there else 'none'}. Ask for steps that it kept or that come after, "
+            "or begin again in another directory."
+        )
+    for step in steps:
+        _same(_snapshot(folder, step), {**setup, "format": np.array(FORMAT, np.int32)})
+    return {step: checkpoint.load(_snapshot(folder, step), like, at="params") for step in steps}
+
+
+def _snapshot(folder: Path, step: int) -> Path:
+    return folder / f"snapshot_{step:07d}"
 
 
 def _same(path: Path, setup: dict[str, np.ndarray]) -> None:

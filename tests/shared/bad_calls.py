@@ -164,6 +164,13 @@ class Axes(jaxplain.concept.Dictionary):
         return h @ self.atoms.T
 
 
+SNAPSHOTS = jaxplain.train.Snapshots(
+    np.array([0, 5, 9]), jax.tree.map(lambda leaf: jnp.stack([0.1 * leaf, 0.5 * leaf, leaf]), VECTOR_PARAMS)
+)
+RIGHT = np.array([[0, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0]], bool)
+DYNAMICS = jaxplain.train.LearningDynamics(SNAPSHOTS.steps, 1.0 - RIGHT, 1 * RIGHT, RIGHT)
+DEPTHS = jaxplain.train.PredictionDepth(np.arange(4) % 3, 1 * RIGHT[2], 1 * RIGHT[:2], ("input", "output"))
+OVER_TRAINING = {"attributions": lambda w: np.ones((3, 3, 6, 6)) - 0.5, "steps": lambda w: [0, 5, 9]}
 CLUSTERS = {"clusters": lambda w: _clusters(), "inputs": lambda w: np.ones((12, 6, 6, 1)), "k": lambda w: 1}
 DASHBOARD = {
     "dictionary": lambda w: Axes(np.eye(4, dtype=np.float32)),
@@ -561,6 +568,30 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
             "points": lambda w: 3,
         }
         for name in LANDSCAPES
+    },
+    "train.explain_over": {
+        "method": lambda w: lambda params: GRADIENT(jaxplain.logit(w.apply, params)),
+        "snapshots": lambda w: SNAPSHOTS,
+        "batch_size": lambda w: 1,
+    },
+    "train.explanation_drift": {"attributions": lambda w: ROWS},
+    "train.forgetting_events": {"right": lambda w: ROWS > 0},
+    "train.learning_dynamics": {"snapshots": lambda w: SNAPSHOTS},
+    "train.prediction_depth": {"paths": lambda w: w.layer, "neighbours": lambda w: 1},
+    "plot.attribution_animation": OVER_TRAINING,
+    "plot.attribution_strip": OVER_TRAINING,
+    "plot.drift_curves": {"drift": lambda w: [[0.1, 0.5, 1.0]], "steps": lambda w: [0, 5, 9]},
+    "plot.example_dynamics": {"dynamics": lambda w: DYNAMICS},
+    "plot.lens_over_training": {
+        "outputs": lambda w: {"block_0": np.ones((3, 4)), "block_1": np.eye(3, 4)},
+        "steps": lambda w: [0, 5, 9],
+    },
+    "plot.prediction_depths": {"found": lambda w: DEPTHS},
+    "report.learning_dynamics_section": {
+        "dynamics": lambda w: DYNAMICS,
+        "inputs": lambda w: None,
+        "attributions": lambda w: None,
+        "labels": lambda w: None,
     },
     "train.load": {"path": lambda w: files("checkpoint"), "like": lambda w: {"a": jnp.ones(2)}},
     "train.save": {"path": lambda w: fresh("saved"), "tree": lambda w: {"a": jnp.ones(2)}},

@@ -18,6 +18,7 @@ from jaxplain import train
 from jaxplain.train import aside, checkpoint  # noqa: F401
 
 EPOCHS = 80
+SNAPSHOTS = (0, 3, 4, 100, 217, 320)
 
 
 def fit(folder: str) -> None:
@@ -40,8 +41,12 @@ def fit(folder: str) -> None:
         checkpoint=folder,
         resume=True,
         progress=False,
+        snapshots=SNAPSHOTS,
     )
-    leaves = jax.tree.leaves((found.params, found.state.params, found.state.opt_state, found.history))
+    assert found.snapshots is not None
+    leaves = jax.tree.leaves(
+        (found.params, found.state.params, found.state.opt_state, found.history, tuple(found.snapshots))
+    )
     np.savez(f"{folder}.npz", *map(np.asarray, leaves))
 
 
