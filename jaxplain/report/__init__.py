@@ -8,6 +8,7 @@ from jaxplain.report.dictionary import dictionary_section
 from jaxplain.report.explanations import explanations_page
 from jaxplain.report.influence import influence_section
 from jaxplain.report.page import Section, Table, report
+from jaxplain.report.training import training_section
 
 __all__ = [
     "Section",
@@ -18,4 +19,5 @@ __all__ = [
     "explanations_page",
     "influence_section",
     "report",
+    "training_section",
 ]

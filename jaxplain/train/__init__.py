@@ -10,6 +10,7 @@ from jaxplain.train.diagnosis import Diagnosis, diagnose
 from jaxplain.train.epoch import Fit, History, Metrics, TrainState
 from jaxplain.train.fit import eval_step, fit, init, train_step
 from jaxplain.train.inference import assess, predict
+from jaxplain.train.layer import LayerHistory, Spectrum, weight_spectra
 from jaxplain.train.prior import (
     adversarial_loss,
     attribution_prior,
@@ -20,6 +21,7 @@ from jaxplain.train.prior import (
     right_for_the_right_reasons,
 )
 from jaxplain.train.run import TrainingRun, training_run
+from jaxplain.train.sweep import Sweep, hyperparameter_sweep
 from jaxplain.train.trainable import as_trainable
 from jaxplain.train.tuned import tuned_lens
 
@@ -27,7 +29,10 @@ __all__ = [
     "Diagnosis",
     "Fit",
     "History",
+    "LayerHistory",
     "Metrics",
+    "Spectrum",
+    "Sweep",
     "TrainState",
     "TrainingRun",
     "adversarial_loss",
@@ -42,6 +47,7 @@ __all__ = [
     "explanation_consistency",
     "explanation_distillation",
     "fit",
+    "hyperparameter_sweep",
     "init",
     "load",
     "occlusion_penalty",
@@ -52,4 +58,5 @@ __all__ = [
     "train_step",
     "training_run",
     "tuned_lens",
+    "weight_spectra",
 ]

@@ -1,0 +1,58 @@
+"""What is remarkable about the layers of a training run: gradients that vanish or explode, dead units, odd updates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+SLOW, FAST = 1e-5, 0.1
+"""Update-to-weight ratios that call for a remark; about 1e-3 is usual."""
+
+
+def flow(layers: Any, epochs: int) -> tuple[float, str, str] | None:
+    """How much of the gradient reaches the first layer: its size there over that at the last layer, and both names.
+
+    Of the layers with a matrix, in root mean squares, the median over epochs; None where there is one such layer, or
+    the last has no gradient.
+    """
+    places = [place for place, matrix in enumerate(layers.matrices) if matrix]
+    if len(places) < 2:
+        return None
+    sizes = np.median(np.asarray(layers.gradient_rms, float)[:epochs], axis=0)
+    first, last = places[0], places[-1]
+    return (float(sizes[first] / sizes[last]), layers.names[first], layers.names[last]) if sizes[last] > 0 else None
+
+
+def remarks(layers: Any, epochs: int, *, imbalance: float, dead_share: float) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Remarks in words and numbers on the layers of a run, and the numbers by name.
+
+    Args:
+        layers: A `LayerHistory` of one run.
+        epochs: How many of its rows were run.
+        imbalance: Factor between the gradients of the first and the last layer from which on they vanish or explode.
+        dead_share: Share of a layer's units from which on dead ones are worth a remark.
+    """
+    found = []
+    dead = np.asarray(layers.dead, float)[epochs - 1]
+    measured: dict[str, Any] = {"dead_units": float(dead.sum() / sum(layers.units))}
+    between = flow(layers, epochs)
+    if between is not None:
+        ratio, first, last = between
+        measured["gradient_flow"] = ratio
+        what = "vanishes" if ratio * imbalance < 1 else "explodes" if ratio > imbalance else ""
+        if what:
+            found.append(f"the gradient {what} on its way back: at {first} it is {ratio:.2g} times that at {last}")
+    found += [
+        f"{int(count)} of {units} units of {name} are dead"
+        for name, count, units in zip(layers.names, dead, layers.units, strict=True)
+        if count >= dead_share * units
+    ]
+    moves = np.asarray(layers.update_ratio, float)[:epochs]
+    moves = np.median(np.where(np.isfinite(moves), moves, 0)[:, np.array(layers.matrices) | ~np.any(layers.matrices)], 1)
+    measured["update_ratio"] = float(np.median(moves))
+    if moves.max() < SLOW or np.median(moves) > FAST:
+        share = moves.max() if moves.max() < SLOW else np.median(moves)
+        much = "little, try a higher" if share < SLOW else "much, try a lower"
+        found.append(f"a step changes the weights by {share:.2g} of their size, which is {much} learning rate")
+    return tuple(found), measured

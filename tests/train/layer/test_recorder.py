@@ -1,0 +1,225 @@
+"""What the layers do while a model is trained: against NumPy, in known order, with dead units, wherever a run is."""
+
+import functools
+import re
+
+import equinox as eqx
+import flax.linen as nn
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+import jaxplain
+from jaxplain import train
+
+KEY = jax.random.key(3)
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(10, 3)).astype(np.float32)
+Y = GENERATOR.normal(size=(10, 2)).astype(np.float32)
+W, B, V = (GENERATOR.normal(size=shape).astype(np.float32) for shape in ((3, 4), 4, (4, 2)))
+PARAMS = {"z": {"kernel": W, "bias": B}, "a": V}  # used first and second
+ARRAYS = ("gradient_norm", "update_norm", "weight_norm", "dead")
+
+
+def apply(params, x):
+    return (x @ params["z"]["kernel"] + params["z"]["bias"][None]) @ params["a"]
+
+
+fit = functools.partial(
+    train.fit, apply, PARAMS, (X, Y), key=KEY, loss=train.squared_error, epochs=2, batch_size=4, progress=False
+)
+RATE = 0.1
+
+
+@functools.cache
+def recorded():
+    return fit(optimizer=optax.sgd(RATE), record_layers=True)
+
+
+def norm(*arrays):
+    return np.sqrt(sum(np.sum(np.square(array)) for array in arrays))
+
+
+def by_hand():
+    """Norms `[E, 2]` of gradient, update and weights: the means over steps of gradient descent in NumPy."""
+    w, b, v, rows = W.astype(float), B.astype(float), V.astype(float), []
+    for epoch in range(2):
+        indices, mask = jaxplain.data.batch_indices(jax.random.fold_in(KEY, epoch), len(X), 4)
+        steps = []
+        for batch, keep in zip(np.asarray(indices), np.asarray(mask), strict=True):
+            x, y = X[batch[keep]], Y[batch[keep]]
+            h = x @ w + b
+            error = 2 * (h @ v - y) / y.size
+            back = error @ v.T
+            one, two = (x.T @ back, back.sum(0)), (h.T @ error,)
+            gradients = [norm(*one), norm(*two)]
+            steps.append([gradients, [RATE * g for g in gradients], [norm(w, b), norm(v)]])
+            w, b, v = w - RATE * one[0], b - RATE * one[1], v - RATE * two[0]
+        rows.append(np.mean(steps, axis=0))
+    return np.moveaxis(np.array(rows), 1, 0)
+
+
+def test_the_record_is_what_numpy_computes():
+    layers = recorded().history.layers
+    assert layers.names == ("z", "a")  # as they are used, not as they are spelt
+    assert (layers.sizes, layers.units, layers.matrices) == ((16, 8), (4, 2), (True, True))
+    expected = by_hand()
+    for name, values in zip(ARRAYS[:3], expected, strict=True):
+        np.testing.assert_allclose(getattr(layers, name), values, rtol=1e-5)
+    np.testing.assert_array_equal(layers.dead, 0)
+    np.testing.assert_allclose(layers.update_ratio, expected[1] / expected[2], rtol=1e-5)
+    np.testing.assert_allclose(layers.gradient_rms, expected[0] / np.sqrt([[16, 8]]), rtol=1e-5)
+    np.testing.assert_array_equal(layers.dead_share, 0)
+    assert str(layers).splitlines()[0] == "epoch 2:"
+    assert "0 of 4" in str(layers)
+
+
+def test_recording_changes_nothing_else():
+    plain, watched = fit(optimizer=optax.sgd(RATE)), recorded()
+    assert plain.history.layers is None
+    assert jax.tree.structure(plain.state) == jax.tree.structure(watched.state)
+    for one, two in zip(jax.tree.leaves(plain), jax.tree.leaves(watched._replace(history=plain.history)), strict=True):
+        if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+            np.testing.assert_allclose(one, two, rtol=1e-6)
+    whole = fit(optimizer=optax.sgd(RATE), record_layers=True, batch_size=10).history
+    np.testing.assert_allclose(norm(*whole.layers.gradient_norm.T[:, :1]), whole.gradient_norm[0], rtol=1e-6)
+
+
+def test_wherever_a_run_is_its_record_is_one(tmp_path):
+    expected = recorded().history.layers
+    settings = {"optimizer": optax.sgd(RATE), "record_layers": True}
+
+    def same(found, tolerance=1e-5):
+        assert found.names == expected.names
+        for name in ARRAYS:
+            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=tolerance)
+
+    same(fit(on_device=False, **settings).history.layers)
+    ensemble = jax.vmap(lambda key: fit(key=key, **settings).history)(jnp.stack([KEY, KEY]))
+    assert ensemble.layers.gradient_norm.shape == ensemble.layers.dead_share.shape == (2, 2, 2)
+    same(jax.tree.map(lambda leaf: leaf[1], ensemble).layers)
+    assert str(ensemble.layers) == "LayerHistory(2 layers, arrays [2, 2, 2])"
+    fit(checkpoint=tmp_path / "run", **{**settings, "epochs": 1})
+    with pytest.raises(ValueError, match="started with another `record_layers`"):
+        fit(checkpoint=tmp_path / "run", resume=True, optimizer=optax.sgd(RATE))
+    same(fit(checkpoint=tmp_path / "run", resume=True, **settings).history.layers, tolerance=0)
+
+
+def test_nothing_compiles_twice():
+    traces = []
+
+    def counted(params, x):
+        traces.append(x.shape)
+        return apply(params, x)
+
+    sgd = optax.sgd(RATE)
+    for _ in range(2):
+        train.fit(counted, PARAMS, (X, Y), key=KEY, loss=train.squared_error, optimizer=sgd, epochs=1, record_layers=True)
+        first = len(traces) if _ == 0 else first
+    assert len(traces) <= first + 1  # the order of the layers is asked for by shapes
+
+
+def test_a_traced_early_stop_leaves_nan():
+    rate = optax.sgd(lambda step: jnp.where(step < 3, 0.01, -1.0))
+    settings = {"optimizer": rate, "validation": (X, Y), "patience": 1, "epochs": 5, "record_layers": True}
+    history = jax.jit(lambda key: fit(key=key, **settings).history)(KEY)
+    epochs = int(history.epochs)
+    assert epochs < 5
+    assert np.isfinite(history.layers.gradient_norm[:epochs]).all()
+    assert np.isnan(history.layers.gradient_norm[epochs:]).all()
+    assert np.isfinite(list(train.diagnose(history).numbers.values())).all()
+
+
+# Units that no example opens, in every framework: three of the five of the first layer.
+BIAS = np.array([-1e3, 0.1, -1e3, 0.1, -1e3], np.float32)
+
+
+class Net(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        x = nn.relu(nn.Dense(5, name="b", bias_init=lambda *_: jnp.asarray(BIAS))(x))
+        return nn.Dense(2, name="a")(x)
+
+
+def linen():
+    return Net().apply, Net().init(KEY, X), ("b", "a")
+
+
+def plain():
+    params = {"b": {"w": jnp.ones((3, 5)) * 0.5, "b": jnp.asarray(BIAS)}, "a": V[:1].repeat(5, 0)}
+    return lambda p, x: jax.nn.relu(x @ p["b"]["w"] + p["b"]["b"][None]) @ p["a"], params, ("b", "a")
+
+
+def equinox():
+    model = eqx.nn.MLP(3, 2, 5, 1, key=KEY)
+    model = eqx.tree_at(lambda m: m.layers[0].bias, model, jnp.asarray(BIAS))
+    arrays, rest = eqx.partition(model, eqx.is_array)
+    return lambda p, x: jax.vmap(eqx.combine(p, rest))(x), arrays, ("layers/0", "layers/1")
+
+
+def haiku():
+    def forward(x):
+        x = jax.nn.relu(hk.Linear(5, b_init=lambda *_: jnp.asarray(BIAS), name="b")(x))
+        return hk.Linear(2, name="a")(x)
+
+    model = hk.without_apply_rng(hk.transform(forward))
+    return model.apply, model.init(KEY, X), ("b", "a")
+
+
+def of_nnx():
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(nnx.Linear(3, 5, rngs=rngs), jax.nn.relu, nnx.Linear(5, 2, rngs=rngs))
+    model.layers[0].bias.set_value(jnp.asarray(BIAS))
+    return *jaxplain.from_nnx(model), ("layers/0", "layers/2")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [linen, plain, pytest.param(equinox), *(pytest.param(m, marks=pytest.mark.slow) for m in (haiku, of_nnx))],
+)
+def test_dead_units_are_counted(make):
+    model, params, names = make()
+    data = (X, (X[:, 0] > 0).astype(np.int32))
+    layers = train.fit(model, params, data, key=KEY, epochs=1, batch_size=5, record_layers=True).history.layers
+    assert layers.names == names
+    assert layers.units[0] == 5
+    np.testing.assert_array_equal(layers.dead[0], [3, 0])
+
+
+def test_units_without_a_bias_are_places_of_the_last_axis():
+    params = {"first": jnp.array([[1.0, -1.0], [1.0, -1.0]]), "unused": jnp.ones(3), "last": jnp.ones(())}
+
+    def positive(params, x):
+        return jax.nn.relu(x @ params["first"]).sum(-1, keepdims=True) * params["last"]
+
+    data = np.abs(X[:, :2]), Y[:, :1]
+    layers = train.fit(
+        positive, params, data, key=KEY, loss=train.squared_error, epochs=1, record_layers=True
+    ).history.layers
+    assert (layers.names, layers.units) == (("first", "last", "unused"), (2, 1, 3))
+    np.testing.assert_array_equal(layers.dead, [[1, 0, 3]])
+
+
+@pytest.mark.parametrize("last", [1e4, 1e-5, 1.0])
+def test_a_gradient_that_vanishes_or_explodes_is_remarked_upon(last):
+    # d/dw_1 of w_3 w_2 w_1 x over d/dw_3 is w_3 / w_1.
+    params = {f"w_{place}": jnp.full((1, 1), value) for place, value in enumerate((1.0, 1.0, last))}
+    still = optax.sgd(0.0)
+    data = np.ones((4, 1), np.float32), np.full((4, 1), 0.5, np.float32)
+
+    def chain(params, x):
+        return x @ params["w_0"] @ params["w_1"] @ params["w_2"]
+
+    history = train.fit(
+        chain, params, data, key=KEY, loss=train.squared_error, optimizer=still, epochs=2, record_layers=True
+    ).history
+    diagnosis = train.diagnose(history)
+    assert diagnosis.numbers["gradient_flow"] == pytest.approx(last, rel=1e-4)
+    words = {1e4: "gradient explodes .* at w_0 it is 1e.04 times", 1e-5: "gradient vanishes .* at w_0", 1.0: "^a step"}
+    assert [remark for remark in diagnosis.remarks if re.search(words[last], remark)]
+    assert len(diagnosis.remarks) == 1 + (last != 1)
+    assert "try a higher learning rate" in str(diagnosis)
