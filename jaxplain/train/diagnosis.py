@@ -1,4 +1,4 @@
-"""Reading a training history: does the model overfit, underfit, still learn, is it unstable or dead; and which rule said so."""
+"""Reading a training history: overfit, underfit, still learning, unstable, dead or well, and which rule said so."""
 
 from __future__ import annotations
 

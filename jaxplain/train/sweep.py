@@ -91,7 +91,9 @@ class Sweep:
         if not check.is_concrete(scores):
             return f"Sweep({', '.join(self.settings)}: {scores.shape[0]} settings, {scores.shape[1]} seeds)"
         what = "training loss" if self.history.validation_loss is None else "validation loss"
-        lines = [f"{', '.join(self.settings)} -> {what}, median (range) of {scores.shape[1]} seeds; best {self._best()}"]
+        lines = [
+            f"{', '.join(self.settings)} -> {what}, median (range) of {scores.shape[1]} seeds; best {self._best()}"
+        ]
         for place, row in enumerate(np.asarray(scores)):
             point = ", ".join(f"{float(values[place]):.3g}" for values in self.settings.values())
             lines.append(f"{point} -> {np.median(row):.4g} ({row.min():.4g} to {row.max():.4g})")

@@ -49,7 +49,10 @@ def test_unstable_and_dead(found, verdict, words):
     [
         (layers(), []),
         (layers(dead=(0, 6, 2)), ["6 of 10 units of b are dead"]),
-        (layers(gradient=(1e-4, 1.0, 1.0)), ["the gradient vanishes on its way back: at a it is 0.0001 times that at c"]),
+        (
+            layers(gradient=(1e-4, 1.0, 1.0)),
+            ["the gradient vanishes on its way back: at a it is 0.0001 times that at c"],
+        ),
         (layers(gradient=(1e4, 1.0, 1.0)), ["the gradient explodes on its way back: at a it is 1e+04 times that at c"]),
         (layers(update=1e-6), ["a step changes the weights by 1e-06 of their size, which is little, try a higher"]),
         (layers(update=0.5), ["a step changes the weights by 0.5 of their size, which is much, try a lower"]),

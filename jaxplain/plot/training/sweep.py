@@ -54,11 +54,15 @@ def validation_curve(sweep: Any, *, title: str = "") -> Figure:
     if validation is not None:
         validation = numbers(validation, NAME, "sweep.history.validation_loss", finite=False)
         if validation.shape != loss.shape:
-            raise ValueError(f"{NAME}: the losses of `sweep.history` differ in shape: {validation.shape}, {loss.shape}.")
+            raise ValueError(
+                f"{NAME}: the losses of `sweep.history` differ in shape: {validation.shape}, {loss.shape}."
+            )
     points = {str(name): batch(v, NAME, f"sweep.settings[{name!r}]", {1: "[P]"}) for name, v in sweep.settings.items()}
     if not 1 <= len(points) <= 2 or any(len(values) != len(loss) for values in points.values()):
         sizes = {name: len(values) for name, values in points.items()}
-        raise ValueError(f"{NAME}: `sweep.settings` holds {sizes} values for {len(loss)} runs; draw one or two settings.")
+        raise ValueError(
+            f"{NAME}: `sweep.settings` holds {sizes} values for {len(loss)} runs; draw one or two settings."
+        )
     scores = _scores(loss, validation)
     words = f"{title or 'Losses'} of {loss.shape[0]} settings of {' and '.join(points)}, {loss.shape[1]} seeds each"
     if len(points) == 2:
@@ -136,7 +140,9 @@ def _over_epochs(axes: Axes, name: str, values: np.ndarray, curves: np.ndarray) 
         for seed, run in enumerate(runs):
             label = number(value) if seed == 0 else None
             colour = LOW_TO_HIGH(rank / max(ranks.max(), 1))
-            axes.plot(epochs, np.where(np.isfinite(run), run, np.nan), color=colour, linewidth=1, marker=marker, label=label)
+            axes.plot(
+                epochs, np.where(np.isfinite(run), run, np.nan), color=colour, linewidth=1, marker=marker, label=label
+            )
     finite = curves[np.isfinite(curves)]
     if finite.size and finite.min() > 0 and finite.max() > 20 * finite.min():
         axes.set_yscale("log")
@@ -146,7 +152,9 @@ def _over_epochs(axes: Axes, name: str, values: np.ndarray, curves: np.ndarray) 
     axes.grid(alpha=0.25, linewidth=0.6)
     open_sides(axes).tick_params(labelsize=8)
     if len(values) <= 16:
-        axes.legend(fontsize=7, frameon=False, title=plain(name), title_fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+        axes.legend(
+            fontsize=7, frameon=False, title=plain(name), title_fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
 
 
 def _map(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what: str) -> None:

@@ -115,9 +115,7 @@ def singular_values(spectra: Mapping[str, Any], *, columns: int = 4, limit: int 
     """
     name = "singular_values"
     if not isinstance(spectra, Mapping) or not all(hasattr(s, "singular_values") for s in spectra.values()):
-        raise TypeError(
-            f"{name}: `spectra` is {check.short(spectra)}; pass what train.weight_spectra(params) returns."
-        )
+        raise TypeError(f"{name}: `spectra` is {check.short(spectra)}; pass what train.weight_spectra(params) returns.")
     if not spectra:
         raise ValueError(f"{name}: `spectra` is empty; there is nothing to draw.")
     check.count(columns, name, "columns")

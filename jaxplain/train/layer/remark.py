@@ -49,7 +49,9 @@ def remarks(layers: Any, epochs: int, *, imbalance: float, dead_share: float) ->
         if count >= dead_share * units
     ]
     moves = np.asarray(layers.update_ratio, float)[:epochs]
-    moves = np.median(np.where(np.isfinite(moves), moves, 0)[:, np.array(layers.matrices) | ~np.any(layers.matrices)], 1)
+    moves = np.median(
+        np.where(np.isfinite(moves), moves, 0)[:, np.array(layers.matrices) | ~np.any(layers.matrices)], 1
+    )
     measured["update_ratio"] = float(np.median(moves))
     if moves.max() < SLOW or np.median(moves) > FAST:
         share = moves.max() if moves.max() < SLOW else np.median(moves)

@@ -107,13 +107,13 @@ def weight_spectra(params: Pytree, *, channel_axis: int = -1) -> dict[str, Spect
     Source: the stable rank is that of Rudelson and Vershynin 2007, "Sampling from large matrices", section 1; the
     effective rank that of Roy and Vetterli 2007, "The effective rank", definition 1; the edge that of Marchenko and
     Pastur, as Martin and Mahoney 2021, "Implicit self-regularization in deep neural networks", section 2.2, read
-    weights, here with the deviation of all entries, so that strong directions raise it and none is called one by chance.
+    weights, here with the deviation of all entries: strong directions raise it, so that few are called so by chance.
     """
     check.arrays(params, "weight_spectra", "params")
     named = {"/".join(parts) or "params": leaf for parts, leaf in leaves_by_parts(params).items() if _is_matrix(leaf)}
     if not named:
         raise ValueError(
-            "weight_spectra: `params` holds no floating-point array of two axes or more; pass the parameters of a model."
+            "weight_spectra: `params` holds no floating-point array of two axes or more; pass the params of a model."
         )
     check.finite(named, "weight_spectra", "params")
     return {name: _spectrum(leaf, channel_axis, name) for name, leaf in named.items()}

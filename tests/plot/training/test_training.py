@@ -12,7 +12,14 @@ from jaxplain import plot, report, train
 
 ROWS = np.array([[1e-6, 1e-3, 1.0], [1e-5, 0.0, 0.5]])
 LAYERS = train.LayerHistory(
-    ROWS, 1e-3 * ROWS, np.ones((2, 3)), np.array([[0, 2, 4], [1, 2, 4]]), ("a/$x$", "b", "c"), (4,) * 3, (4,) * 3, (True,) * 3
+    ROWS,
+    1e-3 * ROWS,
+    np.ones((2, 3)),
+    np.array([[0, 2, 4], [1, 2, 4]]),
+    ("a/$x$", "b", "c"),
+    (4,) * 3,
+    (4,) * 3,
+    (True,) * 3,
 )
 HISTORY = train.History(np.array([1.0, 0.5]), np.array([0.5, 0.6]), np.ones(2), layers=LAYERS)
 PARAMS = {"dense": {"kernel": np.arange(6.0).reshape(2, 3) - 2, "bias": np.zeros(3)}, "conv": np.ones((2, 2, 1, 4))}
@@ -22,7 +29,9 @@ def sweep(rates=(0.01, 0.1, 10.0), validation=True, seeds=2):
     draw = np.random.default_rng(0)
     loss = draw.random((len(rates), seeds, 4)) / np.array(rates)[:, None, None]
     loss[-1, -1, 2:] = np.nan
-    return train.Sweep({"learning_rate": np.array(rates)}, train.History(loss, loss, loss, 2 * loss if validation else None))
+    return train.Sweep(
+        {"learning_rate": np.array(rates)}, train.History(loss, loss, loss, 2 * loss if validation else None)
+    )
 
 
 def drawn(figure):
@@ -37,7 +46,7 @@ def drawn(figure):
 
 def test_layers_by_epochs():
     figure = drawn(plot.gradient_flow(HISTORY))
-    gradient, update, dead = figure.axes[:3]
+    gradient, _, dead = figure.axes[:3]
     assert [axes.get_title() for axes in figure.axes[:3]] == ["gradient of a weight", "update / weight", "dead units"]
     assert [text.get_text() for text in gradient.get_yticklabels()] == ["a/\\$x\\$", "b", "c"]
     values = gradient.images[0].get_array()
@@ -47,7 +56,10 @@ def test_layers_by_epochs():
     assert dead.images[0].norm.vmax == 1
     stopped = SimpleNamespace(
         names=LAYERS.names,
-        **{k: np.vstack([getattr(LAYERS, k), np.full((2, 3), np.nan)]) for k in ("gradient_rms", "update_ratio", "dead_share")},
+        **{
+            k: np.vstack([getattr(LAYERS, k), np.full((2, 3), np.nan)])
+            for k in ("gradient_rms", "update_ratio", "dead_share")
+        },
     )
     assert plot.gradient_flow(stopped).axes[0].images[0].get_array().shape == (3, 2)
     assert "first 2 of 3 layers" in plot.gradient_flow(LAYERS, limit=2).get_suptitle()
@@ -79,7 +91,7 @@ def test_losses_over_a_setting():
     assert left.get_xscale() == "log"
     assert len(right.lines) == 6
     alone = plot.validation_curve(sweep(validation=False))
-    assert [text.get_text() for text in alone.axes[0].get_legend().get_texts()][0] == "training (last)"
+    assert alone.axes[0].get_legend().get_texts()[0].get_text() == "training (last)"
     broken = train.Sweep({"a": np.array([1.0])}, train.History(*[np.full((1, 1, 2), np.nan)] * 3))
     assert plot.validation_curve(broken).axes[0].get_title() == "all diverged"
 

@@ -47,7 +47,11 @@ def test_a_direction_in_noise_is_told_from_chance():
 
 def test_trees_kernels_and_stacked_params():
     kernel = GENERATOR.normal(size=(2, 3, 4, 5)).astype(np.float32)
-    params = {"conv": {"kernel": kernel, "bias": np.zeros(5)}, "steps": np.arange(6).reshape(2, 3), "none": np.zeros((0, 2))}
+    params = {
+        "conv": {"kernel": kernel, "bias": np.zeros(5)},
+        "steps": np.arange(6).reshape(2, 3),
+        "none": np.zeros((0, 2)),
+    }
     found = train.weight_spectra(params)
     assert list(found) == ["conv/kernel"]
     expected = np.linalg.svd(kernel.reshape(-1, 5), compute_uv=False)
