@@ -126,12 +126,13 @@ def diagnose(
     curves = _curves(history)
     numbers = {f"final_{name}": float(curve[-1]) for name, curve in curves.items()}
     numbers["epochs"] = float(len(curves["loss"]))
-    layers, said = getattr(history, "layers", None), ()
+    layers = getattr(history, "layers", None)
+    said: tuple[str, ...] = ()
     if layers is not None:
         said, measured = remarks(layers, len(curves["loss"]), imbalance=imbalance, dead_share=dead_share)
         numbers |= measured
     underfits = _underfits(curves, good_accuracy, good_loss)
-    rules = (
+    rules: tuple[tuple[Verdict, str] | None, ...] = (
         _diverges(curves),
         _unstable(curves, rise, jump),
         _overfits(curves, (rise, rise_share), gap, loss_gap),
@@ -171,9 +172,9 @@ def _diverges(curves: dict[str, np.ndarray]) -> tuple[Verdict, str] | None:
 
 def _unstable(curves: dict[str, np.ndarray], rise: float, jump: float) -> tuple[Verdict, str] | None:
     loss = curves["loss"]
-    rises = np.diff(loss)
-    if not rises.size:
+    if len(loss) < 2 or not np.isfinite(loss).all():
         return None
+    rises = np.diff(loss)
     worst, fall = int(np.argmax(rises)), loss[0] - loss.min()
     if rises[worst] > rise * loss[worst] and rises[worst] > jump * fall:
         return "unstable", (

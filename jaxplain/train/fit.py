@@ -189,7 +189,7 @@ def fit(
             validation loss are NaN.
         record_layers: Whether `history.layers` says what each layer did in each epoch: norms of gradient, update and
             weights, and dead units, for `diagnose` and `plot.gradient_flow`. It costs one more reading of gradient,
-            update and params a step, and changes nothing else.
+            update and params a step, and changes nothing else (results are equal to rounding).
 
     Returns:
         `Fit(params, state, history)`. Cost: `epochs` times a forward and a backward pass over the data, and a forward

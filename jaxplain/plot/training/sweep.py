@@ -110,7 +110,7 @@ def _over_setting(
         axes.plot(np.repeat(values, own.shape[1]), np.where(broken, np.nan, own).ravel(), ".", color=colour, alpha=0.6)
     if broken.any():
         top = np.repeat(values, scores.shape[1])[broken.ravel()]
-        place = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "clip_on": False}
         axes.plot(top, np.full(len(top), 0.98), "x", color=WRONG, label=f"diverged ({broken.sum()} runs)", **place)
     medians = _median(scores)
     best = int(np.argmin(medians))
@@ -176,10 +176,10 @@ def _map(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what: st
             text = number(value) if np.isfinite(value) else "diverged" if np.isinf(value) else "no run"
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour)
     if finite.any():
-        row, column = np.unravel_index(np.argmin(np.where(finite, table, np.inf)), table.shape)
-        corner = (float(column) - 0.48, float(row) - 0.46)
+        lowest = np.unravel_index(np.argmin(np.where(finite, table, np.inf)), table.shape)
+        corner = (float(lowest[1]) - 0.48, float(lowest[0]) - 0.46)
         axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor="black", linewidth=2))
-        best = f"best: {down} {number(heights[row])}, {right} {number(widths[column])}"
+        best = f"best: {down} {number(heights[lowest[0]])}, {right} {number(widths[lowest[1]])}"
         axes.set_title(plain(f"{what}; {best}"), fontsize=9)
     axes.set_xticks(range(len(widths)), [number(value) for value in widths], fontsize=8)
     axes.set_yticks(range(len(heights)), [number(value) for value in heights], fontsize=8)

@@ -90,4 +90,4 @@ def layer_history(columns: Any, groups: tuple[Group, ...]) -> LayerHistory | Non
     parts = columns.reshape(*columns.shape[:-1], len(QUANTITIES), len(groups))
     arrays = (parts[..., place, :] for place in range(len(QUANTITIES)))
     facts = [(group.name, group.size, group.units, group.matrix) for group in groups]
-    return LayerHistory(*arrays, *map(tuple, zip(*facts, strict=True)))  # type: ignore[arg-type]
+    return LayerHistory(*arrays, *map(tuple, zip(*facts, strict=True)))

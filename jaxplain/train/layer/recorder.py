@@ -7,13 +7,12 @@ traced run and an ensemble carry its sums as they carry any optimizer's.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxplain.program import Static
 from jaxplain.train.layer.group import Group
 from jaxplain.types import Array, Pytree
 
@@ -21,14 +20,18 @@ QUANTITIES = ("gradient_norm", "update_norm", "weight_norm", "dead")
 """What is recorded of each layer, in the order of the columns."""
 
 
-class Recorded(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Recorded:
     """An optimizer's state with the sums of an epoch: norms of gradient, update and weights `[3, L]`, units moved."""
 
     inner: Any
     steps: Array
     norms: Array
     moved: tuple[Array, ...]
-    groups: Static
+    groups: tuple[Group, ...]
+
+
+jax.tree_util.register_dataclass(Recorded, ["inner", "steps", "norms", "moved"], ["groups"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class _Start:
     groups: tuple[Group, ...]
 
     def __call__(self, params: Pytree) -> Recorded:
-        return _empty(self.optimizer.init(params), Static(self.groups))
+        return _empty(self.optimizer.init(params), self.groups)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +62,12 @@ class _Update:
         norms = jnp.stack([jnp.stack([group.norm(leaves) for group in self.groups]) for leaves in trees])
         moved = tuple(old | group.moved(trees[0]) for old, group in zip(state.moved, self.groups, strict=True))
         sums = state.norms + norms.astype(state.norms.dtype)
-        return updates, state._replace(inner=inner, steps=state.steps + 1, norms=sums, moved=moved)
+        return updates, Recorded(inner, state.steps + 1, sums, moved, self.groups)
 
 
-def _empty(inner: Any, groups: Static) -> Recorded:
-    norms = jnp.zeros((3, len(groups.value)), jnp.float32)
-    moved = tuple(jnp.zeros(group.units, bool) for group in groups.value)
+def _empty(inner: Any, groups: tuple[Group, ...]) -> Recorded:
+    norms = jnp.zeros((3, len(groups)), jnp.float32)
+    moved = tuple(jnp.zeros(group.units, bool) for group in groups)
     return Recorded(inner, jnp.zeros((), jnp.int32), norms, moved, groups)
 
 
@@ -81,7 +84,7 @@ def unrecorded(optimizer: Any) -> tuple[Any, tuple[Group, ...]]:
 
 def recorded_columns(opt_state: Any) -> int:
     """How many numbers `take` gives for an epoch."""
-    return len(QUANTITIES) * len(opt_state.groups.value) if isinstance(opt_state, Recorded) else 0
+    return len(QUANTITIES) * len(opt_state.groups) if isinstance(opt_state, Recorded) else 0
 
 
 def take(opt_state: Any) -> tuple[Array, Any]:
@@ -98,4 +101,4 @@ def take(opt_state: Any) -> tuple[Array, Any]:
 
 def without_record(opt_state: Any) -> tuple[Any, tuple[Group, ...]]:
     """The state of the optimizer itself, and the layers that were recorded."""
-    return (opt_state.inner, opt_state.groups.value) if isinstance(opt_state, Recorded) else (opt_state, ())
+    return (opt_state.inner, opt_state.groups) if isinstance(opt_state, Recorded) else (opt_state, ())

@@ -21,7 +21,16 @@ def flow(layers: Any, epochs: int) -> tuple[float, str, str] | None:
         return None
     sizes = np.median(np.asarray(layers.gradient_rms, float)[:epochs], axis=0)
     first, last = places[0], places[-1]
-    return (float(sizes[first] / sizes[last]), layers.names[first], layers.names[last]) if sizes[last] > 0 else None
+    if not (0 < sizes[last] < np.inf and np.isfinite(sizes[first])):
+        return None
+    return float(sizes[first] / sizes[last]), layers.names[first], layers.names[last]
+
+
+def steps(layers: Any, epochs: int) -> np.ndarray:
+    """The median update-to-weight ratio of the layers with a matrix (else of all) in each epoch that has one."""
+    matrices = np.array(layers.matrices)
+    ratios = np.asarray(layers.update_ratio, float)[:epochs, matrices if matrices.any() else ~matrices]
+    return np.array([np.median(row[np.isfinite(row)]) for row in ratios if np.isfinite(row).any()])
 
 
 def remarks(layers: Any, epochs: int, *, imbalance: float, dead_share: float) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -48,13 +57,11 @@ def remarks(layers: Any, epochs: int, *, imbalance: float, dead_share: float) ->
         for name, count, units in zip(layers.names, dead, layers.units, strict=True)
         if count >= dead_share * units
     ]
-    moves = np.asarray(layers.update_ratio, float)[:epochs]
-    moves = np.median(
-        np.where(np.isfinite(moves), moves, 0)[:, np.array(layers.matrices) | ~np.any(layers.matrices)], 1
-    )
-    measured["update_ratio"] = float(np.median(moves))
-    if moves.max() < SLOW or np.median(moves) > FAST:
-        share = moves.max() if moves.max() < SLOW else np.median(moves)
-        much = "little, try a higher" if share < SLOW else "much, try a lower"
-        found.append(f"a step changes the weights by {share:.2g} of their size, which is {much} learning rate")
+    moves = steps(layers, epochs)
+    if moves.size:
+        measured["update_ratio"] = float(np.median(moves))
+        little, share = moves.max() < SLOW, np.median(moves)
+        if little or share > FAST:
+            much = "little, try a higher" if little else "much, try a lower"
+            found.append(f"a step changes the weights by {share:.2g} of their size, which is {much} learning rate")
     return tuple(found), measured

@@ -1,7 +1,6 @@
 """What the layers do while a model is trained: against NumPy, in known order, with dead units, wherever a run is."""
 
 import functools
-import re
 
 import equinox as eqx
 import flax.linen as nn
@@ -82,31 +81,40 @@ def test_recording_changes_nothing_else():
     plain, watched = fit(optimizer=optax.sgd(RATE)), recorded()
     assert plain.history.layers is None
     assert jax.tree.structure(plain.state) == jax.tree.structure(watched.state)
-    for one, two in zip(jax.tree.leaves(plain), jax.tree.leaves(watched._replace(history=plain.history)), strict=True):
-        if not jnp.issubdtype(one.dtype, jax.dtypes.prng_key):
+    watched = watched._replace(history=watched.history._replace(layers=None))
+    for one, two in zip(jax.tree.leaves(plain), jax.tree.leaves(watched), strict=True):
+        if one is plain.state.key:
+            assert one == two
+        else:  # compiled with more beside it, so equal to rounding
             np.testing.assert_allclose(one, two, rtol=1e-6)
     whole = fit(optimizer=optax.sgd(RATE), record_layers=True, batch_size=10).history
     np.testing.assert_allclose(norm(*whole.layers.gradient_norm.T[:, :1]), whole.gradient_norm[0], rtol=1e-6)
 
 
-def test_wherever_a_run_is_its_record_is_one(tmp_path):
+SETTINGS = {"optimizer": optax.sgd(RATE), "record_layers": True}
+
+
+def same(found, tolerance=1e-5):
     expected = recorded().history.layers
-    settings = {"optimizer": optax.sgd(RATE), "record_layers": True}
+    assert found.names == expected.names
+    for name in ARRAYS:
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=tolerance)
 
-    def same(found, tolerance=1e-5):
-        assert found.names == expected.names
-        for name in ARRAYS:
-            np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=tolerance)
 
-    same(fit(on_device=False, **settings).history.layers)
-    ensemble = jax.vmap(lambda key: fit(key=key, **settings).history)(jnp.stack([KEY, KEY]))
+def test_an_ensemble_records_each_of_its_runs():
+    ensemble = jax.vmap(lambda key: fit(key=key, **SETTINGS).history)(jnp.stack([KEY, KEY]))
     assert ensemble.layers.gradient_norm.shape == ensemble.layers.dead_share.shape == (2, 2, 2)
     same(jax.tree.map(lambda leaf: leaf[1], ensemble).layers)
     assert str(ensemble.layers) == "LayerHistory(2 layers, arrays [2, 2, 2])"
-    fit(checkpoint=tmp_path / "run", **{**settings, "epochs": 1})
+
+
+@pytest.mark.slow
+def test_from_the_host_and_continued_the_record_is_the_same(tmp_path):
+    same(fit(on_device=False, **SETTINGS).history.layers)
+    fit(checkpoint=tmp_path / "run", **{**SETTINGS, "epochs": 1})
     with pytest.raises(ValueError, match="started with another `record_layers`"):
-        fit(checkpoint=tmp_path / "run", resume=True, optimizer=optax.sgd(RATE))
-    same(fit(checkpoint=tmp_path / "run", resume=True, **settings).history.layers, tolerance=0)
+        fit(checkpoint=tmp_path / "run", resume=True, optimizer=SETTINGS["optimizer"])
+    same(fit(checkpoint=tmp_path / "run", resume=True, **SETTINGS).history.layers, tolerance=0)
 
 
 def test_nothing_compiles_twice():
@@ -204,22 +212,22 @@ def test_units_without_a_bias_are_places_of_the_last_axis():
     np.testing.assert_array_equal(layers.dead, [[1, 0, 3]])
 
 
-@pytest.mark.parametrize("last", [1e4, 1e-5, 1.0])
-def test_a_gradient_that_vanishes_or_explodes_is_remarked_upon(last):
-    # d/dw_1 of w_3 w_2 w_1 x over d/dw_3 is w_3 / w_1.
-    params = {f"w_{place}": jnp.full((1, 1), value) for place, value in enumerate((1.0, 1.0, last))}
-    still = optax.sgd(0.0)
+def chain(params, x):
+    return x @ params["w_0"] @ params["w_1"] @ params["w_2"]
+
+
+def test_a_gradient_that_vanishes_or_explodes_is_remarked_upon():
+    # d/dw_0 of w_2 w_1 w_0 x over d/dw_2 is w_2 / w_0.
+    settings = {"loss": train.squared_error, "optimizer": optax.sgd(0.0), "epochs": 2, "record_layers": True}
     data = np.ones((4, 1), np.float32), np.full((4, 1), 0.5, np.float32)
-
-    def chain(params, x):
-        return x @ params["w_0"] @ params["w_1"] @ params["w_2"]
-
-    history = train.fit(
-        chain, params, data, key=KEY, loss=train.squared_error, optimizer=still, epochs=2, record_layers=True
-    ).history
-    diagnosis = train.diagnose(history)
-    assert diagnosis.numbers["gradient_flow"] == pytest.approx(last, rel=1e-4)
-    words = {1e4: "gradient explodes .* at w_0 it is 1e.04 times", 1e-5: "gradient vanishes .* at w_0", 1.0: "^a step"}
-    assert [remark for remark in diagnosis.remarks if re.search(words[last], remark)]
-    assert len(diagnosis.remarks) == 1 + (last != 1)
-    assert "try a higher learning rate" in str(diagnosis)
+    for last, words in (
+        (1e4, "the gradient explodes on its way back: at w_0 it is 1e+04 times that at w_2"),
+        (1e-5, "the gradient vanishes on its way back: at w_0 it is 1e-05 times that at w_2"),
+        (1.0, "a step changes the weights by 0 of their size"),
+    ):
+        params = {f"w_{place}": jnp.full((1, 1), value) for place, value in enumerate((1.0, 1.0, last))}
+        diagnosis = train.diagnose(train.fit(chain, params, data, key=KEY, **settings).history)
+        assert diagnosis.numbers["gradient_flow"] == pytest.approx(last, rel=1e-4)
+        assert diagnosis.remarks[0].startswith(words)
+        assert len(diagnosis.remarks) == 1 + (last != 1)
+        assert "try a higher learning rate" in str(diagnosis)
