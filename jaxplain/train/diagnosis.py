@@ -67,17 +67,18 @@ def diagnose(
 
     The rules are asked in this order, and the first that holds decides:
 
-    1. *diverges*: a loss is not finite, or the training loss ended above where it began.
+    1. *diverges*: a loss is not finite, or the training loss ended more than `rise` (relative) above where it began.
     2. *unstable*: from one epoch to the next the training loss rose by more than `rise` (relative) and by more than
        `jump` of all it fell over the run.
-    3. *overfits*: the validation loss ended more than `rise` (relative) above its lowest, by more than `rise_share` of
+    3. *dead*: it underfits, as below, and in the last epoch no gradient reached anything, or (where `fit` recorded the
+       layers) not one unit of a layer. What has a part of a layer dead, `dead_share` of it, is asked after 5.
+    4. *overfits*: the validation loss ended more than `rise` (relative) above its lowest, by more than `rise_share` of
        all it had fallen, while the training loss went on falling since; or the validation accuracy ended more than
        `gap` below the training accuracy (without accuracies: the validation loss ended more than `loss_gap`, relative,
        above the training loss, and that had halved).
-    4. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
-       than `progress` of all it fell.
-    5. *dead*: it underfits, as below, and in the last epoch the gradient was zero, or (where `fit` recorded the
-       layers) at least `dead_share` of a layer's units got none in any step.
+    5. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
+       than `progress` of all it fell, and by more than it rises from epoch to epoch on average (the noise of a loss
+       that stays where it is).
     6. *underfits*: the training accuracy ended below `good_accuracy` (without accuracies: the training loss ended
        above `good_loss` times the first epoch's).
     7. *fits well*: none of these.
@@ -133,8 +134,9 @@ def diagnose(
         numbers |= measured
     underfits = _underfits(curves, good_accuracy, good_loss)
     rules: tuple[tuple[Verdict, str] | None, ...] = (
-        _diverges(curves),
+        _diverges(curves, rise),
         _unstable(curves, rise, jump),
+        underfits and _dead(curves, layers, 1.0),
         _overfits(curves, (rise, rise_share), gap, loss_gap),
         _still_learning(curves, progress),
         underfits and _dead(curves, layers, dead_share),
@@ -159,13 +161,13 @@ def _curves(history: Any) -> dict[str, np.ndarray]:
     return curves
 
 
-def _diverges(curves: dict[str, np.ndarray]) -> tuple[Verdict, str] | None:
+def _diverges(curves: dict[str, np.ndarray], rise: float) -> tuple[Verdict, str] | None:
     for name, what in (("loss", "training loss"), ("validation_loss", "validation loss")):
         values = curves.get(name, np.zeros(1))
         if not np.isfinite(values).all():
             return "diverges", f"{what} is not finite from epoch {int(np.flatnonzero(~np.isfinite(values))[0]) + 1} on"
     first, last = curves["loss"][0], curves["loss"][-1]
-    if last > first:
+    if last - first > rise * abs(first):
         return "diverges", f"training loss rose from {first:.3g} to {last:.3g}"
     return None
 
@@ -176,7 +178,7 @@ def _unstable(curves: dict[str, np.ndarray], rise: float, jump: float) -> tuple[
         return None
     rises = np.diff(loss)
     worst, fall = int(np.argmax(rises)), loss[0] - loss.min()
-    if rises[worst] > rise * loss[worst] and rises[worst] > jump * fall:
+    if rises[worst] > rise * abs(loss[worst]) and rises[worst] > jump * fall:
         return "unstable", (
             f"training loss rose from {loss[worst]:.3g} (epoch {worst + 1}) to {loss[worst + 1]:.3g}, by more than "
             f"{jump:.0%} of all it fell; lower the learning rate"
@@ -229,8 +231,8 @@ def _still_learning(curves: dict[str, np.ndarray], progress: float) -> tuple[Ver
         return "still learning", "one epoch shows no trend"
     late = max(1, len(curve) // 4)
     before, lowest = curve[:-late].min(), curve.min()
-    fall = curve[0] - lowest
-    if fall > 0 and (before - lowest) > progress * fall:
+    fall, noise = curve[0] - lowest, np.maximum(np.diff(curve), 0).mean()
+    if fall > 0 and (before - lowest) > max(progress * fall, noise):
         share = (before - lowest) / fall
         return "still learning", (
             f"{share:.0%} of the fall of the {what} (from {curve[0]:.3g} to {lowest:.3g}) came in the last {late} of "

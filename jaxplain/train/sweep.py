@@ -179,7 +179,9 @@ def hyperparameter_sweep(
     def one(arrays: Any, point: dict[str, Array], seed: Array) -> History:
         params, data, validation, weights = arrays
         own = jax.random.fold_in(key, seed)
-        start = params if initialize is None else initialize(jax.random.fold_in(own, START))
+        start = params
+        if initialize is not None:
+            start = check.answered(initialize(jax.random.fold_in(own, START)), NAME, "initialize")
         given = {"key": own, "optimizer": make(point), "validation": validation, "weights": weights}
         return fit(apply, start, data, **given, **fixed).history._replace(epochs=None)
 
@@ -219,7 +221,7 @@ def _grid(settings: Any, params: Pytree) -> dict[str, Array]:
             raise ValueError(f"{NAME}: `settings[{name!r}]` has shape {array.shape}; pass its values, [R].")
         check.finite(array, NAME, f"settings[{name!r}]")
         columns.append(check.real(array, NAME, f"settings[{name!r}]"))
-    kinds = [jnp.result_type(leaf) for leaf in jax.tree.leaves(params) if check.is_floating(leaf)]
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(params) if hasattr(leaf, "dtype") and check.is_floating(leaf)]
     dtype = jnp.result_type(jnp.float32, *kinds)
     points = np.array(list(itertools.product(*columns)), np.float64)
     return {str(name): jnp.asarray(points[:, place], dtype) for place, name in enumerate(settings)}

@@ -31,6 +31,15 @@ def history(loss, accuracy=None, record=None, gradient=None):
         (history([1.0, 0.0001, 0.002, 0.0001]), "fits well", "training loss"),  # the noise of a loss near zero
         (history([0.70, 0.69, 0.699, 0.69]), "underfits", "training loss 0.69"),  # the noise of one that never falls
         (history([1.0, 3.0, 1.0]), "unstable", "to 3"),
+        (history([-1.0, -3.0, -1.0, -3.5]), "unstable", "to -1"),  # a negative log-likelihood
+        (history([2.300, 2.31, 2.3, 2.302], [0.1] * 4), "underfits", "10.0%"),  # noise at chance, no divergence
+        (
+            history([2.31, 2.30, 2.305, 2.297, 2.304, 2.3, 2.308, 2.295], [0.1] * 8),
+            "underfits",
+            "10.0%",
+        ),  # nor learning
+        (history([1.0, 0.9, 0.8, 0.7], [0.5] * 4, layers(dead=(10, 2, 0), epochs=4)), "dead", "10 of 10 units of a"),
+        (history([1.0, 0.9, 0.8, 0.7], [0.5] * 4, layers(dead=(9, 2, 0), epochs=4)), "still learning", "of the fall"),
         (history(FLAT, [0.5] * 8, gradient=[1.0] * 7 + [0.0]), "dead", "gradient was zero in epoch 8"),
         (history(FLAT, [0.5] * 8, layers(dead=(0, 6, 2))), "dead", "6 of 10 units of b got no gradient in epoch 8"),
         (history(FLAT, [0.5] * 8, layers(dead=(0, 4, 2))), "underfits", "50.0%"),
@@ -49,6 +58,8 @@ def test_unstable_and_dead(found, verdict, words):
     [
         (layers(), []),
         (layers(dead=(0, 6, 2)), ["6 of 10 units of b are dead"]),
+        (layers(dead=(5, 6, 10)), ["10 of 10 units of c, 6 of 10 units of b, 5 of 10 units of a are dead"]),
+        (layers(dead=(10, 0, 0), gradient=(0.0, 1.0, 1.0)), ["10 of 10 units of a are dead"]),
         (
             layers(gradient=(1e-4, 1.0, 1.0)),
             ["the gradient vanishes on its way back: at a it is 0.0001 times that at c"],
@@ -83,7 +94,7 @@ def test_every_history_gets_one_verdict_and_settings_move_it():
         assert np.isfinite(list(found.numbers.values())).all()
     assert seen == {"diverges", "unstable", "still learning", "dead", "underfits", "fits well"}
     jumps = history([1.0, 0.3, 0.8, 0.2])
-    assert train.diagnose(jumps, jump=0.9).verdict == "still learning"
+    assert train.diagnose(jumps, jump=0.9).verdict == "fits well"
     dead = history(FLAT, [0.5] * 8, layers(dead=(0, 6, 2)))
     assert train.diagnose(dead, dead_share=0.7).verdict == "underfits"
     steep = history(FLAT, [0.95] * 8, layers(gradient=(1e-4, 1, 1)))

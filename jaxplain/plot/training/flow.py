@@ -107,7 +107,7 @@ def _panel(figure: Figure, axes: Axes, values: np.ndarray, scale: Normalize, col
     extent = (0.5, epochs + 0.5, len(values) - 0.5, -0.5)
     picture = axes.imshow(drawn, cmap=colours, norm=scale, aspect="auto", extent=extent, interpolation="nearest")
     bar = figure.colorbar(picture, ax=axes, fraction=0.06, pad=0.03)
-    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.tick_params(which="both", labelsize=7, length=2)
     open_sides(bar.ax, "outline")
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

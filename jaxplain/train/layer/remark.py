@@ -50,13 +50,14 @@ def remarks(layers: Any, epochs: int, *, imbalance: float, dead_share: float) ->
         ratio, first, last = between
         measured["gradient_flow"] = ratio
         what = "vanishes" if ratio * imbalance < 1 else "explodes" if ratio > imbalance else ""
-        if what:
+        if what and ratio:  # where it is zero, units are dead, which is said below
             found.append(f"the gradient {what} on its way back: at {first} it is {ratio:.2g} times that at {last}")
-    found += [
-        f"{int(count)} of {units} units of {name} are dead"
-        for name, count, units in zip(layers.names, dead, layers.units, strict=True)
-        if count >= dead_share * units
-    ]
+    shares = dead / np.array(layers.units)
+    worst = [place for place in np.argsort(-shares, kind="stable") if shares[place] >= dead_share]
+    if worst:
+        counted = ", ".join(f"{int(dead[i])} of {layers.units[i]} units of {layers.names[i]}" for i in worst[:3])
+        rest = f" and more in {len(worst) - 3} other layers" if len(worst) > 3 else ""
+        found.append(f"{counted}{rest} are dead")
     moves = steps(layers, epochs)
     if moves.size:
         measured["update_ratio"] = float(np.median(moves))

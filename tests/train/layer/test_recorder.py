@@ -186,8 +186,7 @@ def of_nnx():
 
 
 @pytest.mark.parametrize(
-    "make",
-    [linen, plain, pytest.param(equinox), *(pytest.param(m, marks=pytest.mark.slow) for m in (haiku, of_nnx))],
+    "make", [plain, equinox, *(pytest.param(make, marks=pytest.mark.slow) for make in (linen, haiku, of_nnx))]
 )
 def test_dead_units_are_counted(make):
     model, params, names = make()
