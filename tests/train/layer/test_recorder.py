@@ -197,6 +197,40 @@ def test_dead_units_are_counted(make):
     np.testing.assert_array_equal(layers.dead[0], [3, 0])
 
 
+def test_a_unit_without_gradient_is_one_that_no_example_opens():
+    draw = np.random.default_rng(4)
+    first = {"w": draw.normal(size=(3, 40)).astype(np.float32), "b": draw.normal(size=40).astype(np.float32) - 3}
+    params = {"first": first, "second": draw.normal(size=(40, 2)).astype(np.float32)}
+
+    def relu(params, x):
+        return jax.nn.relu(x @ params["first"]["w"] + params["first"]["b"][None]) @ params["second"]
+
+    settings = {"loss": train.squared_error, "optimizer": optax.sgd(0.0), "epochs": 1, "record_layers": True}
+    layers = train.fit(relu, params, (X, Y), key=KEY, batch_size=3, **settings).history.layers
+    closed = (X @ first["w"] + first["b"] <= 0).all(axis=0).sum()
+    assert 5 < closed < 35
+    np.testing.assert_array_equal(layers.dead, [[closed, 0]])
+
+
+@pytest.mark.slow
+def test_a_recorded_run_is_differentiated_as_any_other():
+    def last(weights, record):
+        found = fit(optimizer=optax.adam(RATE), weights=weights, record_layers=record)
+        return found.history.loss[-1] + sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found.params))
+
+    one, two = (jax.grad(last)(jnp.ones(10), record) for record in (False, True))
+    np.testing.assert_allclose(one, two, rtol=1e-4)
+    assert np.abs(one).min() > 0
+    # A layer that nothing reaches has a norm of zero, where a root has no derivative.
+    params = {**PARAMS, "none": np.ones(2, np.float32)}
+    settings = {"loss": train.squared_error, "epochs": 1, "record_layers": True}
+
+    def through(weights):
+        return train.fit(apply, params, (X, Y), key=KEY, weights=weights, **settings).params["a"].sum()
+
+    assert np.isfinite(jax.grad(through)(jnp.ones(10))).all()
+
+
 def test_units_without_a_bias_are_places_of_the_last_axis():
     params = {"first": jnp.array([[1.0, -1.0], [1.0, -1.0]]), "unused": jnp.ones(3), "last": jnp.ones(())}
 
