@@ -35,6 +35,7 @@ from jaxplain.plot.score import scores_table
 from jaxplain.plot.text import Markup, TokenFigure, token_map, tokens, tokens_html
 from jaxplain.plot.timing import timings
 from jaxplain.plot.trace import traces
+from jaxplain.plot.training import gradient_flow, singular_values, validation_curve, weight_matrices
 from jaxplain.plot.unit import activation_atlas, unit_gallery
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "example_dynamics",
     "feature_dashboard",
     "filters",
+    "gradient_flow",
     "heatmaps",
     "importance",
     "influential_examples",
@@ -75,6 +77,7 @@ __all__ = [
     "predictions",
     "samples",
     "scores_table",
+    "singular_values",
     "summary",
     "timings",
     "token_map",
@@ -83,5 +86,7 @@ __all__ = [
     "top_examples",
     "traces",
     "unit_gallery",
+    "validation_curve",
     "waterfall",
+    "weight_matrices",
 ]

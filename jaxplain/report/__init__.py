@@ -10,6 +10,7 @@ from jaxplain.report.explanations import explanations_page
 from jaxplain.report.influence import influence_section
 from jaxplain.report.landscape import landscape_section
 from jaxplain.report.page import Section, Table, report
+from jaxplain.report.training import training_section
 
 __all__ = [
     "Section",
@@ -22,4 +23,5 @@ __all__ = [
     "landscape_section",
     "learning_dynamics_section",
     "report",
+    "training_section",
 ]

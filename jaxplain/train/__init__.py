@@ -34,6 +34,7 @@ from jaxplain.train.landscape import (
     random_plane,
     sharpness,
 )
+from jaxplain.train.layer import LayerHistory, Spectrum, weight_spectra
 from jaxplain.train.prior import (
     adversarial_loss,
     attribution_prior,
@@ -45,6 +46,7 @@ from jaxplain.train.prior import (
 )
 from jaxplain.train.run import TrainingRun, training_run
 from jaxplain.train.snapshot import Snapshots
+from jaxplain.train.sweep import Sweep, hyperparameter_sweep
 from jaxplain.train.trainable import as_trainable
 from jaxplain.train.tuned import tuned_lens
 
@@ -53,6 +55,7 @@ __all__ = [
     "Fit",
     "History",
     "Interpolation",
+    "LayerHistory",
     "LearningDynamics",
     "MeanLoss",
     "Metrics",
@@ -60,7 +63,9 @@ __all__ = [
     "PredictionDepth",
     "Sharpness",
     "Snapshots",
+    "Spectrum",
     "Surface",
+    "Sweep",
     "TrainState",
     "TrainingRun",
     "adversarial_loss",
@@ -78,6 +83,7 @@ __all__ = [
     "explanation_drift",
     "fit",
     "forgetting_events",
+    "hyperparameter_sweep",
     "init",
     "interpolation",
     "learning_dynamics",
@@ -98,4 +104,5 @@ __all__ = [
     "train_step",
     "training_run",
     "tuned_lens",
+    "weight_spectra",
 ]

@@ -1,4 +1,4 @@
-"""Reading a training history: does the model overfit, underfit, still learn, or fit well, and which rule said so."""
+"""Reading a training history: overfit, underfit, still learning, unstable, dead or well, and which rule said so."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import public
+from jaxplain.train.layer import remarks
 
-Verdict = Literal["diverges", "overfits", "underfits", "still learning", "fits well"]
+Verdict = Literal["diverges", "unstable", "overfits", "still learning", "dead", "underfits", "fits well"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,24 +20,30 @@ class Diagnosis:
     """What `diagnose` found; `str()` gives the sentence.
 
     Attributes:
-        verdict: "diverges", "overfits", "underfits", "still learning" or "fits well".
+        verdict: "diverges", "unstable", "overfits", "still learning", "dead", "underfits" or "fits well".
         rule: The rule that decided, in words and numbers.
         numbers: What was measured, by name.
+        remarks: What else is remarkable about the layers, where `fit` recorded them: gradients that vanish or explode,
+            dead units, steps that are too small or too large.
     """
 
     verdict: Verdict
     rule: str
     numbers: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"The model {_VERBS[self.verdict]}: {self.rule}."
+        also = "".join(f" Also, {remark}." for remark in self.remarks)
+        return f"The model {_VERBS[self.verdict]}: {self.rule}.{also}"
 
 
 _VERBS = {
     "diverges": "diverges",
+    "unstable": "is unstable",
     "overfits": "overfits",
-    "underfits": "underfits",
     "still learning": "is still learning",
+    "dead": "is dead",
+    "underfits": "underfits",
     "fits well": "fits well",
 }
 
@@ -52,25 +59,38 @@ def diagnose(
     progress: float = 0.05,
     good_accuracy: float = 0.9,
     good_loss: float = 0.5,
+    jump: float = 0.25,
+    dead_share: float = 0.5,
+    imbalance: float = 1e3,
 ) -> Diagnosis:
     """Say in words and numbers how a training run went.
 
     The rules are asked in this order, and the first that holds decides:
 
-    1. *diverges*: a loss is not finite, or the training loss ended above where it began.
-    2. *overfits*: the validation loss ended more than `rise` (relative) above its lowest, by more than `rise_share` of
+    1. *diverges*: a loss is not finite, or the training loss ended more than `rise` (relative) above where it began.
+    2. *unstable*: from one epoch to the next the training loss rose by more than `rise` (relative) and by more than
+       `jump` of all it fell over the run.
+    3. *dead*: it underfits, as below, and in the last epoch no gradient reached anything, or (where `fit` recorded the
+       layers) not one unit of a layer. What has a part of a layer dead, `dead_share` of it, is asked after 5.
+    4. *overfits*: the validation loss ended more than `rise` (relative) above its lowest, by more than `rise_share` of
        all it had fallen, while the training loss went on falling since; or the validation accuracy ended more than
        `gap` below the training accuracy (without accuracies: the validation loss ended more than `loss_gap`, relative,
        above the training loss, and that had halved).
-    3. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
-       than `progress` of all it fell.
-    4. *underfits*: the training accuracy ended below `good_accuracy` (without accuracies: the training loss ended
+    5. *still learning*: in the last quarter of the epochs the lowest loss (validation, else training) fell by more
+       than `progress` of all it fell, and by more than it rises from epoch to epoch on average (the noise of a loss
+       that stays where it is).
+    6. *underfits*: the training accuracy ended below `good_accuracy` (without accuracies: the training loss ended
        above `good_loss` times the first epoch's).
-    5. *fits well*: none of these.
+    7. *fits well*: none of these.
+
+    Recorded layers are remarked upon whatever the verdict: a gradient that is `imbalance` times smaller (or larger) at
+    the first matrix than at the last (in root mean squares, the median over epochs), dead units, and steps that change
+    weights by less than 1e-5 of their size in every epoch or by more than a tenth in most, where about 1e-3 is usual.
 
     Args:
         history: What `fit` returns: `loss`, `accuracy`, `validation_loss`, `validation_accuracy`, arrays `[E]` (NaN
             accuracies mean a regression, None no validation). Rows after its `epochs` (an early stop) are left out.
+            `gradient_norm` and `layers` are read where they are.
         rise: Relative rise of the validation loss above its lowest that counts as overfitting.
         rise_share: Share of the whole fall of the validation loss that its rise has to exceed, so that the noise of a
             loss near zero is not called overfitting.
@@ -79,6 +99,9 @@ def diagnose(
         progress: Share of the whole fall of the loss that counts as going on.
         good_accuracy: Training accuracy that a model with enough capacity reaches.
         good_loss: Share of the first epoch's training loss left that counts as too much.
+        jump: Share of the whole fall of the training loss that it may rise between two epochs.
+        dead_share: Share of a layer's units without a gradient that counts as dead.
+        imbalance: Factor between the gradients of the first and the last layer that counts as vanishing or exploding.
 
     Returns:
         A `Diagnosis`.
@@ -95,22 +118,32 @@ def diagnose(
         'overfits'
         >>> print(diagnosis)
         The model overfits: validation loss rose from 0.6 (epoch 2) to 0.9 while training loss fell from 0.5 to 0.1.
+
+    Source: the usual update-to-weight ratio is that of the course notes CS231n, Stanford, "Neural Networks Part 3",
+    "Ratio of weights:updates"; the thresholds of the other rules are choices made here.
     """
     if not hasattr(history, "loss"):
         raise TypeError(f"diagnose: `history` has to be what `fit` returned as history, not {check.short(history)}.")
     curves = _curves(history)
     numbers = {f"final_{name}": float(curve[-1]) for name, curve in curves.items()}
     numbers["epochs"] = float(len(curves["loss"]))
-    rules = (
-        _diverges(curves),
+    layers = getattr(history, "layers", None)
+    said: tuple[str, ...] = ()
+    if layers is not None:
+        said, measured = remarks(layers, len(curves["loss"]), imbalance=imbalance, dead_share=dead_share)
+        numbers |= measured
+    underfits = _underfits(curves, good_accuracy, good_loss)
+    rules: tuple[tuple[Verdict, str] | None, ...] = (
+        _diverges(curves, rise),
+        _unstable(curves, rise, jump),
+        underfits and _dead(curves, layers, 1.0),
         _overfits(curves, (rise, rise_share), gap, loss_gap),
         _still_learning(curves, progress),
-        _underfits(curves, good_accuracy, good_loss),
+        underfits and _dead(curves, layers, dead_share),
+        underfits,
+        ("fits well", _summary(curves)),
     )
-    for found in rules:
-        if found is not None:
-            return Diagnosis(*found, numbers=numbers)
-    return Diagnosis("fits well", _summary(curves), numbers)
+    return Diagnosis(*next(found for found in rules if found is not None), numbers=numbers, remarks=said)
 
 
 def _curves(history: Any) -> dict[str, np.ndarray]:
@@ -121,22 +154,52 @@ def _curves(history: Any) -> dict[str, np.ndarray]:
     if loss.ndim != 1 or epochs == 0:
         raise ValueError(f"diagnose: the history of one run with at least an epoch is needed; its losses are {loss}.")
     curves = {"loss": loss[:epochs]}
-    for name in ("accuracy", "validation_loss", "validation_accuracy"):
+    for name in ("accuracy", "validation_loss", "validation_accuracy", "gradient_norm"):
         values = getattr(history, name, None)
         if values is not None and not (name.endswith("accuracy") and np.isnan(np.asarray(values, float)).all()):
             curves[name] = np.asarray(values, float)[:epochs]
     return curves
 
 
-def _diverges(curves: dict[str, np.ndarray]) -> tuple[Verdict, str] | None:
+def _diverges(curves: dict[str, np.ndarray], rise: float) -> tuple[Verdict, str] | None:
     for name, what in (("loss", "training loss"), ("validation_loss", "validation loss")):
         values = curves.get(name, np.zeros(1))
         if not np.isfinite(values).all():
             return "diverges", f"{what} is not finite from epoch {int(np.flatnonzero(~np.isfinite(values))[0]) + 1} on"
     first, last = curves["loss"][0], curves["loss"][-1]
-    if last > first:
+    if last - first > rise * abs(first):
         return "diverges", f"training loss rose from {first:.3g} to {last:.3g}"
     return None
+
+
+def _unstable(curves: dict[str, np.ndarray], rise: float, jump: float) -> tuple[Verdict, str] | None:
+    loss = curves["loss"]
+    if len(loss) < 2 or not np.isfinite(loss).all():
+        return None
+    rises = np.diff(loss)
+    worst, fall = int(np.argmax(rises)), loss[0] - loss.min()
+    if rises[worst] > rise * abs(loss[worst]) and rises[worst] > jump * fall:
+        return "unstable", (
+            f"training loss rose from {loss[worst]:.3g} (epoch {worst + 1}) to {loss[worst + 1]:.3g}, by more than "
+            f"{jump:.0%} of all it fell; lower the learning rate"
+        )
+    return None
+
+
+def _dead(curves: dict[str, np.ndarray], layers: Any, dead_share: float) -> tuple[Verdict, str] | None:
+    epochs = len(curves["loss"])
+    if "gradient_norm" in curves and curves["gradient_norm"][-1] == 0:
+        return "dead", f"the gradient was zero in epoch {epochs}, so that no step changes what the loss is made of"
+    if layers is None:
+        return None
+    dead, units = np.asarray(layers.dead, float)[epochs - 1], np.array(layers.units, float)
+    worst = int(np.argmax(dead / units))
+    if dead[worst] < dead_share * units[worst]:
+        return None
+    return "dead", (
+        f"{int(dead[worst])} of {int(units[worst])} units of {layers.names[worst]} got no gradient in epoch {epochs}; "
+        "start anew with a lower learning rate, other initial biases, or an activation that is nowhere flat"
+    )
 
 
 def _overfits(
@@ -168,8 +231,8 @@ def _still_learning(curves: dict[str, np.ndarray], progress: float) -> tuple[Ver
         return "still learning", "one epoch shows no trend"
     late = max(1, len(curve) // 4)
     before, lowest = curve[:-late].min(), curve.min()
-    fall = curve[0] - lowest
-    if fall > 0 and (before - lowest) > progress * fall:
+    fall, noise = curve[0] - lowest, np.maximum(np.diff(curve), 0).mean()
+    if fall > 0 and (before - lowest) > max(progress * fall, noise):
         share = (before - lowest) / fall
         return "still learning", (
             f"{share:.0%} of the fall of the {what} (from {curve[0]:.3g} to {lowest:.3g}) came in the last {late} of "

@@ -19,6 +19,7 @@ from jaxplain.data import batch_indices
 from jaxplain.program import Function, Static, map_floating, setting
 from jaxplain.program.fast import traced_fast
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
+from jaxplain.train.layer import LayerHistory, layer_history, recorded_columns, take, without_record
 from jaxplain.train.snapshot import Album, Snapshots, empty_album, filled_rows, record
 from jaxplain.types import Array, Pytree
 
@@ -226,14 +227,21 @@ def mean_metrics(rows: Array, sizes: Array) -> Array:
 def close_epoch(
     program: Program, run: Run, state: TrainState, means: Array, validation: Array | None
 ) -> tuple[Run, Array]:
-    """Keep the best params by validation loss; the run after the epoch and its row of `COLUMNS`."""
+    """Keep the best params by validation loss; the run after the epoch and its row: `COLUMNS`, then of the layers."""
+    layers, opt_state = take(state.opt_state)
+    state = state._replace(opt_state=opt_state)
     if validation is None:
-        return run._replace(state=state), jnp.concatenate([means, jnp.full(2, jnp.nan)])
+        return run._replace(state=state), jnp.concatenate([means, jnp.full(2, jnp.nan), layers])
     better = validation[0] < run.best_loss
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), state.params, run.best)
     best_loss = jnp.where(better, validation[0], run.best_loss)
     stale = jnp.where(better, 0, run.stale + 1)
-    return Run(state, best, best_loss, stale), jnp.concatenate([means, validation])
+    return Run(state, best, best_loss, stale), jnp.concatenate([means, validation, layers])
+
+
+def row_length(run: Run) -> int:
+    """How many numbers an epoch's row holds."""
+    return len(COLUMNS) + recorded_columns(run.state.opt_state)
 
 
 def sound(program: Program, before: Run, after: Run, row: Array) -> Array:
@@ -293,7 +301,7 @@ def run_epochs(
         return (run, album), row
 
     def stay(carry: _Carry, index: Array) -> tuple[_Carry, Array]:
-        return carry, jnp.full(len(COLUMNS), jnp.nan, jnp.float32)
+        return carry, jnp.full(row_length(carry[0]), jnp.nan, jnp.float32)
 
     def body(carry: _Carry, index: Array) -> tuple[_Carry, Array]:
         if patience is None:
@@ -310,7 +318,8 @@ class History(NamedTuple):
     `loss` is the mean (weighted) loss and `accuracy` the share of right answers while the epoch ran, with dropout and
     before its later updates; `gradient_norm` the mean over steps of the gradient's L2 norm; the validation's are
     measured after the epoch in evaluation mode. Accuracy is NaN for regression. `epochs` is the number of epochs that
-    were run; where an early stop was traced, later rows are NaN.
+    were run; where an early stop was traced, later rows are NaN. `layers` is what each layer did, where `fit` was to
+    record it.
     """
 
     loss: Array
@@ -319,6 +328,7 @@ class History(NamedTuple):
     validation_loss: Array | None = None
     validation_accuracy: Array | None = None
     epochs: Any = None
+    layers: LayerHistory | None = None
 
 
 class Fit(NamedTuple):
@@ -336,10 +346,12 @@ class Fit(NamedTuple):
 
 
 def as_fit(run: Run, rows: Any, validated: bool, epochs: Any, snapshots: Snapshots | None = None) -> Fit:
-    """A run and its rows of `COLUMNS` as `fit` returns them."""
+    """A run and its rows as `fit` returns them."""
     columns = [rows[:, index] for index in range(len(COLUMNS) if validated else 3)]
     best = run.best
     if validated and not check.is_concrete(run.best_loss):  # nothing can be raised: what was never good is marked
         best = map_floating(lambda leaf: jnp.where(jnp.isfinite(run.best_loss), leaf, jnp.nan), best)
-    history = History(*columns)._replace(epochs=epochs)
-    return Fit(best if validated else run.state.params, run.state, history, snapshots)
+    opt_state, groups = without_record(run.state.opt_state)
+    history = History(*columns)._replace(epochs=epochs, layers=layer_history(rows[:, len(COLUMNS) :], groups))
+    state = run.state._replace(opt_state=opt_state)
+    return Fit(best if validated else run.state.params, state, history, snapshots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -9,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxplain.program import leaves_by_parts
+from jaxplain.program import Static, leaves_by_parts
 from jaxplain.program.trace import array_parts, digest, program_digest
 from jaxplain.train.epoch import Batch, Program
 from jaxplain.train.feed import host_batches
+from jaxplain.train.layer import unrecorded
 from jaxplain.types import Array, Pytree
 
 
@@ -24,12 +26,16 @@ def describe(
     Programs are compared as they are traced for one example, which is the same on every device. Of data that come in
     batches the first batch is compared.
     """
+    optimizer, layers = unrecorded(program.optimizer.value)
+    program = dataclasses.replace(program, optimizer=Static(optimizer))
     state = program.start(params, key)
     first = _first(data, key, batch_size)
     other = None if validation is None else _first(validation, key, batch_size)
     texts = {**_programs(program, state.params, state.opt_state, first), "params": _values(params)}
     texts |= {name: _values(None if b is None else b[:2]) for name, b in (("data", first), ("validation", other))}
     texts["weights"] = _values(first.weights)
+    if layers:  # nothing else changes by recording, but a run that has half of it cannot be continued
+        texts["record_layers"] = digest(repr(layers).encode())
     texts["key"] = _values(jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key)
     setup = {name: np.frombuffer(bytes.fromhex(text), np.uint8) for name, text in texts.items()}
     return {**setup, "batch_size": np.array(batch_size)}

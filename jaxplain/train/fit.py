@@ -16,8 +16,9 @@ from jaxplain import check
 from jaxplain.program import Static, as_folder, as_function, public
 from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Batch, Fit, Metrics, Program, TrainState, as_fit, run_epochs, start_run
-from jaxplain.train.feed import as_batch, check_values, fits_on_device, one_batch, source
+from jaxplain.train.feed import as_batch, check_values, fits_on_device, host_batches, one_batch, source
 from jaxplain.train.host_loop import DIVERGED, HostLoop
+from jaxplain.train.layer import groups_of, recording
 from jaxplain.train.penalty import check_penalty
 from jaxplain.train.snapshot import as_steps
 from jaxplain.train.trainable import as_trainable, trained_leaves
@@ -146,6 +147,7 @@ def fit(
     on_device: bool | None = None,
     on_divergence: str = "raise",
     snapshots: Sequence[int] | None = None,
+    record_layers: bool = False,
 ) -> Fit:
     """Train a model: epochs of shuffled batches, each epoch one compiled program with the data on the device.
 
@@ -191,6 +193,9 @@ def fit(
             step E B. Training is the same without them. They stay on the device; with `checkpoint` each is saved in
             its folder as `snapshot_NNNNNNN` as soon as its epoch is over (`load(path, params, at="params")` reads one)
             and they come back as NumPy arrays. Steps that an early stop left out are missing (NaN, where traced).
+        record_layers: Whether `history.layers` says what each layer did in each epoch: norms of gradient, update and
+            weights, and dead units, for `diagnose` and `plot.gradient_flow`. It costs one more reading of gradient,
+            update and params a step, and changes nothing else (results are equal to rounding).
 
     Returns:
         `Fit(params, state, history, snapshots)`. Cost: `epochs` times a forward and a backward pass over the data, and
@@ -223,6 +228,7 @@ def fit(
     data = _examples(program, params, data, "fit", weights)
     if penalty is not None:
         check_penalty(program, params, data, key)
+    program = _recorded(program, params, data, key) if record_layers else program
     validation = None if validation is None else _examples(program, params, validation, "fit: validation", None)
     if patience is not None:
         check.count(patience, "fit", "patience")
@@ -274,6 +280,22 @@ def _examples(program: Program, params: Pytree, data: Any, name: str, weights: A
         assert batch is not None
     check_values(program, params, batch, name)
     return batch
+
+
+def _recorded(program: Program, params: Pytree, data: Any, key: Array) -> Program:
+    """The program with an optimizer that sums up what the layers do, in the order in which the model uses them."""
+    batch = data if isinstance(data, Batch) else next(host_batches(data, key, 1, "fit"), None)
+    if batch is None:
+        raise ValueError("fit: `data` gave no batch.")
+    one = jax.tree.map(lambda a: jax.ShapeDtypeStruct((1, *jnp.shape(a)[1:]), jnp.result_type(a)), batch.inputs)
+    trained, rest = program.model.partition(params)
+
+    def run(trained: Pytree, *inputs: Any) -> Any:
+        return program.model(program.model.combine(trained, rest), *inputs)
+
+    return dataclasses.replace(
+        program, optimizer=Static(recording(program.optimizer.value, groups_of(trained, run, *one)))
+    )
 
 
 def _to_device(batch: Any) -> Any:

@@ -24,6 +24,7 @@ from jaxplain.train.epoch import (
     close_epoch,
     epoch,
     mean_metrics,
+    row_length,
     sound,
     start_run,
 )
@@ -73,7 +74,8 @@ class HostLoop(NamedTuple):
     def run(self, params: Pytree, directory: Path | None, resume: bool) -> Fit:
         """Train from the start or from the last checkpoint."""
         validated = self.validation is not None
-        run, rows = _start(self.program, params, self.key, validated=validated), np.zeros((0, len(COLUMNS)), np.float32)
+        run = _start(self.program, params, self.key, validated=validated)
+        rows = np.zeros((0, row_length(run)), np.float32)
         setup: dict[str, np.ndarray] = {}
         if directory is not None:
             setup = describe(self.program, params, self.data, self.validation, self.key, self.batch_size)
@@ -180,7 +182,7 @@ def _bar(progress: bool | None, epochs: int) -> Iterator[Callable[[int, Any], No
         task = bar.add_task("training", total=epochs)
 
         def show(done: int, row: Any) -> None:
-            numbers = np.asarray(row)
+            numbers = np.asarray(row)[: len(COLUMNS)]
             text = "  ".join(
                 f"{name.replace('_', ' ')} {number:.4g}"
                 for name, number in zip(COLUMNS, numbers, strict=True)

@@ -151,6 +151,12 @@ MASK = np.arange(36).reshape(6, 6) < 9
 HISTORY = jaxplain.train.History(
     np.linspace(1.0, 0.1, 6), np.linspace(0.5, 0.9, 6), np.ones(6), np.linspace(1.1, 0.3, 6), np.linspace(0.5, 0.8, 6)
 )
+LAYERS = jaxplain.train.LayerHistory(
+    *(np.ones((6, 2)), np.full((6, 2), 1e-3), np.ones((6, 2)), np.zeros((6, 2))),
+    *(("a", "b"), (4, 4), (2, 2), (True, True)),
+)
+RUNS = np.linspace(1.0, 0.1, 6) * np.ones((2, 3, 1))
+SWEEP = jaxplain.train.Sweep({"learning_rate": np.array([0.1, 0.2])}, jaxplain.train.History(RUNS, RUNS, RUNS))
 PIXELS = jaxplain.image.pixels((6, 6, 1))
 
 
@@ -543,6 +549,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "state": lambda w: jaxplain.train.init(w.apply, w.params, key=KEY),
     },
     "train.fit": {"progress": lambda w: False},
+    "train.hyperparameter_sweep": {"settings": lambda w: {"learning_rate": [0.1, 0.2]}},
     **{
         f"train.{name}": {
             "method": lambda w: lambda params: GRADIENT(jaxplain.logit(w.apply, params)),
@@ -616,6 +623,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "report.concept_section": {"result": lambda w: _concepts()},
     "plot.feature_dashboard": DASHBOARD,
     "plot.filters": {"kernel": lambda w: np.ones((3, 3, 1, 4))},
+    "plot.gradient_flow": {"history": lambda w: LAYERS},
     "plot.importance": {"values": lambda w: OUTPUTS, "error": lambda w: np.abs(OUTPUTS)},
     "plot.influential_examples": {
         "influence": lambda w: jaxplain.influence.Influence(np.eye(3)[:2], None, "score", True, "by hand", {}),
@@ -632,6 +640,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
     "plot.predictions": {"probabilities": lambda w: np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])},
     "plot.scores_table": {"scores": lambda w: SCORES},
+    "plot.singular_values": {"spectra": lambda w: jaxplain.train.weight_spectra(VECTOR_PARAMS)},
     "plot.summary": {"values": lambda w: ROWS, "attributions": lambda w: 2 * ROWS},
     "plot.timings": {"times": lambda w: {"gradient": {"ours": (0.1, 0.09, 0.12), "peer": (0.2, 0.2, 0.3)}}},
     "plot.tokens": {
@@ -651,6 +660,8 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "inputs": lambda w: None,
     },
     "plot.unit_gallery": {"values": lambda w: OUTPUTS},
+    "plot.validation_curve": {"sweep": lambda w: SWEEP},
+    "plot.weight_matrices": {"params": lambda w: VECTOR_PARAMS},
     "plot.waterfall": {"attributions": lambda w: OUTPUTS, "baseline_score": lambda w: 1.0, "score": lambda w: 2.5},
     "report.dictionary_section": DASHBOARD,
     "report.influence_section": {
@@ -659,6 +670,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "k": lambda w: 1,
         "inputs": lambda w: IMAGES,
     },
+    "report.training_section": {"history": lambda w: HISTORY},
     "report.report": {"path": lambda w: fresh("page.html"), "sections": lambda w: [("A", "text")]},
     "report.explanations_page": {
         "path": lambda w: fresh("page.html"),
