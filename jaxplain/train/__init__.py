@@ -1,6 +1,7 @@
 """Training as pure functions: initialise, forward, error, backpropagate, update; and `fit`, which runs them.
 
-Also the losses of one example, checkpoints, and the reading of a training history. A model is any
+Also the losses of one example, checkpoints, the reading of a training history and of what each layer did in it, sweeps
+over an optimizer's settings, and spectra of weights. A model is any
 `apply(params, batch)`.
 """
 
