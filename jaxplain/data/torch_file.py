@@ -53,7 +53,7 @@ class _Storage(NamedTuple):
 
     key: str
     dtype: Any
-    count: int
+    total: int
 
 
 class _Tensor:
@@ -107,7 +107,7 @@ def load_torch(path: str | Path) -> Pytree:
 def _from_zip(archive: zipfile.ZipFile) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     """The pickle of an archive, and how the numbers of a storage are read."""
     names = archive.namelist()
-    (pickled, *_) = [name for name in names if name.rpartition("/")[2] == "data.pkl"] or [None]
+    pickled = next((name for name in names if name.rpartition("/")[2] == "data.pkl"), None)
     if pickled is None:
         raise ValueError(f"{NAME}: {archive.filename} is a zip archive without `data.pkl`, which torch.save writes.")
     folder = pickled.rpartition("/")[0]
@@ -209,9 +209,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Te
         raise _unreadable("a tensor without numbers")
     sizes, steps = tuple(map(_whole, shape)), tuple(map(_whole, strides))
     last = _whole(offset) + sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
-    if 0 not in sizes and last >= storage.count:
+    if 0 not in sizes and last >= storage.total:
         raise ValueError(
-            f"{NAME}: the file is broken: a tensor of shape {sizes} reaches to number {last} of {storage.count}."
+            f"{NAME}: the file is broken: a tensor of shape {sizes} reaches to number {last} of {storage.total}."
         )
     return _Tensor(storage, _whole(offset), sizes, steps)
 
@@ -220,7 +220,7 @@ def _typed(storage: Any, offset: Any, shape: Any, strides: Any, _: Any, __: Any,
     """A tensor whose dtype stands beside a storage of bytes."""
     if not isinstance(storage, _Storage) or not isinstance(dtype, np.dtype):
         raise _unreadable("a tensor without numbers or dtype")
-    return _tensor(storage._replace(dtype=dtype, count=storage.count // dtype.itemsize), offset, shape, strides)
+    return _tensor(storage._replace(dtype=dtype, total=storage.total // dtype.itemsize), offset, shape, strides)
 
 
 def _parameter(data: Any, *_: Any) -> Any:
@@ -249,13 +249,13 @@ def _unreadable(what: str) -> ValueError:
 
 
 def _bytes(storage: _Storage) -> int:
-    return storage.count * storage.dtype.itemsize
+    return storage.total * storage.dtype.itemsize
 
 
 def _enough(storage: _Storage, size: int) -> None:
     if size < _bytes(storage):
         raise ValueError(
-            f"{NAME}: the file is truncated: storage {storage.key} has {storage.count} numbers of {storage.dtype}, but "
+            f"{NAME}: the file is truncated: storage {storage.key} has {storage.total} numbers of {storage.dtype}, but "
             f"{size} bytes."
         )
 

@@ -2,6 +2,9 @@
 
 Also the losses of one example, checkpoints, the reading of a training history, and the landscape of the loss over the
 params. A model is any `apply(params, batch)`.
+Also the losses of one example, checkpoints, the reading of a training history and of what each layer did in it, sweeps
+over an optimizer's settings, and spectra of weights. A model is any
+`apply(params, batch)`.
 """
 
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error

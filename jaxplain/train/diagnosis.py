@@ -132,18 +132,20 @@ def diagnose(
     if layers is not None:
         said, measured = remarks(layers, len(curves["loss"]), imbalance=imbalance, dead_share=dead_share)
         numbers |= measured
-    underfits = _underfits(curves, good_accuracy, good_loss)
-    rules: tuple[tuple[Verdict, str] | None, ...] = (
-        _diverges(curves, rise),
-        _unstable(curves, rise, jump),
-        underfits and _dead(curves, layers, 1.0),
-        _overfits(curves, (rise, rise_share), gap, loss_gap),
-        _still_learning(curves, progress),
-        underfits and _dead(curves, layers, dead_share),
-        underfits,
-        ("fits well", _summary(curves)),
-    )
-    return Diagnosis(*next(found for found in rules if found is not None), numbers=numbers, remarks=said)
+    found = _diverges(curves, rise)
+    if found is None:  # the others read curves that are finite
+        underfits = _underfits(curves, good_accuracy, good_loss)
+        rules: tuple[tuple[Verdict, str] | None, ...] = (
+            _unstable(curves, rise, jump),
+            underfits and _dead(curves, layers, 1.0),
+            _overfits(curves, (rise, rise_share), gap, loss_gap),
+            _still_learning(curves, progress),
+            underfits and _dead(curves, layers, dead_share),
+            underfits,
+            ("fits well", _summary(curves)),
+        )
+        found = next(verdict for verdict in rules if verdict is not None)
+    return Diagnosis(*found, numbers=numbers, remarks=said)
 
 
 def _curves(history: Any) -> dict[str, np.ndarray]:
@@ -174,7 +176,7 @@ def _diverges(curves: dict[str, np.ndarray], rise: float) -> tuple[Verdict, str]
 
 def _unstable(curves: dict[str, np.ndarray], rise: float, jump: float) -> tuple[Verdict, str] | None:
     loss = curves["loss"]
-    if len(loss) < 2 or not np.isfinite(loss).all():
+    if len(loss) < 2:
         return None
     rises = np.diff(loss)
     worst, fall = int(np.argmax(rises)), loss[0] - loss.min()

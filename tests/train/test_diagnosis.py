@@ -81,6 +81,15 @@ def test_remarks_on_layers(record, words):
     assert ("update_ratio" in diagnosis.numbers) == np.isfinite(record.update_ratio).all()
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_layers_that_are_not_finite_are_told_by_the_verdict(bad):
+    for broken in (layers(gradient=(bad, 1.0, bad)), layers(update=bad), layers(gradient=(1.0, bad, bad), update=bad)):
+        diagnosis = train.diagnose(history([1.0] + [bad] * 7, None, broken))
+        assert diagnosis.rule == "training loss is not finite from epoch 2 on"
+        assert diagnosis.remarks == ()
+        assert "epoch 8" in str(broken)
+
+
 def test_every_history_gets_one_verdict_and_settings_move_it():
     draw = np.random.default_rng(0)
     seen = set()

@@ -2,12 +2,15 @@
 
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
+import jaxplain
 from jaxplain import train
 
 KEY = jax.random.key(1)
@@ -126,3 +129,24 @@ def test_nothing_is_best_where_all_diverged():
     with pytest.raises(ValueError, match="runs of every setting diverged"):
         _ = found.best
     assert "best none, runs of all diverged" in str(found)
+
+
+class Normed(nn.Module):
+    @nn.compact
+    def __call__(self, x, train=True):
+        return nn.Dense(2)(nn.BatchNorm(use_running_average=not train)(x))
+
+
+@pytest.mark.slow
+def test_models_with_state_are_swept_as_they_are_trained():
+    model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+    for apply, params in ((Normed().apply, Normed().init(KEY, X)), jaxplain.from_nnx(model)):
+        settings = {"epochs": 2, "batch_size": 4, "validation": DATA}
+        found = train.hyperparameter_sweep(
+            apply, params, DATA, key=KEY, settings={"learning_rate": [0.1, 0.5]}, optimizer=optax.adam, **settings
+        )
+        single = train.fit(
+            apply, params, DATA, key=jax.random.fold_in(KEY, 0), optimizer=optax.adam(0.5), **settings
+        ).history
+        np.testing.assert_allclose(found.history.loss[1, 0], single.loss, rtol=1e-4)
+        np.testing.assert_allclose(found.history.validation_loss[1, 0], single.validation_loss, rtol=1e-4)

@@ -62,6 +62,8 @@ def test_layers_by_epochs():
         },
     )
     assert plot.gradient_flow(stopped).axes[0].images[0].get_array().shape == (3, 2)
+    broken = jax.tree.map(lambda a: np.where(np.arange(2)[:, None] > 0, np.inf, a), LAYERS)
+    assert plot.gradient_flow(broken).axes[0].images[0].get_array().mask[:, 1].all()
     assert "first 2 of 3 layers" in plot.gradient_flow(LAYERS, limit=2).get_suptitle()
 
 
@@ -133,7 +135,13 @@ def test_what_cannot_be_drawn_is_refused():
 def test_a_section_of_a_report_holds_all_of_it(tmp_path):
     section = report.training_section(HISTORY, params=PARAMS, sweep=sweep())
     page = report.report(tmp_path / "page.html", [section]).read_text(encoding="utf-8")
-    for words in ("The model is still learning", "update / weight", "2 of 4", "effective rank", "dense/kernel"):
+    for words in (
+        "The model is dead: 4 of 4 units of c",
+        "update / weight",
+        "2 of 4",
+        "effective rank",
+        "dense/kernel",
+    ):
         assert words in page
     assert page.count("<img") == 5
     short = report.training_section(SimpleNamespace(loss=[1.0, 0.5]), diagnosis="As it is.")
