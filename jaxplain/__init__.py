@@ -31,30 +31,33 @@ another library (`jaxplain.IntegratedGradients`, `n_steps=`) is answered with th
 
 Settings. What means the same has the same name; name | meaning | unit | where | default, `-` where it has to be given:
 
+    accuracy | how accuracy is measured | (outputs, targets) -> [B] | training | None
     activation | what makes probabilities of logits | - | scores | 'softmax'
     axes | axes counted from the front | - | images | None; (0,1): blur, blur_integrated_gradients
     baseline | what absent means: a number, an array, a function of x or (key, x) | units of x | all | 0.0; 0:
           context_cite, feature_ablation, kernel_shap, lime, occlusion, owen_values, rise, shapley_interactions,
-          shapley_sampling, shapley_sampling_with_error, shapley_values; (0.0,1.0): xrai; None: road, road_curve
+          shapley_sampling, shapley_sampling_with_error, shapley_values; (0.0,1.0): xrai; None: remove_and_retrain,
+          road, road_curve
     batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
     batch_size | points, samples, masks or rows at once: the memory knob; None fills the device (`explain_batch`) |
           count | all | None; 8: deep_dream, frechet_bootstrap; 64: ace, concept_regions, concept_sensitivity,
-          concept_vectors, counterfactual_examples, craft, explain_dataset, gradient_similarity, influence_function,
-          loss_recovered, region_scores, representer_points, self_influence, sub_concepts, tcav, tcav_layers,
-          tcav_t_test, tracin, trak, unrolled; 32: concept_curves, fit, receptive_field, training_run, tuned_lens;
-          1: banzhaf, beta_shapley, counterfactual_curve, data_out_of_bag, data_shapley, leave_one_out,
-          leave_out_curve, parameter_randomization, parameter_randomization_curve, retrain,
+          concept_vectors, counterfactual_examples, craft, estimate_patterns, explain_dataset, gradient_similarity,
+          influence_function, loss_recovered, region_scores, representer_points, self_influence, sub_concepts, tcav,
+          tcav_layers, tcav_t_test, tracin, trak, unrolled; 32: concept_curves, fit, hyperparameter_sweep,
+          mode_connectivity, receptive_field, training_run, tuned_lens; 1: banzhaf, beta_shapley,
+          counterfactual_curve, data_out_of_bag, data_shapley, explain_over, leave_one_out, leave_out_curve,
+          parameter_randomization, parameter_randomization_curve, remove_and_retrain, retrain,
           smooth_parameter_randomization; 256: accumulated_local_effects, activation_stream, assess,
-          individual_conditional_expectation, judge_dictionary, partial_dependence, permutation_importance, predict,
-          sparse_surrogate, spray, train_autoencoder, tree_surrogate; 128: activation_atlas, top_activations,
-          unit_activity; 4096: recovery
+          individual_conditional_expectation, judge_dictionary, learning_dynamics, mean_loss, partial_dependence,
+          permutation_importance, predict, prediction_depth, sparse_surrogate, spray, train_autoencoder,
+          tree_surrogate; 128: activation_atlas, top_activations, unit_activity; 4096: recovery
     bias | whether biases take part in a rule | - | rules | True; 0.0: concept_score
     channel_axis | a layer's axis of channels | axis | maps | -1
     checkpoint | a folder in which a run is saved | path | training | None
     colour | correlation of colour channels, from `colour_matrix` | - | images | None
     confidence | of an interval | share | intervals | 0.95
     counts | how many examples are left out | examples | influence | (1,4,16)
-    curvature | of which second derivative | - | influence | 'gauss_newton'
+    curvature | of which second derivative | - | influence | 'gauss_newton'; 'hessian': sharpness
     damping | L2 penalty of the summed loss, added to its curvature | loss | influence | None; 'fit':
           influence_function; -: representer_points
     decay | of a running average; of frequencies, in an image | - | dictionaries, images | 0.99; 1.0: fourier
@@ -63,9 +66,10 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     fill | what stands where nothing is | units of x | all | 0.0
     floor | least denominator of a relative quantity | as what it divides | all | 0.001; 1e-06:
           relative_input_stability, relative_output_stability, relative_representation_stability
-    fraction | of the features | share | all | 0.25; 0.2: mu_fidelity; 0.01: metasmoothness, unrolled; 0.5:
-          random_masks; 0.1: sub_concepts
+    fraction | of the features | share | all | 0.25; 0.1: f_fidelity, sub_concepts; 0.2: mu_fidelity; 0.01:
+          metasmoothness, unrolled; 0.5: random_masks
     fractions | of the pixels or edges, each a step | shares | all | (0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9);
+          (0.1,0.3,0.5,0.7,0.9): remove_and_retrain, soft_comprehensiveness, soft_sufficiency;
           (0.001,0.002,0.005,0.01,0.02,0.05,0.1,0.2,0.5,1.0): circuit_areas, circuit_curve
     gamma | weight of positive contributions | - | rules | None; 0.25: epsilon_gamma_box
     grid | how tokens lie in the image, (rows, columns) | tokens | maps | None; 8: activation_atlas
@@ -86,6 +90,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     label | what of the target an explanation is called with; of a consistency the class | - | training | None
     layers | which layers, and in which order | - | randomization | None
     least | fewest members of a group | count | all | 20; 3: activation_atlas; 2: ace; 5: tree_surrogate
+    limit | the largest share of features that is removed; above which share of examples a unit is seen as always on
+          | share of 1 | metrics, training | 0.1; 0.95: unit_activity
     loss | (outputs, target) -> loss of one example | - | training | cross_entropy
     low | smallest value of an input | units of x | inputs | 0.0; None: ball, counterfactual, fgsm, pgd; 0.05: blur
     margin | how near a bound is at it | share of the range | all | 0.02
@@ -93,17 +99,20 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     max_groups | most groups where `groups` is traced | count | all | None
     max_steps | most gradients that a tolerance may take | count | paths | 1024
     most | how many at most | count | regions, clusters | 512; 16: spray
-    neighbours | how many examples count as near | count | neighbours | 5; 10: spray
+    neighbours | how many examples count as near | count | neighbours | 5; 30: prediction_depth; 10: spray
     norm | how a difference is measured | - | all | 'l2'; 'l1': counterfactual; 'linf': pgd
     normalize | divide a map by its largest absolute value | - | maps | False
-    optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, train_step, training_run
+    optimizer | an optax transformation | - | all | None; sgd(0.01): fit, init, mode_connectivity, train_step,
+          training_run; sgd: hyperparameter_sweep
     order | most ('morf') or least ('lerf') relevant first | - | removal | 'morf'
+    pairs | how many pairs of features interact | count | models whose mechanism is known | 3
     patience | epochs without a better validation loss | epochs | training | None
     penalty | on a model's coefficients, and what else is added to a loss; in `fit` a function | as its loss | all |
-          0.0; None: concept_vectors, fit, tcav_layers; 0.001: concept_readout; 0.1: concept_regions; 1.0:
-          jump_relu, prototypes; 0.01: context_cite, sparse_surrogate
+          0.0; None: concept_vectors, fit, hyperparameter_sweep, tcav_layers; 0.001: concept_readout; 0.1:
+          concept_regions; 1.0: jump_relu, prototypes; 0.01: context_cite, sparse_surrogate
     platform | where it is to run; None for where a call would | name | all | None
-    points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 20: mislabel_curve
+    points | of the grid over a feature | count | effects | 32; 33: accumulated_local_effects; 25: interpolation,
+          mode_connectivity; 20: mislabel_curve
     pool | examples that random concepts are drawn from | examples | concepts | None
     positions | a value for each position | - | circuits | False
     power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
@@ -119,15 +128,18 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           ('normalization','softmax','activation','product'): detached, edge_attribution, node_attribution,
           site_attribution
     samples | random draws | count | all | 10; 1: activation_maximization, metasmoothness; 64: context_cite,
-          expected_gradients, shapley_sampling; None: banzhaf, beta_shapley, data_shapley, feature_permutation,
-          influence_function, owen_values, tcav, tcav_layers; 1024: kernel_shap, lime; 1000:
-          linear_datamodeling_score, rise; 256: shapley_sampling_with_error; 16: smoothgrad, smoothgrad_squared,
-          vargrad; 2000: compare; 100: data_out_of_bag, faithfulness_correlation, infidelity, sensitivity_n,
-          sensitivity_n_curve; 200: frechet_bootstrap, mu_fidelity; 10000: paired_difference, score_table; 8:
-          permutation_importance; 32: craft, sobol_importance, sobol_indices, sub_concepts; 50: tcav_t_test
+          expected_gradients, mechanism_table, mechanisms, shapley_sampling; None: banzhaf, beta_shapley,
+          data_shapley, feature_permutation, influence_function, owen_values, tcav, tcav_layers; 1024: kernel_shap,
+          lime; 1000: linear_datamodeling_score, rise; 256: shapley_sampling_with_error; 16: smoothgrad,
+          smoothgrad_squared, vargrad; 2000: compare; 50: f_fidelity, tcav_t_test; 100: data_out_of_bag,
+          faithfulness_correlation, infidelity, sensitivity_n, sensitivity_n_curve; 200: frechet_bootstrap,
+          mu_fidelity; 10000: paired_difference, score_table; 20: soft_comprehensiveness, soft_sufficiency; 8:
+          permutation_importance; 32: craft, sobol_importance, sobol_indices, sub_concepts
     scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
     select | which part of the model's output | - | scores | None
     sequence | which evenly spread points | - | concepts | 'sobol'
+    settings | an optimizer's settings to be swept over; what a run was made with | - | training | None; -:
+          hyperparameter_sweep
     sigma | standard deviation of noise, or width of a blur | units of x, pixels | all | -; 0.01: imputed_baseline,
           noisy_linear_imputation, road, road_curve; 0.2: infidelity; None: concept_regions, prototypes, spray,
           structural_similarity; 0.1: ball, fourier, pixels, pyramid, vector; 0.02: random_crop
@@ -152,8 +164,9 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     threshold | from which on something counts | as what is compared | all | 0.0; 1e-05: non_sensitivity; -:
           sufficiency; 0.9: concept_similarity, tcav; 0.1: feature_circuit, jump_relu
     tolerance | error that is let pass | as what is compared | all | None; 1e-05: effective_complexity; 0.0001:
-          implementation_invariance, symmetry; 0.0: monotonicity; 0: pointing_game; 1e-06: non_negative_dictionary,
-          non_negative_factorization
+          implementation_invariance, symmetry; 0.02: mechanism_table; 0.0: monotonicity; 0: pointing_game; 1e-06:
+          non_negative_dictionary, non_negative_factorization
+    validation | examples after each epoch | (inputs, targets) | training | None
     weight | of a penalty beside what it is added to | - | training | 1.0; 300.0: extremal_perturbation
     weights | a weight for each example's loss | - | training | None
     where | which values count | - | all | None

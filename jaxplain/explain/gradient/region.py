@@ -198,7 +198,8 @@ def image_regions(
         raise ValueError(f"image_regions: `image` has shape {values.shape}; it has to be [H, W] or [H, W, C].")
     check.finite(values, "image_regions", "image")
     try:
-        from skimage import morphology, segmentation
+        import skimage.morphology as morphology
+        import skimage.segmentation as segmentation
     except ImportError as error:
         raise ImportError(
             "image_regions: needs scikit-image; install it with `pip install jaxplain[images]`, or pass `regions` of "
