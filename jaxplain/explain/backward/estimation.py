@@ -183,7 +183,8 @@ def _added(sums: Any, new: Any) -> Any:
 
 def _divided(product: Array, change: Array, square: Array) -> tuple[Array, Array]:
     """The patterns, with w'a = 1 for each neuron; and how many neurons have none."""
-    usable = jnp.abs(change) > 64 * jnp.finfo(change.dtype).eps * square
+    small = jnp.abs(change) <= 64 * jnp.finfo(change.dtype).eps * square
+    usable = ~small | ~jnp.isfinite(square)  # what is not finite is no silence: it is told
     values = jnp.where(usable, product / jnp.where(usable, change, 1), 0)
     return values, jnp.sum(~usable)
 
@@ -246,5 +247,14 @@ def estimate_patterns(f: Callable[..., Any], inputs: Arrays, *args: Any, batch_s
     for batch, real in _batches(rows, count, size):
         products = _added(products, _products(score, means, batch, real))
     values, silent = zip(*(_divided(*sums) for sums in products), strict=True)
-    check.finite(values, name, "inputs")
+    _require_finite(layers, values, name)
     return Patterns(layers, values, silent)
+
+
+def _require_finite(layers: tuple[str, ...], values: tuple[Array, ...], name: str) -> None:
+    for layer, value in zip(layers, values, strict=True):
+        if check.is_concrete(value) and (bad := np.argwhere(~np.isfinite(np.asarray(value)))).size:
+            raise ValueError(
+                f"{name}: {len(bad)} of the patterns' values at {layer} are NaN or infinite (the first at the weight "
+                f"{tuple(map(int, bad[0]))}), though `inputs` are finite. Look at the layer's parameters and outputs."
+            )

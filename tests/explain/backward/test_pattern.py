@@ -88,13 +88,12 @@ def test_a_perceptron_by_hand():
     assert patterns.layers == ("'dense' (affine)", "'dense' (affine)")
     assert [int(n) for n in patterns.silent] == [0, 0]
     net, shares = pattern_net(F, patterns), pattern_attribution(F, patterns)
-    signals, parts = jax.vmap(net)(ROWS, LABELS), jaxplain.explain_batch(shares, ROWS, LABELS)
+    signals, parts = (jaxplain.explain_batch(e, ROWS, LABELS) for e in (net, shares))
     for i in (0, 7):
         opened, k = z1[i] > 0, LABELS[i]
         np.testing.assert_allclose(signals[i], first @ (second[:, k] * opened), rtol=1e-3, atol=1e-4)
         by_hand = (W1 * first) @ ((W2 * second)[:, k] * opened)
         np.testing.assert_allclose(parts[i], by_hand, rtol=1e-3, atol=1e-4)
-        np.testing.assert_allclose(jax.jit(net)(ROWS[i], k), signals[i], rtol=1e-5, atol=1e-6)
     whole = estimate_patterns(F, ROWS, LABELS, batch_size=1000)
     for one, other in zip(whole.values, patterns.values, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
@@ -177,7 +176,7 @@ def spelt():
     yield "linen", jaxplain.logit(functools.partial(linen.apply), {"params": dense})
 
 
-QUICK = ("left", "transposed", "linen")
+QUICK = ("left", "linen")
 
 
 @pytest.mark.parametrize("names", [QUICK, pytest.param(None, marks=pytest.mark.slow)], ids=["quick", "every"])
