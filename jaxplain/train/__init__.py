@@ -1,8 +1,8 @@
 """Training as pure functions: initialise, forward, error, backpropagate, update; and `fit`, which runs them.
 
 Also the losses of one example, checkpoints, snapshots and explanations over them, the reading of a training history and
-of what each layer did in it, sweeps over an optimizer's settings, spectra of weights, and the landscape of the loss over
-the params. A model is any `apply(params, batch)`.
+of what each layer did in it, sweeps over an optimizer's settings, spectra of weights, and the landscape of the loss
+over the params. A model is any `apply(params, batch)`.
 """
 
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
