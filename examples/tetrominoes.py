@@ -38,6 +38,7 @@ PATTERNS = {"pattern_net": pattern.pattern_net, "pattern_attribution": pattern.p
 STAGES = [(nn.Conv(4, (2, 2), padding=1), nn.relu, lambda x: nn.max_pool(x, (2, 2), (2, 2))) for _ in range(4)]
 CNN = nn.Sequential([*sum(STAGES, ()), lambda x: x.reshape(len(x), -1), nn.Dense(2)])
 NETWORKS = {"perceptron": models.mlp(2, widths=(32, 16, 8)), "convolutions": CNN}
+ADAM = optax.adam(2e-3)
 
 
 def suppressor(output):
@@ -56,7 +57,7 @@ def explained(net, scenario, background, count, epochs):
     """The absolute maps of all methods on test images that a trained network gets right, and these images."""
     splits = data.tetrominoes(KEY, 10_000, scenario=scenario, background=background).split(KEY, test=0.1)
     seen, test = (splits.train.inputs, splits.train.targets), splits.test
-    settings = {"key": KEY, "optimizer": optax.adam(2e-3), "epochs": epochs, "batch_size": 512, "progress": False}
+    settings = {"key": KEY, "optimizer": ADAM, "epochs": epochs, "batch_size": 512, "progress": False}
     params = train.fit(net.apply, net.init(KEY, seen[0][:1]), seen, **settings).params
     right = net.apply(params, test.inputs).argmax(-1) == test.targets
     test, f = test.take(right).take(slice(count)), jaxplain.logit(net.apply, params)
@@ -75,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     suppressor(options.output)
-    scenarios, count, epochs = (SCENARIOS[:1], 40, 20) if options.quick else (SCENARIOS, 100, 60)
+    scenarios, count, epochs = (SCENARIOS[:1], 20, 20) if options.quick else (SCENARIOS, 100, 60)
     for background in ("white", "correlated"):
         beats = {(judge, name): [] for judge in JUDGES for name in (*METHODS, *PATTERNS)}
         for scenario in scenarios:
