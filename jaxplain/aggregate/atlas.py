@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -166,10 +167,12 @@ def _tsne(vectors: np.ndarray) -> Any:
 
 def _umap(vectors: np.ndarray) -> Any:
     try:
-        import umap
+        with warnings.catch_warnings():  # of a part of it that needs TensorFlow
+            warnings.simplefilter("ignore", ImportWarning)
+            import umap
     except ImportError as error:
         raise ImportError("activation_atlas: 'umap' needs umap-learn: `pip install umap-learn`.") from error
-    return umap.UMAP(random_state=0).fit_transform(vectors)
+    return umap.UMAP(random_state=0, n_jobs=1).fit_transform(vectors)
 
 
 _EMBEDDINGS: dict[str, Callable[[np.ndarray], Any]] = {"pca": principal_components, "tsne": _tsne, "umap": _umap}

@@ -21,7 +21,6 @@ from jaxplain.data.synthetic import (
     planted_patches,
 )
 from jaxplain.data.tetrominoes import tetrominoes
-from jaxplain.data.torch_file import load_torch
 
 __all__ = [
     "AdditiveScore",
@@ -44,7 +43,6 @@ __all__ = [
     "load_idx_folder",
     "load_image_folder",
     "load_npz",
-    "load_torch",
     "marker_tokens",
     "planted_patches",
     "read_cifar10",

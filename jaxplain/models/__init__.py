@@ -8,11 +8,13 @@ from jaxplain.models.nnx import from_nnx
 from jaxplain.models.residual import resnet
 from jaxplain.models.safetensors import load_safetensors
 from jaxplain.models.sequence import transformer
+from jaxplain.models.torch_file import load_torch
 
 __all__ = [
     "cnn",
     "from_nnx",
     "load_safetensors",
+    "load_torch",
     "mlp",
     "resnet",
     "transformer",

@@ -116,8 +116,9 @@ def diagnose(
         >>> diagnosis = diagnose(history)
         >>> diagnosis.verdict
         'overfits'
-        >>> print(diagnosis)
-        The model overfits: validation loss rose from 0.6 (epoch 2) to 0.9 while training loss fell from 0.5 to 0.1.
+        >>> print(diagnosis)  # doctest: +NORMALIZE_WHITESPACE
+        The model overfits: validation loss rose from 0.6 (epoch 2) to 0.9 while training loss fell from 0.5 to 0.1 (the
+        params of epoch 2 were kept).
 
     Source: the usual update-to-weight ratio is that of the course notes CS231n, Stanford, "Neural Networks Part 3",
     "Ratio of weights:updates"; the thresholds of the other rules are choices made here.
@@ -215,7 +216,7 @@ def _overfits(
     if up > rises[0] * validation[best] and up > rises[1] * fall and loss[-1] < loss[best]:
         return "overfits", (
             f"validation loss rose from {validation[best]:.3g} (epoch {best + 1}) to {validation[-1]:.3g} while "
-            f"training loss fell from {loss[best]:.3g} to {loss[-1]:.3g}"
+            f"training loss fell from {loss[best]:.3g} to {loss[-1]:.3g} (the params of epoch {best + 1} were kept)"
         )
     if "accuracy" in curves and "validation_accuracy" in curves:
         train, test = curves["accuracy"][-1], curves["validation_accuracy"][-1]

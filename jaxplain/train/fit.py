@@ -244,10 +244,8 @@ def fit(
                 "neither save checkpoints, show progress nor read host batches. Leave those settings out."
             )
         run = start_run(program, params, key, validation is not None)
-        settings: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
-        run, rows, found = run_epochs(
-            program, run, _to_device(data), _to_device(validation), key, **settings, snapshots=kept
-        )
+        whole = (program, run, _to_device(data), _to_device(validation), key)
+        run, rows, found = run_epochs(*whole, epochs=epochs, batch_size=batch_size, patience=patience, snapshots=kept)
         return as_fit(run, rows, validation is not None, run.state.step // -(-data.size // batch_size), found)
     arrays = [part for part in (data, validation) if part is not None]
     resident = all(isinstance(part, Batch) for part in arrays) and (

@@ -28,6 +28,7 @@ from safetensors.numpy import save_file
 import jaxplain
 from jaxplain.program import needs_key
 from shared.attending import blocks, weights
+from shared.torch_files import STREAM, unpacked
 
 SPACES = (
     "",
@@ -290,6 +291,7 @@ def files(name: str) -> Path:
         )
         assert run is not None
         save_file({"a": np.ones(2, np.float32)}, str(folder / "weights.safetensors"))
+        (folder / "weights.pth").write_bytes(unpacked(STREAM))
         jaxplain.train.save(folder / "checkpoint", {"a": jnp.ones(2)})
         _FILES["folder"] = folder
     return _FILES["folder"] / name
@@ -529,6 +531,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "data.standardize": {"splits": lambda w: jaxplain.data.Splits(*[jaxplain.data.Dataset(ROWS, LABELS)] * 2)},
     "models.": {"outputs": lambda w: 3},
     "models.from_nnx": {"model": lambda w: _nnx()},
+    "models.load_torch": {"path": lambda w: files("weights.pth")},
     "models.load_safetensors": {
         "path": lambda w: files("weights.safetensors"),
         "params": lambda w: {"a": jnp.ones(2)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -60,10 +61,12 @@ def _tsne(rows: np.ndarray) -> Any:
 
 def _umap(rows: np.ndarray) -> Any:
     try:
-        import umap
+        with warnings.catch_warnings():  # of a part of it that needs TensorFlow
+            warnings.simplefilter("ignore", ImportWarning)
+            import umap
     except ImportError as error:
         raise ImportError("cluster_places: 'umap' needs umap-learn: `pip install umap-learn`.") from error
-    return umap.UMAP(random_state=0).fit_transform(rows)
+    return umap.UMAP(random_state=0, n_jobs=1).fit_transform(rows)
 
 
 _LAYOUTS: dict[str, Callable[[np.ndarray], Any]] = {"pca": _components, "tsne": _tsne, "umap": _umap}

