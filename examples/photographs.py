@@ -22,6 +22,8 @@ from skimage import segmentation
 import jaxplain
 from jaxplain import plot
 
+KEY = jax.random.key(0)
+
 
 def methods(f, quick):
     """Five explanations `e(x, label, superpixels)`; the last is of superpixels, `[H, W]`."""
@@ -33,7 +35,7 @@ def methods(f, quick):
         "occlusion": jaxplain.occlusion(f, window=48, stride=48 if quick else 12, batch_size=16),
     }
     found = {name: jax.jit(lambda x, k, groups, e=e: e(x, k)) for name, e in pixels.items()}
-    return found | {"KernelSHAP": lambda x, k, g: jaxplain.kernel_shap(f, groups=g, **shap)(jax.random.key(0), x, k)}
+    return found | {"KernelSHAP": lambda x, k, g: jaxplain.kernel_shap(f, groups=g, **shap)(KEY, x, k)}
 
 
 def main() -> None:
@@ -64,15 +66,12 @@ def main() -> None:
     gap = abs(maps["integrated gradients"][0].sum() - (f(x[0], 285) - f(0 * x[0], 285))) / f(x[0], 285)
     print(f"integrated gradients miss {gap:.1%} of the cat's score; `tolerance=` adds steps until it is small")
     print(f"epsilon-plus brings {maps['LRP'][0].sum():.4f} to the input; biases hold the rest (`relevance_balance`)")
-    ascent = {"steps": 8 if options.quick else 256, "transforms": (jaxplain.transform.jitter(16),)}
+    made = jaxplain.image.fourier((112, 112, 3), low=-1, high=1)  # half as large, since the network takes any size
+    ascent = {"steps": 8 if options.quick else 128, "transforms": (jaxplain.transform.jitter(8),)}
     unit = jaxplain.objective.channel(f, "_blocks.10._project_conv")
-    seen = jax.vmap(
-        jaxplain.activation_maximization(unit, image=jaxplain.image.maco(x, low=-1, high=1), **ascent), (None, 0)
-    )
-    shown = seen(jax.random.key(0), np.arange(4))
-    plot.activation_gallery((shown.image + 1) / 2, range(4), shown.value).savefig(
-        options.output / "channels.png", dpi=150
-    )
+    shown = jax.vmap(jaxplain.activation_maximization(unit, image=made, **ascent), (None, 0))(KEY, np.arange(4))
+    gallery = plot.activation_gallery((shown.image + 1) / 2, range(4), shown.value)
+    gallery.savefig(options.output / "channels.png", dpi=150)
 
 
 if __name__ == "__main__":

@@ -85,6 +85,7 @@ def explain(folder, *more, out="out", model="pair", data="set.npz"):
     )
 
 
+@pytest.mark.slow
 def test_inputs_are_prepared_on_the_device(made):
     folder, apply, params, x, y = made
     options = ("explain", "--model", "command_models:pair", "--data", str(folder / "set.npz"))

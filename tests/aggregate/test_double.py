@@ -41,6 +41,7 @@ def test_moments_of_a_loop(size):
     np.testing.assert_allclose(square, 23 * VALUES.var(0), rtol=1e-13)
 
 
+@pytest.mark.slow
 def test_variances_of_noisy_gradients():
     with jax.enable_x64(True):
         x, key = jnp.asarray(VALUES[0]), jax.random.key(1)

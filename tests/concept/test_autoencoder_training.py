@@ -88,6 +88,7 @@ def apply(params, x):
 PARAMS = {"a": jax.random.normal(jax.random.key(3), (3, 4)), "b": jax.random.normal(jax.random.key(4), (4, 2))}
 
 
+@pytest.mark.slow
 def test_a_stream_gives_every_activation_once_in_an_order_of_the_key():
     f, x = jaxplain.logit(apply, PARAMS), np.asarray(jax.random.normal(jax.random.key(5), (50, 3)))
     labels = np.zeros(50, np.int32)

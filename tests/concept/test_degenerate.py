@@ -91,6 +91,7 @@ def test_crops_do_not_hide_a_layer_with_negative_values():
         concept.craft(f, "lay", jnp.asarray(x), jnp.zeros(4, int), k=2, window=3, samples=4)
 
 
+@pytest.mark.slow
 def test_dead_atoms_of_a_stream_are_counted_in_its_own_batches(monkeypatch):
     rows, made = jax.random.normal(KEY, (64, 4)), []
     original = fitting.SparseModel
@@ -100,6 +101,7 @@ def test_dead_atoms_of_a_stream_are_counted_in_its_own_batches(monkeypatch):
     assert made == [1600, 3200]
 
 
+@pytest.mark.slow
 def test_jump_codes_have_a_forward_derivative():
     dictionary = concept.train_autoencoder(
         jax.random.normal(KEY, (64, 4)), 6, concept.jump_relu(), key=KEY, epochs=1, batch_size=32

@@ -48,6 +48,7 @@ def test_codes_do_not_depend_on_the_length_of_other_atoms():
     np.testing.assert_allclose(slope, np.diag([1, 1000.0]), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_does_not_vary_has_no_weight_and_explains_nothing():
     rows = np.random.default_rng(0).normal(size=(512, 4)).astype(np.float32)
     rows[:, 3] = 0.1
@@ -108,6 +109,7 @@ def test_penalties_of_half_precision_neither_overflow_nor_vanish():
     assert float(penalty(jnp.full(3, 2.0), mixed, 0, KEY)) == 4.0
 
 
+@pytest.mark.slow
 def test_concepts_of_layers_do_not_depend_on_the_batches():
     def f(x, c):
         with jax.named_scope("lay"):

@@ -36,6 +36,7 @@ def sweep(names):
 
 
 @pytest.mark.filterwarnings("ignore:tcav_t_test")
+@pytest.mark.slow
 def test_batches_do_not_matter_in_a_sample():
     assert sweep(QUICK) == 9
 

@@ -128,6 +128,7 @@ def outputs_factorial():
     return x, d
 
 
+@pytest.mark.slow
 def test_ekfac_is_exact_where_the_curvature_is_a_kronecker_product(double):
     def layer(params, x):
         return x @ params["w"] + params["b"][None]

@@ -87,6 +87,7 @@ def examples_of(form):
     return Examples(run.model, run.loss, params, run.data)
 
 
+@pytest.mark.slow
 def test_however_a_layer_is_written_what_is_read_is_its_gradient():
     made = {name: examples_of(form) for name, (form, _, _) in FORMS.items()}
     plans = {name: plan_of(examples) for name, examples in made.items()}

@@ -73,6 +73,7 @@ def test_drawn_values_lie_within_their_errors():
         assert (error > 0).all()
 
 
+@pytest.mark.slow
 def test_retraining_is_one_training_after_another():
     run, queries = made(5)
     weights = jnp.array([[1.0, 0, 1, 1, 0], [0.5, 1, 1, 0, 2], [1, 1, 1, 1, 1], [1, 1, 1, 0, 1]])

@@ -68,6 +68,7 @@ def test_parts_are_places_to_read_change_and_cut_at():
     assert head(body(X), X) == f(X)
 
 
+@pytest.mark.slow
 def test_other_ways_to_write_attention():
     q, k = jax.random.normal(jax.random.key(2), (5, 4, 8)), jax.random.normal(jax.random.key(3), (5, 2, 8))
     wide = jnp.repeat(k, 2, axis=1)

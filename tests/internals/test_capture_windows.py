@@ -97,6 +97,7 @@ def test_capture_of_everything_leaves_them_out_and_says_which():
         np.testing.assert_array_equal(everything[path], own[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_patterns_leave_them_out_and_names_do_not():
     _, _, x, f = swin()
     with pytest.warns(UserWarning, match="'Swin/block_1/attention/out', 'Swin/block_1/attention' left out"):

@@ -241,6 +241,7 @@ def test_nnx_refuses_other_models():
         models.from_nnx(models.mlp(2))
 
 
+@pytest.mark.slow
 def test_the_fifty_layers_of_a_residual_network():
     """Parameters and operations of ResNet-50 as published: 25.6 million, and 4.1 billion multiply-adds of an image."""
     module = models.resnet(1000, widths=(64, 128, 256, 512), depth=(3, 4, 6, 3), bottleneck=True, stem="strided")

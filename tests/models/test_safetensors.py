@@ -193,6 +193,7 @@ def files(draw):
 
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(files())
+@pytest.mark.slow
 def test_what_the_library_refuses_is_refused(tmp_path_factory, file):
     path = write(tmp_path_factory.getbasetemp() / "chance.safetensors", file[0], bytes(max(file[1], 0)))
     try:

@@ -196,6 +196,7 @@ def test_an_interruption_keeps_the_last_epoch(tmp_path, monkeypatch):
     identical(fitted(model, 3, checkpoint=tmp_path / "run", resume=True), whole)
 
 
+@pytest.mark.slow
 def test_resuming_another_run_is_refused(tmp_path):
     model, run = linen_model(), tmp_path / "run"
     fitted(model, 1, checkpoint=run)

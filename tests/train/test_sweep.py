@@ -46,6 +46,7 @@ def test_gradient_descent_on_a_parabola():
     assert "best {'learning_rate'" in str(found)
 
 
+@pytest.mark.slow
 def test_each_run_is_that_of_fit():
     grid = {"learning_rate": [0.1, 0.5], "momentum": [0.0, 0.5, 0.9]}
     found = quick(settings=grid, seeds=2, validation=DATA)

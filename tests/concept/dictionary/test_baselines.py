@@ -44,6 +44,7 @@ def test_an_empty_cluster_begins_anew_where_scikit_learns_does():
     same_clusters(np.concatenate([ROWS[:2], np.full((2, 6), 100.0, np.float32)]))
 
 
+@pytest.mark.slow
 def test_planted_clusters_are_found_from_any_key():
     centres = 20 * np.eye(5, dtype=np.float32)
     rows = np.concatenate([c + RNG.normal(size=(10 + 5 * i, 5)).astype(np.float32) for i, c in enumerate(centres)])

@@ -57,6 +57,7 @@ def test_intervals_are_of_the_mean_and_wilsons():
         np.testing.assert_allclose([score.low[index], score.high[index]], right, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_random_concepts_are_rejected_no_more_often_than_the_level_says():
     """500 of them, on a network that is not linear: p is uniform on 1 / 2000, ..., 1."""
     count, samples = 500, 1999

@@ -51,6 +51,7 @@ def test_least_squares_on_what_is_left():
     assert kept.beats_control == (True, False, False)
 
 
+@pytest.mark.slow
 def test_removed_values_are_the_training_datas_mean_of_each_channel():
     image = RNG.normal(size=(8, 3, 3, 2)).astype(np.float32) + np.array([1.0, -2.0], np.float32)  # two channels
     other = image[:4] + 5.0

@@ -43,6 +43,7 @@ def judged(attributions, masks):
     return np.asarray(jax.jit(jax.vmap(PIXELS))(attributions, masks))
 
 
+@pytest.mark.slow
 def test_it_is_the_linear_program_s_optimum():
     for shape in ((4, 4), (3, 5)):
         attributions, masks = maps(16, shape)

@@ -98,6 +98,7 @@ def test_games_of_groups_add_up_and_are_those_of_the_sequence():
     np.testing.assert_allclose(ablated[2], alone, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_32_prompts_of_different_lengths_compile_three_programs_at_most():
     draw = np.random.default_rng(0)
     sizes = draw.permutation(np.arange(2, 34))

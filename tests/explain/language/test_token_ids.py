@@ -136,6 +136,7 @@ class Tied(nn.Module):
         return table.attend(jnp.cumsum(h, axis=1))
 
 
+@pytest.mark.slow
 def test_positions_made_of_the_ids_are_held_and_every_table_counts():
     module = Tied()
     params = module.init(KEY, IDS[None])

@@ -172,6 +172,7 @@ def test_rows_of_nobody_are_refused_and_not_missed(name):
     assert np.isfinite(jaxplain.feature_ablation(both, baseline=0)(IDS)).all()
 
 
+@pytest.mark.slow
 def test_what_tokens_only_decide_is_held():
     places = lambda ids: jnp.cumsum(ids != 1) * (ids != 1)  # noqa: E731
     decided = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from jax import lax
 
 import jaxplain
@@ -19,6 +20,7 @@ def convolved(x, kernel):
     return lax.conv_general_dilated(x[None], kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
+@pytest.mark.slow
 def test_a_scale_is_folded_where_places_and_features_become_one_axis():
     """As of a convolution with a scale, flattened before its bias."""
     moves = {

@@ -5,6 +5,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxplain import train
 from jaxplain.train.landscape.filters import filter_axes
@@ -89,6 +90,7 @@ def relu_network(params, x):
     return jax.nn.relu(hidden @ params["second"]) @ params["third"]
 
 
+@pytest.mark.slow
 def test_one_factor_per_relu_layer_changes_no_picture():
     with jax.enable_x64(True):
         x, y = drawn(6, 3), np.arange(6) % 2

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from jaxplain import train
 
@@ -46,6 +47,7 @@ def by_hand(model, params):
     return -np.asarray(jax.jit(lambda p: jax.nn.log_softmax(model(p, X)))(params))[np.arange(7), Y]
 
 
+@pytest.mark.slow
 def test_it_is_the_mean_whatever_the_blocks():
     for name, (apply, params, model) in models().items():
         losses = by_hand(model, params)

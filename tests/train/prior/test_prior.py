@@ -103,6 +103,7 @@ def test_a_linear_regression_with_a_penalty_has_its_closed_form():
         np.testing.assert_allclose(result.history.loss[-1], value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_relu_has_no_second_derivative_and_smooth_gives_one():
     def method(params):
         return jaxplain.smoothgrad(jaxplain.gradient(jaxplain.logit(rectified, params)), sigma=0.1, samples=2)
@@ -119,6 +120,7 @@ DATA = (jax.random.normal(KEY, (12, 4)), jnp.arange(12) % 3)
 run = functools.partial(train.fit, smooth, network(), DATA, key=KEY, epochs=2, batch_size=5, progress=False)
 
 
+@pytest.mark.slow
 def test_a_penalty_is_a_loss_more_whatever_the_feeding():
     def penalty(params, x, target, key):
         return 0.1 * (params["first"] ** 2).sum() + jax.random.normal(key) * params["bias"].sum()
@@ -148,6 +150,7 @@ def test_an_examples_weight_is_its_penaltys_too():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_masks_travel_with_the_targets():
     masks = jnp.arange(48.0).reshape(12, 4) % 2
     given = {"label": DATA[1], "mask": masks}

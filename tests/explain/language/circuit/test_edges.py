@@ -60,6 +60,7 @@ def test_the_effect_of_each_edge_of_linear_layers():
         np.testing.assert_allclose(estimate, found, rtol=1e-4, atol=1e-5, err_msg=how)
 
 
+@pytest.mark.slow
 def test_every_edge_patched_is_the_clean_run_and_none_the_corrupt():
     score = jax.jit(language.circuit_score(f))
     kept = jnp.ones(len(NAMES))

@@ -29,6 +29,7 @@ SATURATED = jnp.array([[1.0, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 1, 0, 0]])
 RESTORED = SATURATED.at[2, 2:4].set(jnp.array([0.0, 1.0]))
 
 
+@pytest.mark.slow
 def test_a_saturated_softmax_hides_a_writer_from_the_gradient_and_not_from_atp_star():
     pair = (RESTORED, SATURATED)
     truth = jax.jit(language.node_patching(selecting, positions=True))(*pair)
@@ -76,6 +77,7 @@ def test_a_writer_does_what_its_edges_do():
     np.testing.assert_allclose(positions, first, atol=0.05 * float(abs(first).max()))
 
 
+@pytest.mark.slow
 def test_an_embedding_in_another_shape_is_the_input():
     """As where rows are looked up one by one, with an axis that is taken away afterwards."""
     table = jnp.concatenate([CLEAN, CORRUPT])
@@ -120,6 +122,7 @@ def one_head(x):
     return (x + mixed)[-1, 0]
 
 
+@pytest.mark.slow
 def test_gim_of_one_head_by_hand():
     clean, corrupt = jax.random.normal(jax.random.key(3), (2, 3, 5))
     scale = 1 / np.sqrt(np.mean(np.square(corrupt), axis=1, keepdims=True) + 1e-6)  # held

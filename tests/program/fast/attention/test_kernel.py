@@ -61,6 +61,7 @@ def test_the_gradient_is_that_of_float64():
         np.testing.assert_allclose(np.sum(np.asarray(gradient) * step), (value(*up) - value(*down)) / 2e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_is_one_kernel():
     form = kernel.Form(0.4, False, False, True, None)
     q, k, v = operands(0, batch=(3, 5, 1))

@@ -238,6 +238,7 @@ def test_a_call_outside_of_jit_is_computed_as_written():
         np.testing.assert_array_equal(jaxplain.gradient(SCORES["blocks"])(X), jax.grad(SCORES["blocks"])(X))
 
 
+@pytest.mark.slow
 def test_a_wrong_kernel_is_found_by_its_trial():
     from jaxplain.program.fast.attention import WRITTEN, listed, rewrite
     from jaxplain.program.trace import compat
