@@ -181,3 +181,13 @@ def test_a_head_of_one_sigmoid_has_no_margin_and_a_part_of_an_output_is_read_alo
 def test_a_model_in_evaluation_mode_is_scored():
     f = jaxplain.logit(lambda params, x: NORMALISED.apply(params, x, train=False), VARIABLES)
     np.testing.assert_allclose(f(X[0], 1), NORMALISED.apply(VARIABLES, X[:1], train=False)[0, 1], rtol=1e-5)
+
+
+def test_training_on_probabilities_of_probabilities_is_warned_of():
+    data = (X, LABELS)
+    for name, word in (("softmax", "softmax"), ("by hand", "softmax"), ("sigmoid", "sigmoid")):
+        with pytest.warns(UserWarning, match=f"fit: the model ends in a {word}, but cross_entropy takes logits"):
+            train.fit(model(ENDS[name]), WEIGHTS, data, key=KEY, epochs=1, batch_size=3)
+    train.fit(model(TAKEN["logits"]), WEIGHTS, data, key=KEY, epochs=1, batch_size=3)  # warnings are errors here
+    squared = {"loss": train.squared_error, "key": KEY, "epochs": 1, "batch_size": 3}
+    train.fit(model(ENDS["softmax"]), WEIGHTS, (X, np.eye(3, dtype=np.float32)[LABELS]), **squared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from jaxplain import check
 from jaxplain.data import batch_indices
 from jaxplain.program import is_array
+from jaxplain.program.node import ends_in
+from jaxplain.program.trace import ByShape
 from jaxplain.readout import binary_cross_entropy, cross_entropy
 from jaxplain.train.epoch import Batch, Program
 from jaxplain.types import Array, Pytree
@@ -91,7 +94,28 @@ def check_values(program: Program, params: Pytree, batch: Batch, name: str) -> N
         raise ValueError(
             f"{name}: `loss` returns shape {losses.shape[1:]} for one example; it has to return one number."
         )
-    _check_labels(getattr(program.loss, "value", None), outputs, batch.targets, name)
+    loss = getattr(program.loss, "value", None)
+    _check_labels(loss, outputs, batch.targets, name)
+    if loss in (cross_entropy, binary_cross_entropy):
+        _warn_of_probabilities(_ENDS(_last_operation, program.model, params, batch.inputs), loss, name)
+
+
+_ENDS = ByShape[str | None]()
+"""What models do last, of the latest that were asked of, since one model is often trained many times."""
+
+
+def _last_operation(model: Any, params: Pytree, inputs: tuple[Any, ...]) -> str | None:
+    return ends_in(lambda model, params, inputs: model(params, *inputs), model, params, inputs)
+
+
+def _warn_of_probabilities(word: str | None, loss: Any, name: str) -> None:
+    """A loss of logits makes probabilities of its own: of others it learns slowly, and never well."""
+    if word is not None:
+        warnings.warn(
+            f"{name}: the model ends in a {word}, but {loss.__name__} takes logits and would make probabilities of "
+            "them again. Return the logits before it; `jaxplain.probability` scores by their probabilities.",
+            stacklevel=5,
+        )
 
 
 @jax.jit
