@@ -19,6 +19,12 @@ from quickstart import KEY, explained, load, trained
 import jaxplain
 from jaxplain import plot, report, train
 
+CAPTIONS = {
+    "What each class responds to most": "Not digits, though the network calls each of them its class with certainty: it "
+    "was trained on clean digits and uses strokes where they tell classes apart, wherever they lie. Networks trained "
+    "under noise have to look at whole digits, and show them: `feature_visualization.py`."
+}
+
 
 def gaps(f, x, labels):
     """The largest and the median gap with a fixed number of steps, relative to the score's difference."""
@@ -69,7 +75,8 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(arguments.output / f"{name.lower().replace(' ', '_')}.png", dpi=150)
-    print("report:", report.report(arguments.output / "report.html", list(figures.items()), title="A closer look"))
+    sections = [(name, [CAPTIONS[name], figure] if name in CAPTIONS else figure) for name, figure in figures.items()]
+    print("report:", report.report(arguments.output / "report.html", sections, title="A closer look"))
 
 
 if __name__ == "__main__":

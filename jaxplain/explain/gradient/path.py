@@ -198,7 +198,9 @@ def integrated_gradients(
         baseline: What "absent" means: a scalar, an array or pytree of x's shape, or a function of `x` or of `(key, x)`
             (then calls take a key first). Where `x` is token ids alone, ids mean the rows that they look up, and 0.0
             rows of zeros.
-        steps: Number of gradients, 32 if None; with `tolerance` the least of each example, 4 if None.
+        steps: Number of gradients, 32 if None; with `tolerance` the least of each example, 4 if None. A deep network of
+            ReLUs bends often on the way from the baseline: fifty layers on a photograph missed 10 % of the score with
+            64 steps and 3 % with 256. Look at `integrated_gradients_with_gap`, or pass `tolerance=0.01`.
         rule: 'gauss_legendre', 'midpoint', 'trapezoid', 'left' or 'right'.
         tolerance: None for a fixed number of steps, or the relative completeness gap to reach, e.g. 1e-3.
         floor: Absolute part of the tolerance's scale, in units of the score: it matters where f(x) is close to f(b).
