@@ -20,9 +20,9 @@ import jaxplain
 from jaxplain import plot, report, train
 
 CAPTIONS = {
-    "What each class responds to most": "Not digits, though the network calls each of them its class with certainty: it "
-    "was trained on clean digits and uses strokes where they tell classes apart, wherever they lie. Networks trained "
-    "under noise have to look at whole digits, and show them: `feature_visualization.py`."
+    "What each class responds to most": "Not digits, though the network calls each of them its class with certainty: "
+    "it was trained on clean digits and uses strokes where they tell classes apart, wherever they lie. Networks "
+    "trained under noise have to look at whole digits, and show them: `feature_visualization.py`."
 }
 
 

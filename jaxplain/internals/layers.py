@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from jaxplain.internals.cost import Share, costs, parameter_sizes
-from jaxplain.program import Function, as_function, public
+from jaxplain.program import Function, as_function, html_table, public
 from jaxplain.program.trace import View, listed_shapes, look
 from jaxplain.types import Layer, Pytree
+
+HEADS = ("layer", "operation", "output", "dtype", "parameters", "forward", "backward", "bytes")
 
 
 class LayerTable(tuple[Layer, ...]):
@@ -21,16 +23,21 @@ class LayerTable(tuple[Layer, ...]):
 
     def __str__(self) -> str:
         """The table as text."""
-        heads = ("layer", "operation", "output", "dtype", "parameters", "forward", "backward", "bytes")
-        rows = [_text(layer) for layer in self]
-        total = [sum(getattr(layer, name) for layer in self) for name in heads[4:]]
-        rows.append(("total", "", "", "", *(_short(number) for number in total)))
-        widths = [max(len(row[column]) for row in (heads, *rows)) for column in range(len(heads))]
-        lines = [_line(row, widths) for row in (heads, *rows)]
+        rows = self._rows()
+        widths = [max(len(row[column]) for row in (HEADS, *rows)) for column in range(len(HEADS))]
+        lines = [_line(row, widths) for row in (HEADS, *rows)]
         rule = "-" * max(map(len, lines))
         return "\n".join(line.rstrip() for line in (lines[0], rule, *lines[1:-1], rule, lines[-1]))
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(HEADS, self._rows())
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """A row for each layer, and the totals."""
+        total = (_short(sum(getattr(layer, name) for layer in self)) for name in HEADS[4:])
+        return [*map(_text, self), ("total", "", "", "", *total)]
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

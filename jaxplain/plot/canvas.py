@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -25,9 +26,18 @@ SEQUENTIAL = colormaps["Blues"]
 LOW_TO_HIGH = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.9, 256)), name="low_to_high")
 
 
+class ShownFigure(Figure):
+    """A figure that a notebook shows by itself, as it does figures of pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
 def canvas(width: float, height: float, description: str) -> Figure:
     """An empty figure, in inches, with its description in words."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = ShownFigure(figsize=(width, height), layout="constrained")
     figure.set_label(description)
     return figure
 

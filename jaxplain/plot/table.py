@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
-from jaxplain.plot.canvas import NEUTRAL
+from jaxplain.plot.canvas import NEUTRAL, ShownFigure
 
 SIZE = 9.0
 LINE, GAP, MARGIN = 0.24, 0.28, 0.18
@@ -32,7 +32,7 @@ def draw_table(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], descriptio
     starts = np.concatenate([[0.0], np.cumsum(widths)])
     high = (len(rows) + 1) * LINE + 2 * MARGIN + (LINE if note else 0)
     wide = max(starts[-1], _width(Cell(note))) + 2 * MARGIN
-    figure = Figure(figsize=(wide, high))
+    figure = ShownFigure(figsize=(wide, high))
     figure.set_label(description)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(-MARGIN, wide - MARGIN), ylim=(high - MARGIN, -MARGIN))

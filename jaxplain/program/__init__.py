@@ -40,7 +40,7 @@ from jaxplain.program.loop import (
 from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
 from jaxplain.program.place import as_folder, as_path
 from jaxplain.program.spelling import meant, public
-from jaxplain.program.text import call_name, short
+from jaxplain.program.text import call_name, html_table, short
 from jaxplain.program.thread import as_called
 
 __all__ = [
@@ -68,6 +68,7 @@ __all__ = [
     "freeze",
     "has_room",
     "host_bytes",
+    "html_table",
     "is_array",
     "is_node",
     "is_open",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 import inspect
 import re
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -150,3 +151,19 @@ def _same(value: Any, default: Any) -> bool:
 
 def _snake(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower().lstrip("_")
+
+
+def html_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], note: str = "") -> str:
+    """A table as notebooks show it: the first column's words to the left, all else to the right, a note below."""
+
+    def line(cells: Sequence[Any], tag: str) -> str:
+        sides = ["left", *["right"] * (len(cells) - 1)]
+        filled = (
+            f'<{tag} style="text-align: {side}">{html.escape(str(cell))}</{tag}>'
+            for side, cell in zip(sides, cells, strict=True)
+        )
+        return f"<tr>{''.join(filled)}</tr>"
+
+    below = f"<p>{html.escape(note)}</p>" if note else ""
+    body = "".join(line(cells, "td") for cells in rows)
+    return f"<table><thead>{line(heads, 'th')}</thead><tbody>{body}</tbody></table>{below}"

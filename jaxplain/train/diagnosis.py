@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import public
+from jaxplain.program import html_table, public
 from jaxplain.train.layer import remarks
 
 Verdict = Literal["diverges", "unstable", "overfits", "still learning", "dead", "underfits", "fits well"]
@@ -35,6 +36,10 @@ class Diagnosis:
     def __str__(self) -> str:
         also = "".join(f" Also, {remark}." for remark in self.remarks)
         return f"The model {_VERBS[self.verdict]}: {self.rule}.{also}"
+
+    def _repr_html_(self) -> str:
+        numbers = ((name.replace("_", " "), f"{value:.4g}") for name, value in self.numbers.items())
+        return f"<p>{html.escape(str(self))}</p>" + html_table(("measured", "value"), numbers)
 
 
 _VERBS = {

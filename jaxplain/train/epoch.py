@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from jaxplain import check
 from jaxplain.data import batch_indices
-from jaxplain.program import Function, Static, map_floating, setting
+from jaxplain.program import Function, Static, html_table, map_floating, setting
 from jaxplain.program.fast import traced_fast
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.train.layer import LayerHistory, layer_history, recorded_columns, take, without_record
@@ -343,6 +344,20 @@ class Fit(NamedTuple):
     state: TrainState
     history: History
     snapshots: Snapshots | None = None
+
+    def _repr_html_(self) -> str:
+        curves = [name for name in History._fields[:5] if getattr(self.history, name) is not None]
+        rows = [(name.replace("_", " "), *_ends(getattr(self.history, name))) for name in curves]
+        sizes = [np.size(leaf) for leaf in jax.tree.leaves(self.params)]
+        note = f"{self.history.epochs} epochs; params of {sum(sizes):,} numbers in {len(sizes)} arrays"
+        return html_table(("", "first epoch", "last epoch", "least", "largest"), rows, note)
+
+
+def _ends(curve: Any) -> list[str]:
+    """First, last, least and largest of a curve, as texts; of several runs their mean curve."""
+    values = np.asarray(curve).reshape(-1, np.shape(curve)[-1]).mean(axis=0)
+    known = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([np.nan])
+    return [f"{value:.4g}" for value in (values[0], values[-1], known.min(), known.max())]
 
 
 def as_fit(run: Run, rows: Any, validated: bool, epochs: Any, snapshots: Snapshots | None = None) -> Fit:

@@ -9,6 +9,8 @@ import warnings
 
 import numpy as np
 
+from jaxplain.program import html_table
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -148,6 +150,18 @@ class Comparison:
 
     def __str__(self) -> str:
         """The grid as text, one line a method, controls below."""
+        table = self._rows()
+        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([*lines, self._note()])
+
+    def _repr_html_(self) -> str:
+        heads, *rows = self._rows()
+        return html_table(heads, rows, self._note())
+
+    def _rows(self) -> list[list[str]]:
+        """The heads, and a row for each method or control."""
         arrows = {"higher": " (higher)", "lower": " (lower)"}
         heads = [metric + arrows.get(way or "", "") for metric, way in zip(self.metrics, self.better, strict=True)]
         table = [["method", "mean rank", "median rank", *heads, "ms", "gradients"]]
@@ -157,15 +171,14 @@ class Comparison:
             cells = [self._cell(row, column) for column in range(len(self.metrics))]
             ranks = [f"{mean_rank[row]:.1f}", f"{median_rank[row]:.1f} ±{spread[row]:.1f}"]
             table.append([name, *ranks, *cells, f"{1e3 * self.seconds[row]:.3g}", f"{self.gradients[row]:.3g}"])
-        widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in table]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        lines.append(
+        return table
+
+    def _note(self) -> str:
+        return (
             f"score: {self.score}; means over {self.values.shape[-1]} examples with {self.confidence:.0%} bootstrap "
             "intervals; #rank among all rows; median rank: that of medians, ± between metrics; [controls]; ~ features "
             "are removed to the method's own baseline"
         )
-        return "\n".join(lines)
 
     def _cell(self, row: int, column: int) -> str:
         at = row, column

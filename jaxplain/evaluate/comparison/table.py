@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.batch import batched, evaluate_batch, example_keys
 from jaxplain.evaluate.comparison.control import PairedDifference, paired_difference, random_attribution
-from jaxplain.program import as_function, public
+from jaxplain.program import as_function, html_table, public
 from jaxplain.types import Array, Arrays, Pytree
 
 CONTROL = "random"
@@ -59,17 +59,27 @@ class ScoreTable:
 
     def __str__(self) -> str:
         """The table as text, one line a method."""
-        title = [f"{name} ({better} is better)" if better else name for name, better in self._columns()]
-        body = [[name, *(self._cell(name, metric) for metric in self.metrics)] for name in self.methods]
-        rows = [["method", *title], *body]
+        rows = self._rows()
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         lines.insert(1, "  ".join("-" * width for width in widths))
-        lines.append(
+        return "\n".join([*lines, self._note()])
+
+    def _repr_html_(self) -> str:
+        heads, *body = self._rows()
+        return html_table(heads, body, self._note())
+
+    def _rows(self) -> list[list[str]]:
+        """The heads, and a row for each method."""
+        title = [f"{name} ({better} is better)" if better else name for name, better in self._columns()]
+        body = [[name, *(self._cell(name, metric) for metric in self.metrics)] for name in self.methods]
+        return [["method", *title], *body]
+
+    def _note(self) -> str:
+        return (
             f"mean over {self.values.shape[-1]} examples; difference to '{CONTROL}' with its {self.confidence:.0%} "
             "bootstrap interval, * better than the control, ! worse"
         )
-        return "\n".join(lines)
 
     def _columns(self) -> list[tuple[str, str | None]]:
         return list(zip(self.metrics, self.better, strict=True))

@@ -23,6 +23,7 @@ from jaxplain.program import (
     as_function,
     chunked_sum,
     common_dtype,
+    html_table,
     like,
     map_floating,
     needs_key,
@@ -47,6 +48,12 @@ class Convergence(NamedTuple):
     steps: Array
     gap: Array
     reached: Array
+
+    def _repr_html_(self) -> str:
+        names = ("steps", "gap", "reached")
+        shapes = jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", self.attribution)
+        rows = [("attribution", shapes), *((name, getattr(self, name)) for name in names)]
+        return html_table(("integrated gradients", ""), rows)
 
 
 FIXED, FEWEST = 32, 4

@@ -1,0 +1,118 @@
+"""What a notebook shows of results: figures as pictures, tables as tables, sentences as sentences; no pyplot needed."""
+
+import html.parser
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxplain
+from jaxplain import plot, train
+
+KEY = jax.random.key(0)
+X = np.asarray(jax.random.normal(KEY, (12, 4)))
+Y = np.arange(12) % 3
+WEIGHTS = {"w": jnp.ones((4, 3)) / 3}
+
+
+def apply(params, x):
+    return x @ params["w"]
+
+
+F = jaxplain.logit(apply, WEIGHTS)
+
+
+class _Rows(html.parser.HTMLParser):
+    """The cells of a table, row by row; elements have to close in their order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.rows = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.open.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] in (["td"], ["th"]):
+            self.rows[-1][-1] += data
+
+
+def rows_of(markup):
+    parser = _Rows()
+    parser.feed(markup)
+    assert parser.open == []
+    return parser.rows
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return train.fit(apply, WEIGHTS, (X, Y), key=KEY, epochs=2, batch_size=4, validation=(X, Y))
+
+
+def test_a_figure_is_a_picture_without_pyplot():
+    table = plot.layer_table(jaxplain.layers(F)(X[0], 0))
+    for figure in (plot.heatmaps(np.zeros((1, 4, 4)), np.ones((1, 4, 4))), table):
+        assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_layer_table_is_a_table():
+    table = jaxplain.layers(F)(X[0], 0)
+    rows = rows_of(table._repr_html_())
+    assert rows[0][0] == "layer"
+    assert len(rows) == len(table) + 2
+    assert rows[-1][0] == "total"
+    for cell in rows[1]:
+        assert cell in str(table)
+
+
+@pytest.mark.slow
+def test_scores_and_comparisons_are_tables():
+    attributions = {"<gradient>": np.asarray(jax.vmap(jaxplain.gradient(F))(X, Y))}
+    table = jaxplain.evaluate.score_table(attributions, {"deletion": jaxplain.evaluate.deletion(F)}, X, Y, key=KEY)
+    rows = rows_of(table._repr_html_())
+    assert [row[0] for row in rows] == ["method", "<gradient>", "random"]
+    assert rows[0][1] == "deletion (lower is better)"
+    assert f"{table.mean[0, 0]:.4g}" in rows[1][1]
+    assert "* better than the control, ! worse" in table._repr_html_()
+    metrics = {"sparseness": lambda f: jaxplain.evaluate.sparseness()}
+    grid = jaxplain.evaluate.compare(F, {"gradient": jaxplain.gradient}, metrics, (X, Y), KEY, samples=20)
+    rows = rows_of(grid._repr_html_())
+    assert [row[0] for row in rows[1:]][:1] == ["gradient"]
+    assert len({len(row) for row in rows}) == 1
+
+
+def test_training_is_a_table_and_its_diagnosis_a_sentence(fitted):
+    rows = rows_of(fitted._repr_html_())
+    curves = ["loss", "accuracy", "gradient norm", "validation loss", "validation accuracy"]
+    assert [row[0] for row in rows[1:]] == curves
+    assert rows[1][1] == f"{fitted.history.loss[0]:.4g}"
+    assert "params of 12 numbers in 1 arrays" in fitted._repr_html_()
+    found = train.diagnose(fitted.history)
+    assert found._repr_html_().startswith("<p>The model ")
+    assert len(rows_of(found._repr_html_())) == len(found.numbers) + 1
+    run = jax.vmap(lambda key: train.fit(apply, WEIGHTS, (X, Y), key=key, epochs=2, batch_size=4))
+    several = run(jax.random.split(KEY, 2))
+    assert len(rows_of(several._repr_html_())) == 4
+
+
+def test_convergence_is_a_table():
+    result = jaxplain.integrated_gradients_with_gap(F, steps=4)(X[0], 1)
+    rows = dict(rows_of(result._repr_html_())[1:])
+    assert rows["attribution"] == "float32[4]"
+    assert rows["steps"] == "4"
+    assert float(rows["gap"]) == pytest.approx(float(result.gap), abs=1e-6)
+
+
+def test_a_report_shows_them(tmp_path, fitted):
+    page = jaxplain.report.report(tmp_path / "page.html", [("Layers", jaxplain.layers(F)(X[0], 0)), ("Fit", fitted)])
+    text = page.read_text(encoding="utf-8")
+    assert "gradient norm" in text
+    assert "total" in text
