@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, Static, as_function, is_array, kept, public, setting
+from jaxplain.program import Function, Static, as_function, freeze, is_array, kept, public, setting, thaw
 from jaxplain.program.node import ends_in
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
 from jaxplain.readout import Pick, Select, binary_cross_entropy, cross_entropy, selector, wide
@@ -68,7 +68,7 @@ class ModelScore(Function):
 
     def _refuse_probabilities(self, x: Pytree, inputs: tuple[Any, ...], outputs: Array) -> None:
         """Raise where the model itself ends in a softmax or sigmoid: read from its program, once for each score."""
-        word = kept(self, "_ends", ByShape)(_last_operation, self, x, inputs)
+        word = kept(self, "_ends", ByShape)(_last_operation, freeze((self, x, inputs)))
         if word is not None and self.reduce.makes_again(word, outputs):
             raise ValueError(
                 f"{self.name}: the model's outputs are probabilities already (it ends in a {word}), and {self.name} "
@@ -86,8 +86,14 @@ class ModelScore(Function):
                 check.label_range(np.asarray(values), size, self.name)
 
 
-def _last_operation(score: ModelScore, x: Pytree, inputs: Pytree) -> str | None:
-    return ends_in(lambda score, x, inputs: score.outputs(x, *inputs), score, x, inputs)
+def _last_operation(frozen: Any) -> str | None:
+    """Of a score, an input and further inputs, where what is no array (an activation among params) stays as it is."""
+
+    def outputs(frozen: Any) -> Any:
+        score, x, inputs = thaw(frozen)
+        return score.outputs(x, *inputs)
+
+    return ends_in(outputs, frozen)
 
 
 def _run(apply: Any, params: Pytree, batch: tuple[Any, ...], name: str) -> Any:

@@ -191,3 +191,15 @@ def test_training_on_probabilities_of_probabilities_is_warned_of():
     train.fit(model(TAKEN["logits"]), WEIGHTS, data, key=KEY, epochs=1, batch_size=3)  # warnings are errors here
     squared = {"loss": train.squared_error, "key": KEY, "epochs": 1, "batch_size": 3}
     train.fit(model(ENDS["softmax"]), WEIGHTS, (X, np.eye(3, dtype=np.float32)[LABELS]), **squared)
+
+
+def test_activations_among_the_params_are_no_arrays():
+    network = eqx.nn.MLP(5, 3, 4, 1, key=KEY)  # its activation is a leaf
+
+    def apply(m, x):
+        return jax.vmap(m)(x)
+
+    wanted = jax.nn.softmax(network(X[0]))[1]
+    np.testing.assert_allclose(jaxplain.probability(apply, network)(X[0], 1), wanted, rtol=1e-5)
+    with pytest.raises(ValueError, match="it ends in a softmax"):
+        jaxplain.probability(lambda m, x: jax.nn.softmax(jax.vmap(m)(x)), network)(X[0], 1)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
 from jaxplain.program import public
-from jaxplain.types import Array
+from jaxplain.types import Array, ArrayLike
 
 
 @public
-def superpixels(image: Any, segments: int = 50, *, compactness: float = 10.0) -> Array:
+def superpixels(image: ArrayLike, segments: int = 50, *, compactness: float = 10.0) -> Array:
     """Divide an image into superpixels (SLIC): connected regions of similar colour, as `groups` for a method.
 
     Args:
@@ -41,7 +40,7 @@ def superpixels(image: Any, segments: int = 50, *, compactness: float = 10.0) ->
     """
     if not check.is_concrete(image):
         raise TypeError("superpixels: `image` is being traced; segment images before, and pass `groups`.")
-    pixels = np.asarray(image, np.float64)
+    pixels = np.asarray(check.real(np.asarray(image), "superpixels", "image"), np.float64)
     if pixels.ndim not in (2, 3) or pixels.size == 0:
         raise ValueError(f"superpixels: `image` has shape {pixels.shape}; it has to be [H, W] or [H, W, C].")
     check.finite(pixels, "superpixels", "image")

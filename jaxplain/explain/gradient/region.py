@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.baseline import as_baseline, warn_where_equal
 from jaxplain.explain.gradient.path import IntegratedGradients, integrated_gradients
 from jaxplain.program import Function, as_function, like, needs_key, public, setting, wide_dtype
-from jaxplain.types import Array, Arrays, Pytree
+from jaxplain.types import Array, ArrayLike, Arrays, Pytree
 
 
 class Xrai(Function):
@@ -163,7 +163,7 @@ class _Mean(Function):
 
 @public
 def image_regions(
-    image: Any,
+    image: ArrayLike,
     *,
     scales: Sequence[float] = (50, 100, 150, 250, 500, 1200),
     least: int = 20,
@@ -193,7 +193,10 @@ def image_regions(
     Source: Felzenszwalb and Huttenlocher 2004, "Efficient graph-based image segmentation"; the scales are those of
     Kapishnikov et al. 2019, section 3.
     """
-    values = np.asarray(image, np.float64)
+    check.count(dilation, "image_regions", "dilation", least=0)
+    if len(scales) == 0:
+        raise ValueError("image_regions: `scales` is empty; pass at least one scale of segmentation.")
+    values = np.asarray(check.real(np.asarray(image), "image_regions", "image"), np.float64)
     if values.ndim not in (2, 3) or values.size == 0:
         raise ValueError(f"image_regions: `image` has shape {values.shape}; it has to be [H, W] or [H, W, C].")
     check.finite(values, "image_regions", "image")
