@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, Static, as_function, freeze, is_array, kept, public, setting, thaw
-from jaxplain.program.node import ends_in
+from jaxplain.program import Function, Static, as_function, is_array, kept, public, setting
+from jaxplain.program.node import LastOperations
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
 from jaxplain.readout import Pick, Select, binary_cross_entropy, cross_entropy, selector, wide
 from jaxplain.types import Array, Pytree, linen_module
@@ -68,7 +68,7 @@ class ModelScore(Function):
 
     def _refuse_probabilities(self, x: Pytree, inputs: tuple[Any, ...], outputs: Array) -> None:
         """Raise where the model itself ends in a softmax or sigmoid: read from its program, once for each score."""
-        word = kept(self, "_ends", ByShape)(_last_operation, freeze((self, x, inputs)))
+        word = kept(self, "_ends", LastOperations)(_outputs, self, x, inputs)
         if word is not None and self.reduce.makes_again(word, outputs):
             raise ValueError(
                 f"{self.name}: the model's outputs are probabilities already (it ends in a {word}), and {self.name} "
@@ -86,14 +86,8 @@ class ModelScore(Function):
                 check.label_range(np.asarray(values), size, self.name)
 
 
-def _last_operation(frozen: Any) -> str | None:
-    """Of a score, an input and further inputs, where what is no array (an activation among params) stays as it is."""
-
-    def outputs(frozen: Any) -> Any:
-        score, x, inputs = thaw(frozen)
-        return score.outputs(x, *inputs)
-
-    return ends_in(outputs, frozen)
+def _outputs(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
+    return score.outputs(x, *inputs)
 
 
 def _run(apply: Any, params: Pytree, batch: tuple[Any, ...], name: str) -> Any:
@@ -105,12 +99,19 @@ def _run(apply: Any, params: Pytree, batch: tuple[Any, ...], name: str) -> Any:
             raise
         raise ValueError(f"{name}: the model changes its state while it runs. {_EVALUATION}") from error
     changed = result[1] if isinstance(result, tuple) and len(result) == 2 else None
-    if isinstance(changed, Mapping) and "batch_stats" in changed:
+    if isinstance(changed, Mapping) and "batch_stats" in changed and not _kept_statistics(params, changed):
         raise ValueError(
             f"{name}: the model returned new `batch_stats` beside its output, as it does in training, where BatchNorm "
             f"subtracts from one example its own values. {_EVALUATION}"
         )
     return result
+
+
+def _kept_statistics(params: Pytree, changed: Mapping[str, Any]) -> bool:
+    """Whether the statistics that came back are the very ones that went in, as in evaluation mode."""
+    before = params.get("batch_stats") if isinstance(params, Mapping) else None
+    pairs = zip(jax.tree.leaves(before), jax.tree.leaves(changed["batch_stats"]), strict=False)
+    return before is not None and all(old is new for old, new in pairs)
 
 
 _EVALUATION = (

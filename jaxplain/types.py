@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -89,6 +90,8 @@ def is_key(value: Any) -> bool:
 
 def linen_module(f: Any) -> str | None:
     """What a Linen module without variables, or a method of one, is called in a message; None for all else."""
+    while isinstance(f, functools.partial) and not f.args:
+        f = f.func
     owner = getattr(f, "__self__", f)
     linen = any(cls.__module__.startswith("flax.linen.module") for cls in type(owner).__mro__)
     if not linen or owner.scope is not None:

@@ -2,6 +2,7 @@
 for an example, no key, probabilities made probabilities of, a model left in training mode.
 """
 
+import functools
 import inspect
 
 import equinox as eqx
@@ -57,6 +58,10 @@ MISTAKES = {
     "a module as a score": (lambda: jaxplain.integrated_gradients(NET), "`f` is the Flax module Dense, .*logit"),
     "its apply as a score": (lambda: jaxplain.gradient(NET.apply), "`f` is `apply` of the Flax module Dense"),
     "its apply as a score of cells": (lambda: jaxplain.occlusion(NET.apply, window=1), "`f` is `apply` of the Flax"),
+    "a partial of its apply": (
+        lambda: jaxplain.gradient(functools.partial(NET.apply, mutable=False)),
+        "`apply` of the Fl",
+    ),
     "a Haiku pair as a score": (lambda: jaxplain.gradient(noisy_pair()), r"not Transformed. Make one: f = jaxplain"),
     "a module as apply": (lambda: jaxplain.logit(NET, PARAMS), "the Flax module Dense; .*logit.model.apply"),
     "a score in a wrapper": (lambda: jaxplain.smoothgrad(F, sigma=0.1)(KEY, X[0], 0), "one number .* as a score does"),
@@ -203,3 +208,32 @@ def test_activations_among_the_params_are_no_arrays():
     np.testing.assert_allclose(jaxplain.probability(apply, network)(X[0], 1), wanted, rtol=1e-5)
     with pytest.raises(ValueError, match="it ends in a softmax"):
         jaxplain.probability(lambda m, x: jax.nn.softmax(jax.vmap(m)(x)), network)(X[0], 1)
+
+
+def test_looking_at_the_last_operation_keeps_nothing_of_a_trace():
+    def inside(scale):
+        f = jaxplain.probability(lambda params, x: x @ params * scale, WEIGHTS)
+        return f(jnp.asarray(X[0]), 1) + jaxplain.gradient(f)(jnp.asarray(X[0]), 1).sum()
+
+    with jax.checking_leaks():
+        found = jax.jit(inside)(2.0)
+    assert np.isfinite(found)
+
+
+def test_statistics_that_came_back_unchanged_are_of_evaluation_mode():
+    def evaluated(params, x):
+        return NORMALISED.apply(params, x, train=False, mutable=["batch_stats"])
+
+    f = jaxplain.logit(evaluated, VARIABLES, select=0)
+    wanted = NORMALISED.apply(VARIABLES, X[:1], train=False)[0, 1]
+    np.testing.assert_allclose([f(X[0], 1), jax.jit(f)(X[0], 1)], wanted, rtol=1e-5)
+
+
+def test_an_error_of_the_model_stays_its_own_where_the_input_is_no_label():
+    def broken(x, label):
+        h = jnp.tanh(x["a"])
+        raise KeyError("of the model itself") if x["a"].shape == (2,) else AssertionError(h)
+
+    _, head = jaxplain.split(broken, "tanh")
+    with pytest.raises(KeyError, match="of the model itself"):
+        head(jnp.ones(2), {"a": jnp.ones(2)}, 1)

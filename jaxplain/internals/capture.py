@@ -257,7 +257,7 @@ class Head(_Inside):
         try:
             return _cut(self, (x, *args))
         except Exception as error:
-            if jnp.ndim(x) == 0 and jnp.issubdtype(jnp.result_type(x), jnp.integer):  # a label in the input's place
+            if _is_label(x):  # in the input's place
                 raise TypeError(
                     f"{self.name}: the head is called head(h, x, *args), with the input after the activation, since "
                     f"values may go around the cut; here `x` is {short(x)}, which the function does not take."
@@ -267,6 +267,13 @@ class Head(_Inside):
     def check_call(self, h: Any, x: Pytree, *args: Any) -> None:  # type: ignore[override]
         """Let the function look at its own concrete arguments."""
         super().check_call(x, *args)
+
+
+def _is_label(x: Any) -> bool:
+    """Whether an input is one whole number."""
+    if isinstance(x, int):
+        return True
+    return is_array(x) and x.shape == () and jnp.issubdtype(x.dtype, jnp.integer)
 
 
 @public

@@ -12,9 +12,8 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.data import batch_indices
-from jaxplain.program import freeze, is_array, thaw
-from jaxplain.program.node import ends_in
-from jaxplain.program.trace import ByShape
+from jaxplain.program import is_array
+from jaxplain.program.node import LastOperations
 from jaxplain.readout import binary_cross_entropy, cross_entropy
 from jaxplain.train.epoch import Batch, Program
 from jaxplain.types import Array, Pytree
@@ -97,21 +96,15 @@ def check_values(program: Program, params: Pytree, batch: Batch, name: str) -> N
     loss = getattr(program.loss, "value", None)
     _check_labels(loss, outputs, batch.targets, name)
     if loss in (cross_entropy, binary_cross_entropy):
-        _warn_of_probabilities(_ENDS(_last_operation, freeze((program.model, params, batch.inputs))), loss, name)
+        _warn_of_probabilities(_ENDS(_called, program.model, params, batch.inputs), loss, name)
 
 
-_ENDS = ByShape[str | None]()
-"""What models do last, of the latest that were asked of, since one model is often trained many times."""
+_ENDS = LastOperations()
+"""Of the latest models that were asked of, since one model is often trained many times."""
 
 
-def _last_operation(frozen: Any) -> str | None:
-    """Of a model, params and inputs, in which what is no array stays as it is."""
-
-    def outputs(frozen: Any) -> Any:
-        model, params, inputs = thaw(frozen)
-        return model(params, *inputs)
-
-    return ends_in(outputs, frozen)
+def _called(model: Any, params: Pytree, inputs: tuple[Any, ...]) -> Any:
+    return model(params, *inputs)
 
 
 def _warn_of_probabilities(word: str | None, loss: Any, name: str) -> None:

@@ -7,7 +7,7 @@ from jaxplain.program.node.biases import Bias, biases, feeds, scaled
 from jaxplain.program.node.chains import Layer, in_weights, layer_of, shared_sum, weights_of
 from jaxplain.program.node.embedding import AlongLookups, BehindLookups, LookedUp, look_up
 from jaxplain.program.node.flat import Step, Value, flatten, widened
-from jaxplain.program.node.last import ends_in
+from jaxplain.program.node.last import LastOperations
 from jaxplain.program.node.nodes import KINDS, Graph, Node, build
 from jaxplain.program.node.probe import RECTIFIERS
 from jaxplain.program.node.rewrite import (
@@ -35,6 +35,7 @@ __all__ = [
     "Call",
     "Decision",
     "Graph",
+    "LastOperations",
     "Layer",
     "LookedUp",
     "Node",
@@ -47,7 +48,6 @@ __all__ = [
     "build",
     "calls_of",
     "decisions",
-    "ends_in",
     "feeds",
     "flatten",
     "in_weights",

@@ -5,24 +5,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
+from jaxplain.program.function import freeze, thaw
 from jaxplain.program.node.facts import MOVES, Facts, learn
 from jaxplain.program.node.flat import Step, flatten
 from jaxplain.program.node.regions import softmax_of
-from jaxplain.program.trace import trace
+from jaxplain.program.trace import ByShape, trace
 
 
-def ends_in(f: Callable[..., Any], *args: Any) -> str | None:
-    """The word for what makes a function's one output: 'softmax', 'sigmoid', or None.
+class LastOperations:
+    """What a function does last, kept by the structure and the shapes of its arguments.
 
-    Args:
-        f: Anything that can be traced; of what cannot, None is known.
-        args: Arrays, or their shapes.
-
-    Returns:
-        What the last operation is, whatever moves (reshapes, casts, picked rows) follow it. Cost: one trace.
+    Called with the function, the same each time, and its arguments, of which what is no array (an activation among
+    params) stays as it is: 'softmax', 'sigmoid' or None, whatever moves (reshapes, casts, picked rows) follow; None
+    also of what cannot be traced. Cost: one trace for each kind of arguments.
     """
-    try:
-        program, _ = trace(f, *args)
+
+    def __init__(self) -> None:
+        self.known = ByShape[str | None]()
+
+    def __call__(self, f: Callable[..., Any], *args: Any) -> str | None:
+        """The word for what makes the function's one output."""
+        return self.known(lambda frozen: _ends_in(f, frozen), freeze(args))
+
+
+def _ends_in(f: Callable[..., Any], frozen: Any) -> str | None:
+    leaves, structure = jax.tree.flatten(frozen)
+    try:  # of leaves alone: JAX keeps structures for ever, and a closure in them what it closes over
+        program, _ = trace(lambda *leaves: f(*thaw(jax.tree.unflatten(structure, leaves))), *leaves)
     except Exception:  # a model that cannot be traced: its own call says why
         return None
     flat = flatten(program)
