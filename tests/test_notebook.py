@@ -93,7 +93,8 @@ def test_training_is_a_table_and_its_diagnosis_a_sentence(fitted):
     rows = rows_of(fitted._repr_html_())
     curves = ["loss", "accuracy", "gradient norm", "validation loss", "validation accuracy"]
     assert [row[0] for row in rows[1:]] == curves
-    assert rows[1][1] == f"{fitted.history.loss[0]:.4g}"
+    curve = np.asarray(fitted.history.loss)
+    assert rows[1][1:] == [f"{value:.4g}" for value in (curve[0], curve[-1], curve.min(), curve.max())]
     assert "params of 12 numbers in 1 arrays" in fitted._repr_html_()
     found = train.diagnose(fitted.history)
     assert found._repr_html_().startswith("<p>The model ")

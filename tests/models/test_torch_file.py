@@ -76,11 +76,11 @@ def test_no_code_of_a_file_is_run(tmp_path, wrap, capsys):
     assert load_torch(written(tmp_path, wrap({"epoch": 1, "names": ["a"]}))) == {"epoch": 1, "names": ["a"]}
 
 
-def reference(offset=0, shape=(2,), strides=(1,), count=2):
+def reference(offset=0, shape=(2,), strides=(1,), count=2, kind=b"FloatStorage"):
     """A pickle of one tensor, byte by byte: what PyTorch would write for it."""
     number = lambda n: b"J" + struct.pack("<i", n)  # noqa: E731
     row = lambda values: b"(" + b"".join(map(number, values)) + b"t"  # noqa: E731
-    storage = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpu" + number(count) + b"tQ"
+    storage = b"(X\x07\0\0\0storagectorch\n" + kind + b"\nX\x01\0\0\x000X\x03\0\0\0cpu" + number(count) + b"tQ"
     tensor = (
         b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + row(shape) + row(strides) + b"\x89}tR."
     )
@@ -106,6 +106,9 @@ def test_the_other_order_of_bytes(tmp_path):
     numbers = ("a/data/0", np.array([1.0, 2.0], ">f4").tobytes())
     path = written(tmp_path, zipped(reference(), numbers, ("a/byteorder", "big")))
     np.testing.assert_array_equal(load_torch(path), [1.0, 2.0])
+    numbers = ("a/data/0", np.array([1 + 2j, 3 - 4j], ">c8").tobytes())
+    path = written(tmp_path, zipped(reference(kind=b"ComplexFloatStorage"), numbers, ("a/byteorder", "big")))
+    np.testing.assert_array_equal(load_torch(path), [1 + 2j, 3 - 4j])
 
 
 @pytest.mark.parametrize("format", ["ZIP", "STREAM"])
