@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from jaxplain import plot, report, train
+from tests.shared.figures import whole
 
 GENERATOR = np.random.default_rng(0)
 MAPS = GENERATOR.normal(size=(2, 5, 6, 6))
@@ -25,17 +25,12 @@ def depths():
     return train.PredictionDepth(np.array([0, 1, 2]), np.array([1, 1, 1]), probes, ("input", "$output"))
 
 
-def drawn(figure):
-    FigureCanvasAgg(figure).draw()
-    return figure
-
-
 def shown(axes):
     return np.asarray(axes.images[0].get_array())
 
 
 def test_a_strip_of_images():
-    figure = drawn(plot.attribution_strip(IMAGES, MAPS, STEPS, [3, 4], columns=3))
+    figure = whole(plot.attribution_strip(IMAGES, MAPS, STEPS, [3, 4], columns=3))
     titled = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in titled] == ["input", "step 0", "step 10", "step 1000"]
     assert figure._suptitle.get_text() == "3 of 5 checkpoints"
@@ -53,7 +48,7 @@ def test_a_strip_of_images():
 def test_a_strip_of_a_table():
     figure = plot.attribution_strip(IMAGES[:, 0], MAPS[:, :, 0], STEPS, features=["$a", "b", "c", "d", "e", "f"])
     np.testing.assert_array_equal(shown(figure.axes[0]), MAPS[0, :, 0].T)
-    drawn(figure)
+    whole(figure)
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list(map(str, STEPS))
     assert figure.axes[0].get_yticklabels()[0].get_text().startswith(r"\$a = ")
 
@@ -79,7 +74,7 @@ def test_an_animation_is_saved_and_stands_in_a_report(tmp_path):
 
 
 def test_examples():
-    figure = drawn(plot.example_dynamics(dynamics()))
+    figure = whole(plot.example_dynamics(dynamics()))
     curves, each, counts = figure.axes
     right, kept = (line.get_ydata() for line in curves.lines)
     np.testing.assert_allclose(right, [0.5, 0.25, 0.75])
@@ -90,7 +85,7 @@ def test_examples():
 
 
 def test_depths():
-    figure = drawn(plot.prediction_depths(depths(), [1, 1, 0]))
+    figure = whole(plot.prediction_depths(depths(), [1, 1, 0]))
     bars, lines = figure.axes
     assert [bar.get_height() for bar in bars.patches] == [1, 1, 0, 0, 0, 1]
     np.testing.assert_allclose(lines.lines[0].get_ydata(), [1 / 3, 2 / 3])
@@ -100,7 +95,7 @@ def test_depths():
 
 def test_drift():
     drift = np.array([[np.nan, 0.2, 1.0], [np.nan, 0.4, 1.0], [np.nan, 0.9, 1.0]])
-    axes = drawn(plot.drift_curves({"a": drift, "b": [0.5, 0.7, 1.0]}, [0, 5, 9])).axes[0]
+    axes = whole(plot.drift_curves({"a": drift, "b": [0.5, 0.7, 1.0]}, [0, 5, 9])).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [np.nan, 0.5, 1.0])
     half = 1.96 * drift[:, 1].std(ddof=1) / np.sqrt(3)
     band = axes.collections[0].get_paths()[0].vertices
@@ -111,7 +106,7 @@ def test_drift():
 
 def test_a_lens():
     outputs = {"block_0": np.zeros((2, 4)), "block_1": np.array([[0, 0, 0, 0], [0, 0, np.log(3), 0]])}
-    axes = drawn(plot.lens_over_training(outputs, [0, 10])).axes[0]
+    axes = whole(plot.lens_over_training(outputs, [0, 10])).axes[0]
     np.testing.assert_allclose(shown(axes), [[0.25, 0.5], [0.25, 0.25]])
     assert axes.get_title() == "probability of class 2"
     assert axes.get_yticklabels()[0].get_text() == "block_1"

@@ -3,28 +3,18 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxplain import plot, train
+from tests.shared.figures import whole
 
 X, Y = np.linspace(-2, 2, 9), np.linspace(-1, 1, 7)
 BOWL = X[None] ** 2 + 10 * Y[:, None] ** 2
 PATH = np.array([[2.0, 1.0], [0.5, -0.5], [0.0, 0.0]])
 
 
-def drawn(figure):
-    """The pixels of a figure, of which none is cut off."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
-    assert (np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]) == 255).all()
-    assert figure.get_label()
-    return pixels
-
-
 def test_a_surface_is_drawn_with_its_path():
     figure = plot.loss_surface(train.Surface(X, Y, BOWL + 0.01, PATH, np.array([0.9, 0.085])), title="$x of a_b")
-    drawn(figure)
+    whole(figure)
     axes = figure.axes[0]
     assert axes.get_xlabel() == "first principal direction (90 % of the variance)"
     assert axes.get_ylabel() == "second principal direction (8.5 % of the variance)"
@@ -44,7 +34,7 @@ def test_surfaces_without_a_path_flat_or_not_finite():
     assert "points are not finite" in with_holes.get_label()
     assert len(with_holes.axes[0].lines) == 3
     for figure in (plain, with_holes, plot.loss_surface(train.Surface(X, Y, 0 * BOWL + 2))):
-        drawn(figure)
+        whole(figure)
 
 
 def test_ways_between_solutions_are_drawn_with_their_barriers():
@@ -54,7 +44,7 @@ def test_ways_between_solutions_are_drawn_with_their_barriers():
         "$curve_": train.Interpolation(place, 0 * place, 0.0),
     }
     figure = plot.loss_interpolation(ways, title="two runs")
-    drawn(figure)
+    whole(figure)
     texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert texts == ["straight  (barrier 0.25)", r"\$curve_  (barrier 0)"]
 
