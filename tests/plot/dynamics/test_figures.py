@@ -48,6 +48,10 @@ def test_a_strip_of_images():
 def test_a_strip_of_a_table():
     figure = plot.attribution_strip(IMAGES[:, 0], MAPS[:, :, 0], STEPS, features=["$a", "b", "c", "d", "e", "f"])
     np.testing.assert_array_equal(shown(figure.axes[0]), MAPS[0, :, 0].T)
+    ends = [axes.images[0].norm.vmax for axes in figure.axes[:2]]
+    np.testing.assert_allclose(ends, np.abs(MAPS[:, :, 0]).max(axis=(1, 2)))
+    shared = plot.attribution_strip(IMAGES[:, 0], MAPS[:, :, 0], STEPS, scale="shared")
+    assert {axes.images[0].norm.vmax for axes in shared.axes[:2]} == {np.abs(MAPS[:, :, 0]).max()}
     whole(figure)
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list(map(str, STEPS))
     assert figure.axes[0].get_yticklabels()[0].get_text().startswith(r"\$a = ")
@@ -60,6 +64,11 @@ def test_an_animation():
     read = Image.open(io.BytesIO(moving.gif()))
     assert (read.n_frames, read.info["duration"], read.info["loop"]) == (2, 100, 0)
     assert moving._repr_html_().startswith('<img alt="Attributions of 2 images over 2 steps')
+    below_above = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1) * np.ones((1, 2, 6, 6))
+    frames = plot.attribution_animation(IMAGES[:1], below_above, [0, 3]).frames
+    red, blue = ((np.abs(frames - np.array(c)) <= 1).all(axis=-1).sum(axis=(1, 2)) for c in ((103, 0, 31), (5, 48, 97)))
+    assert red[0] < 500 < 5000 < red[1]
+    assert blue[1] < 500 < 5000 < blue[0]
     assert repr(moving) == "Animation(2 frames of 400 x 340 pixels, 0.1 s each)"
 
 

@@ -19,9 +19,19 @@ def test_a_surface_is_drawn_with_its_path():
     assert axes.get_xlabel() == "first principal direction (90 % of the variance)"
     assert axes.get_ylabel() == "second principal direction (8.5 % of the variance)"
     np.testing.assert_array_equal(np.stack(axes.lines[0].get_data(), 1), PATH)
+    ring, star = axes.lines[1:]
+    assert (ring.get_marker(), *ring.get_xydata()[0]) == ("o", 2.0, 1.0)
+    assert (star.get_marker(), *star.get_xydata()[0]) == ("*", 0.0, 0.0)
     levels = axes.collections[0].levels
     np.testing.assert_allclose(np.diff(np.log(levels)), np.log(levels[1] / levels[0]), rtol=1e-6)
     assert "a path of 3 points" in figure.get_label()
+
+
+def test_the_lowest_band_lies_where_the_loss_is_lowest():
+    """A loss of 2 - x - 2 y is lowest at the right and the top."""
+    lowest = plot.loss_surface(train.Surface(X, Y, 2 - X[None] - 2 * Y[:, None])).axes[0].collections[0].get_paths()[0]
+    assert lowest.contains_point((1.99, 0.99))
+    assert not any(lowest.contains_point(corner) for corner in ((-1.99, 0.99), (1.99, -0.99), (-1.99, -0.99)))
 
 
 def test_surfaces_without_a_path_flat_or_not_finite():

@@ -62,6 +62,9 @@ def test_weights_and_their_singular_values():
     assert [axes.get_title() for axes in figure.axes[:2]] == ["conv\n2 x 2 x 1 x 4", "dense/kernel\n2 x 3"]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), PARAMS["dense"]["kernel"])
     assert figure.axes[0].images[0].get_array().shape == (4, 4)
+    kernel = np.arange(6.0).reshape(2, 1, 3)
+    turned = plot.weight_matrices({"w": kernel}, channel_axis=0).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(turned, [[0, 3], [1, 4], [2, 5]])
     assert "first 1 of 2 matrices" in plot.weight_matrices(PARAMS, limit=1).get_suptitle()
     spectra = train.weight_spectra({"w": jnp.diag(jnp.array([9.0, 3.0, 0.1])), "v": jnp.eye(2)})
     figure = whole(plot.singular_values(spectra))
@@ -145,6 +148,10 @@ def test_a_section_says_what_it_leaves_out():
     ]
     measured, layers, spectra = tables
     assert measured.rows[0] == ("final loss", 0.5)
+    assert layers.caption.startswith("The layers in epoch 2,")
+    name, count, gradient, ratio, dead = layers.rows[0]
+    assert (name, count, dead) == ("a/$x$", 4, "1 of 4")
+    np.testing.assert_allclose([gradient, ratio], [1e-5 / 2, 1e-8], rtol=1e-5)  # a norm of 1e-5 over four numbers
     assert "in which the model uses them (the first 1 of 3)." in layers.caption
     assert spectra.caption.endswith("(the first 1 of 2).")
     assert [len(table.rows) for table in (layers, spectra)] == [1, 1]
