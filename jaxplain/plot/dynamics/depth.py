@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, readable
 from jaxplain.plot.dynamics.steps import rising
-from jaxplain.plot.values import batch, plain, same_length
+from jaxplain.plot.values import batch, classes, plain, same_length
 from jaxplain.program import public
 from jaxplain.train import PredictionDepth
 
@@ -42,8 +42,13 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
         ['prediction depth', 'probes that agree with the model']
     """
     name = "prediction_depths"
-    depth = np.asarray(found.depth)
+    depth = classes(found.depth, np.size(found.depth), name, "found.depth")
     layers = [plain(layer) for layer in found.layers]
+    if depth.max() > len(layers) or np.shape(found.agreement) != (len(layers),):
+        raise ValueError(
+            f"{name}: `found` has depths up to {depth.max()} and agreements of shape {np.shape(found.agreement)} for "
+            f"{len(layers)} layers; pass what train.prediction_depth returned of one model."
+        )
     groups = {"": (np.ones(len(depth), bool), NEUTRAL)}
     if right is not None:
         answers = batch(right, name, "right", {1: "[Q]"})

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, canvas, legend, open_sides, series, wrapped
-from jaxplain.plot.values import batch, number, numbers, plain
+from jaxplain.plot.values import batch, number, plain
 from jaxplain.program import public
 
 
@@ -48,7 +48,7 @@ def loss_interpolation(values: Mapping[str, Any], *, title: str = "") -> Figure:
         position, loss = (batch(getattr(found, p), name, f"{argument}.{p}", {1: "[P]"}) for p in ("position", "loss"))
         if position.shape != loss.shape:
             raise ValueError(f"{name}: `{argument}` holds {len(position)} positions and {len(loss)} losses.")
-        barrier = float(numbers(found.barrier, name, f"{argument}.barrier"))
+        barrier = float(batch(found.barrier, name, f"{argument}.barrier", {0: "one number"}))
         text = plain(f"{label}  (barrier {number(barrier)})")
         marker = "." if len(loss) <= 30 else None
         axes.plot(position, loss, linewidth=1.6, label=text, marker=marker, **series(index))

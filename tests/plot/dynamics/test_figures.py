@@ -1,5 +1,6 @@
 """Figures over training say what they were given: values, steps, order, words."""
 
+import dataclasses
 import io
 
 import numpy as np
@@ -123,6 +124,9 @@ def test_a_lens():
 
 
 def test_wrong_calls_are_told():
+    def deep(depth, layers=("input", "$output")):
+        return dataclasses.replace(depths(), depth=depth, layers=layers)
+
     strip, moving = plot.attribution_strip, plot.attribution_animation
     for call, kind, words in (
         (lambda: strip(IMAGES, MAPS[0], STEPS), ValueError, "attribution_strip: `inputs`"),
@@ -136,6 +140,9 @@ def test_wrong_calls_are_told():
         (lambda: moving(IMAGES[:, 0], MAPS[:, :, 0], STEPS), ValueError, "rows of a table do not move"),
         (lambda: plot.example_dynamics(RIGHT), TypeError, "has to be a LearningDynamics"),
         (lambda: plot.prediction_depths(RIGHT), TypeError, "has to be a PredictionDepth"),
+        (lambda: plot.prediction_depths(deep(np.array([0, 5]))), ValueError, "depths up to 5"),
+        (lambda: plot.prediction_depths(deep(np.zeros((2, 3), int))), ValueError, "`found.depth`"),
+        (lambda: plot.prediction_depths(deep(np.zeros(3, int), ("a",))), ValueError, "agreements of shape"),
         (lambda: plot.prediction_depths(depths(), [1, 0]), ValueError, "`right` holds 2, but `found` holds 3"),
         (lambda: plot.prediction_depths(depths(), [1, 0, 3]), ValueError, "whether each answer is right"),
         (lambda: plot.drift_curves({}, [0]), ValueError, "`drift` is empty"),

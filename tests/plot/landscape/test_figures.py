@@ -70,6 +70,7 @@ def test_what_is_no_landscape_is_refused():
         lambda: plot.loss_interpolation({}): "`values` is empty",
         lambda: plot.loss_interpolation({"a": jnp.ones(3)}): r"`values\['a'\]` is",
         lambda: plot.loss_interpolation({"a": train.Interpolation(X, Y, 0.0)}): "9 positions and 7 losses",
+        lambda: plot.loss_interpolation({"a": train.Interpolation(X, X, X)}): r"`values\['a'\].barrier` has shape",
     }.items():
         with pytest.raises((TypeError, ValueError), match=words):
             call()
