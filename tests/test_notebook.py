@@ -117,3 +117,37 @@ def test_a_report_shows_them(tmp_path, fitted):
     text = page.read_text(encoding="utf-8")
     assert "gradient norm" in text
     assert "total" in text
+
+
+def test_a_stopped_run_ends_where_it_stopped():
+    """Runs of 2 and 3 of 4 epochs: last losses 3 and 5, their mean 4; of the mean curve 2, 3, 5 least and largest."""
+    loss = np.array([[1.0, 3.0, np.nan, np.nan], [3.0, 3.0, 5.0, np.nan]])
+    history = train.History(loss, loss, loss, epochs=np.array([2, 3]))
+    fit = train.Fit(WEIGHTS, None, history)
+    assert rows_of(fit._repr_html_())[1] == ["loss", "2", "4", "2", "5"]
+    assert "2 runs, curves are their means; 2 to 3 epochs" in fit._repr_html_()
+    alone = train.Fit(WEIGHTS, None, train.History(loss[0], loss[0], loss[0], epochs=2))
+    assert rows_of(alone._repr_html_())[1] == ["loss", "1", "3", "1", "3"]
+    broken = train.Fit(WEIGHTS, None, train.History(*[np.full(2, np.nan)] * 3))
+    assert rows_of(broken._repr_html_())[1] == ["loss", *["nan"] * 4]
+
+
+def test_odd_results_show_themselves(fitted):
+    """Whatever a transformation puts into a result: shapes, nothing, traced values."""
+    result = jaxplain.integrated_gradients_with_gap(F, steps=4)(X[0], 1)
+    for own in (fitted, result):
+        odd = [
+            jax.tree.map(put, own)
+            for put in (jnp.shape, lambda leaf: None, lambda leaf: "<b>", lambda leaf: jnp.asarray(leaf)[None])
+        ]
+        for value in (*odd, jax.eval_shape(lambda own=own: own)):
+            assert rows_of(value._repr_html_()) is not None
+            assert "<b>" not in value._repr_html_()
+
+        def look(own):
+            assert rows_of(own._repr_html_()) is not None
+            return own
+
+        jax.jit(look)(jax.tree.map(jnp.asarray, own))
+    assert rows_of(fitted._replace(history=None)._repr_html_()) == []
+    assert [row[0] for row in rows_of(type(jaxplain.layers(F)(X[0], 0))()._repr_html_())] == ["layer", "total"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,36 @@ def picture(axes: Axes, image: np.ndarray) -> Axes:
     """Draw one image in the range 0 to 1, grey where it has one channel."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     return bare(axes)
+
+
+def wrapped(text: str, width: int, lines: int) -> str:
+    """A text in lines of `width` letters; what is longer than `lines` of them ends in dots."""
+    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder="…"))
+
+
+def row_name(axes: Axes, text: str) -> Axes:
+    """Write what a row of small pictures is of at its first one, in lines no longer than the picture is high."""
+    axes.set_ylabel(wrapped(text, 16, 3), fontsize=9)
+    return axes
+
+
+def series(place: int) -> dict[str, Any]:
+    """How the curve of one of many is drawn: colours come again, with another stroke."""
+    return {"color": SERIES[place % len(SERIES)], "linestyle": ("-", "--", "-.", ":")[place // len(SERIES) % 4]}
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """Name the curves of a figure's only axes: few of short names inside, others below, where they hide nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    if len(names) <= 4 and max(map(len, names)) <= 40:
+        axes.legend(fontsize=8, frameon=False)
+        return
+    letters = figure.get_figwidth() / 0.072
+    names = [wrapped(name, int(letters) - 6, 3) for name in names]
+    columns = max(1, int(letters / (max(map(len, names)) + 6)))
+    rows = -(-sum(name.count("\n") + 1 for name in names) // columns)
+    figure.set_figheight(figure.get_figheight() + 0.1 + 0.17 * rows)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def largest(values: np.ndarray, percentile: float = 100.0) -> float:

@@ -21,6 +21,7 @@ from jaxplain.plot.canvas import (
     diverging,
     largest,
     picture,
+    row_name,
     shown,
 )
 from jaxplain.plot.values import batch, images, label_texts, plain
@@ -81,7 +82,7 @@ def heatmaps(
     figure, grid = _grid(count, len(maps), scale, _description(maps, count))
     everything = np.concatenate([values.ravel() for values in maps.values()])
     for row in range(count):
-        picture(grid[row, 0], pictures[row]).set_ylabel(titles[row], fontsize=9)
+        row_name(picture(grid[row, 0], pictures[row]), titles[row])
         for column, values in enumerate(maps.values(), start=1):
             source = {"panel": values[row], "method": values, "shared": everything}[scale]
             norm = diverging(largest(source, percentile))

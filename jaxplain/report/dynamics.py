@@ -34,8 +34,9 @@ def learning_dynamics_section(
     Args:
         dynamics: What `jaxplain.train.learning_dynamics` returned.
         labels: `[N]`, classes or texts of the examples, for the table.
-        names: Names of the classes.
-        depth: What `jaxplain.train.prediction_depth` returned, of the same examples or of others.
+        names: Names of the classes, for labels and answers.
+        depth: What `jaxplain.train.prediction_depth` returned, of the same examples (then right and wrong ones are told
+            apart) or of another number of others.
         drift: As in `plot.drift_curves`, at the steps of `dynamics`.
         inputs: As in `plot.attribution_strip`, with `attributions`: a few examples.
         attributions: `[B, S, ...]`, as there.
@@ -79,14 +80,15 @@ def learning_dynamics_section(
 def _hardest(dynamics: LearningDynamics, k: int, labels: Any, names: Any, name: str) -> Table:
     learnt, forgotten = np.asarray(dynamics.learnt), np.asarray(dynamics.forgotten)
     titles = [""] * len(learnt) if labels is None else _titles(labels, len(learnt), names, name)
+    answers = np.asarray(dynamics.predicted)[-1]
+    said = answers.tolist() if names is None else _titles(answers, len(learnt), names, name)
     order = np.lexsort((-learnt, -forgotten, learnt >= 0))[:k]
     head = ["example", "learnt at step", "times forgotten", "says at the end", "loss at the end"]
     rows = []
     for i in map(int, order):
         since = int(learnt[i]) if learnt[i] >= 0 else "wrong at the end"
         own = [titles[i]] if any(titles) else []
-        said, loss = int(np.asarray(dynamics.predicted)[-1, i]), float(np.asarray(dynamics.losses)[-1, i])
-        rows.append([i, *own, since, int(forgotten[i]), said, loss])
+        rows.append([i, *own, since, int(forgotten[i]), said[i], float(np.asarray(dynamics.losses)[-1, i])])
     if any(titles):
         head.insert(1, "label")
     return Table(head, rows, "the hardest examples")

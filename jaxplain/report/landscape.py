@@ -57,6 +57,11 @@ def landscape_section(
             raise TypeError(
                 f"landscape_section: `spectra[{name!r}]` is {check.short(found)}; pass what train.sharpness returned."
             )
+        if np.ndim(found.values) != 1:
+            raise ValueError(
+                f"landscape_section: `spectra[{name!r}]` holds eigenvalues of shape {np.shape(found.values)}; pass "
+                "those of one point, [k]."
+            )
         pairs = zip(np.asarray(found.values), np.asarray(found.error), strict=True)
         facts[f"largest eigenvalues, {name}"] = ", ".join(f"{value:.4g} ± {error:.1g}" for value, error in pairs)
         facts[f"smallest eigenvalue, {name}"] = f"{float(found.smallest):.4g} ± {float(found.smallest_error):.1g}"

@@ -22,6 +22,9 @@ from jaxplain.program import public
 from jaxplain.report.foreign import POLICY, framed
 from jaxplain.report.style import PAGE
 
+SMALLEST = 0.6
+"""How far a figure shrinks on a narrow screen; its texts of 7 to 10 points stay readable."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -171,7 +174,9 @@ class _Figures:
         with matplotlib.rc_context({"svg.hashsalt": "jaxplain"}):
             figure.savefig(buffer, format=self.image_format, dpi=self.dpi, metadata=metadata)
         kind = "image/svg+xml" if self.image_format == "svg" else "image/png"
-        return _image(kind, buffer.getvalue(), alt, f' width="{round(figure.get_size_inches()[0] * 96)}"')
+        wide = round(figure.get_size_inches()[0] * 96)
+        least = f"min-width: {round(SMALLEST * wide)}px"  # on a phone it is scrolled rather than unreadable
+        return _image(kind, buffer.getvalue(), alt, f' width="{wide}" style="{least}"')
 
 
 def _image(kind: str, content: bytes, alt: str, size: str = "") -> str:

@@ -11,7 +11,7 @@ _COLOURS = """
 
 _TABLES = """
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-caption { text-align: left; color: var(--faint); padding-bottom: .3rem; }
+caption { max-width: 100cqw; text-align: left; color: var(--faint); padding-bottom: .3rem; }
 th, td { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line); }
 th[scope=row], th:first-child { text-align: left; font-weight: 500; }
 thead th { font-weight: 600; }
@@ -33,8 +33,8 @@ details {{ border-top: 1px solid var(--line); padding: .9rem 0; }}
 summary {{ cursor: pointer; }}
 summary::marker {{ color: var(--faint); }}
 p {{ max-width: 48rem; margin: .7rem 0; white-space: pre-line; overflow-wrap: anywhere; }}
-.wide {{ overflow-x: auto; margin: .8rem 0; }}
-figure {{ margin: .8rem 0; }}
+.wide {{ container-type: inline-size; overflow-x: auto; margin: .8rem 0; }}
+figure {{ margin: .8rem 0; overflow-x: auto; }}
 img {{ max-width: 100%; height: auto; box-sizing: border-box; padding: .5rem; border-radius: .4rem;
   background: #ffffff; }}
 iframe {{ display: block; width: 100%; margin: .8rem 0; border: 0; resize: vertical; overflow: auto; }}

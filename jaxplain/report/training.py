@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,13 @@ def training_section(
     found = diagnose(history) if diagnosis is None else diagnosis
     content: list[Any] = [str(found), learning_curves(history)]
     if isinstance(found, Diagnosis):
-        content.append(Table(["measured", "value"], list(found.numbers.items()), f"Verdict: {found.verdict}."))
+        content.append(
+            Table(
+                ["measured", "value"],
+                [(n.replace("_", " "), v) for n, v in found.numbers.items()],
+                f"Verdict: {found.verdict}.",
+            )
+        )
     if getattr(history, "layers", None) is not None:
         content += [gradient_flow(history, limit=limit), _layers(history, limit)]
     if params is not None:
@@ -80,7 +87,8 @@ def _layers(history: Any, limit: int) -> Table:
         for i, name in enumerate(layers.names[:limit])
     ]
     heads = ["layer", "numbers", "gradient (rms)", "update / weight", "dead units"]
-    return Table(heads, rows, f"The layers in epoch {last + 1}, in the order in which the model uses them.")
+    caption = f"The layers in epoch {last + 1}, in the order in which the model uses them{_first(rows, layers.names)}."
+    return Table(heads, rows, caption)
 
 
 def _spectra(spectra: dict[str, Any], limit: int) -> Table:
@@ -89,4 +97,10 @@ def _spectra(spectra: dict[str, Any], limit: int) -> Table:
         for name, s in list(spectra.items())[:limit]
     ]
     heads = ["matrix", "shape", "spectral norm", "stable rank", "effective rank", "above chance"]
-    return Table(heads, rows, "Singular values: how many directions a matrix uses, and how many stand out of chance.")
+    caption = "Singular values: how many directions a matrix uses, and how many stand out of chance"
+    return Table(heads, rows, f"{caption}{_first(rows, spectra)}.")
+
+
+def _first(rows: Sized, everything: Sized) -> str:
+    """The words for what a table leaves out."""
+    return "" if len(rows) == len(everything) else f" (the first {len(rows)} of {len(everything)})"

@@ -7,6 +7,7 @@ counts exactly for every model, whatever its examples share (BatchNorm statistic
 from __future__ import annotations
 
 import functools
+import html
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -346,18 +347,31 @@ class Fit(NamedTuple):
     snapshots: Snapshots | None = None
 
     def _repr_html_(self) -> str:
-        curves = [name for name in History._fields[:5] if getattr(self.history, name) is not None]
-        rows = [(name.replace("_", " "), *_ends(getattr(self.history, name))) for name in curves]
+        curves = [name for name in History._fields[:5] if getattr(self.history, name, None) is not None]
+        found = [getattr(self.history, name) for name in curves]
+        numbers = [isinstance(curve, np.ndarray | jax.Array) and check.is_concrete(curve) for curve in found]
+        if not found or not all(numbers) or not np.ndim(found[0]) or not check.is_concrete(self.history.epochs):
+            return (
+                f"<pre>{html.escape(repr(self))}</pre>"  # a tree of shapes, specs or traced values bears this type too
+            )
+        epochs = self.history.epochs if self.history.epochs is not None else np.shape(found[0])[-1]
+        epochs = np.broadcast_to(epochs, np.shape(found[0])[:-1]).ravel()
+        rows = [(name.replace("_", " "), *_ends(curve, epochs)) for name, curve in zip(curves, found, strict=True)]
         sizes = [np.size(leaf) for leaf in jax.tree.leaves(self.params)]
-        note = f"{self.history.epochs} epochs; params of {sum(sizes):,} numbers in {len(sizes)} arrays"
+        runs = f"{len(epochs)} runs, curves are their means; " if len(epochs) > 1 else ""
+        ran = " to ".join(dict.fromkeys((str(epochs.min()), str(epochs.max()))))
+        note = f"{runs}{ran} epochs; params of {sum(sizes):,} numbers in {len(sizes)} arrays"
         return html_table(("", "first epoch", "last epoch", "least", "largest"), rows, note)
 
 
-def _ends(curve: Any) -> list[str]:
-    """First, last, least and largest of a curve, as texts; of several runs their mean curve."""
-    values = np.asarray(curve).reshape(-1, np.shape(curve)[-1]).mean(axis=0)
-    known = values[np.isfinite(values)] if np.isfinite(values).any() else np.array([np.nan])
-    return [f"{value:.4g}" for value in (values[0], values[-1], known.min(), known.max())]
+def _ends(curve: Any, epochs: np.ndarray) -> list[str]:
+    """First, last, least and largest of a curve, as texts; of several runs the means of those that still ran."""
+    values = np.asarray(curve, float).reshape(len(epochs), -1)
+    ran = np.arange(values.shape[1]) < epochs[:, None]
+    mean = np.where(ran, values, 0.0).sum(axis=0)[ran.any(axis=0)] / ran.sum(axis=0)[ran.any(axis=0)]
+    known = mean[np.isfinite(mean)] if np.isfinite(mean).any() else np.array([np.nan])
+    last = values[np.arange(len(epochs)), epochs - 1].mean()
+    return [f"{value:.4g}" for value in (mean[0], last, known.min(), known.max())]
 
 
 def as_fit(run: Run, rows: Any, validated: bool, epochs: Any, snapshots: Snapshots | None = None) -> Fit:

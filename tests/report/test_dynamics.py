@@ -27,9 +27,9 @@ def test_the_hardest_examples_stand_first(tmp_path):
         "loss at the end",
     ]
     assert table.rows == [
-        [3, "cat", "wrong at the end", 0, 0, 1.0],
-        [2, "dog", 20, 1, 1, 0.0],
-        [1, "dog", 20, 0, 1, 0.0],
+        [3, "cat", "wrong at the end", 0, "cat", 1.0],
+        [2, "dog", 20, 1, "dog", 0.0],
+        [1, "dog", 20, 0, "dog", 0.0],
     ]
     assert len(report.learning_dynamics_section(dynamics(), k=9).content[2].rows) == 5
 
@@ -53,6 +53,7 @@ def test_wrong_calls_are_told():
         (lambda: make(RIGHT), TypeError, "has to be a LearningDynamics"),
         (lambda: make(dynamics(), k=0), ValueError, "`k` has to be at least 1"),
         (lambda: make(dynamics(), labels=[1, 2]), ValueError, "there are 5 examples"),
+        (lambda: make(dynamics(), names=["a"]), ValueError, "target 1 is outside"),
         (lambda: make(dynamics(), labels=[0, 0, 0, 0, 2], names=["a", "b"]), ValueError, "target 2 is outside"),
         (lambda: make(dynamics(), inputs=np.zeros((1, 4))), ValueError, "`inputs` and `attributions` go together"),
         (lambda: make(dynamics(), drift=[0.1, 1.0]), ValueError, "`steps`"),

@@ -26,3 +26,6 @@ def test_a_section_holds_numbers_and_figures(tmp_path):
     assert "a path of 3 points" in page
     with pytest.raises(TypeError, match=r"`spectra\['a'\]` is"):
         report.landscape_section(SURFACE, spectra={"a": way})
+    several = SPECTRUM._replace(values=np.ones((3, 2)), error=np.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"`spectra\['b'\]` holds eigenvalues of shape \(3, 2\)"):
+        report.landscape_section(SURFACE, spectra={"b": several})

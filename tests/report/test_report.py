@@ -77,6 +77,7 @@ def test_figures_are_embedded_with_their_alternative_text(tmp_path):
     assert decoded[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(decoded[16:20], "big") == 100
     assert plain.get_dpi() == 100
+    assert (images[1]["width"], images[1]["style"]) == ("192", "min-width: 115px")  # 2 inches of 96 pixels, 60 % of it
 
 
 def test_svg_figures(tmp_path):

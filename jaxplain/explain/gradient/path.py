@@ -51,7 +51,9 @@ class Convergence(NamedTuple):
 
     def _repr_html_(self) -> str:
         names = ("steps", "gap", "reached")
-        shapes = jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}", self.attribution)
+        shapes = jax.tree.map(
+            lambda leaf: f"{leaf.dtype}{list(leaf.shape)}" if hasattr(leaf, "dtype") else str(leaf), self.attribution
+        )
         rows = [("attribution", shapes), *((name, getattr(self, name)) for name in names)]
         return html_table(("integrated gradients", ""), rows)
 

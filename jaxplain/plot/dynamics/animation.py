@@ -17,11 +17,23 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxplain import check
-from jaxplain.plot.canvas import DIVERGING, bare, canvas, check_percentile, colour_bar, diverging, largest, picture
+from jaxplain.plot.canvas import (
+    DIVERGING,
+    bare,
+    canvas,
+    check_percentile,
+    colour_bar,
+    diverging,
+    largest,
+    picture,
+    row_name,
+)
 from jaxplain.plot.dynamics.strip import Maps, maps_of
 from jaxplain.program import as_path, public
 
 SCALES = ("example", "shared")
+SECONDS = (0.02, 200.0)
+"""A GIF counts hundredths of a second, up to 655; browsers slow down what is faster than two of them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Animation:
 
     def gif(self) -> bytes:
         """The picture as a GIF that begins anew at its end; the same frames give the same bytes."""
-        pictures = [Image.fromarray(frame).quantize(128) for frame in self.frames]
+        pictures = [Image.fromarray(frame).quantize(256, Image.Quantize.MAXCOVERAGE) for frame in self.frames]
         times = [round(1000 * self.seconds)] * (len(pictures) - 1) + [round(3000 * self.seconds)]
         buffer = io.BytesIO()
         pictures[0].save(buffer, "GIF", save_all=True, append_images=pictures[1:], duration=times, loop=0)
@@ -58,8 +70,8 @@ class Animation:
 
     def _repr_html_(self) -> str:
         data = base64.b64encode(self.gif()).decode("ascii")
-        wide = self.frames.shape[2]
-        return f'<img alt="{html.escape(self.description)}" width="{wide}" src="data:image/gif;base64,{data}">'
+        size = 'width="{}" height="{}"'.format(*self.frames.shape[2:0:-1])
+        return f'<img alt="{html.escape(self.description)}" {size} src="data:image/gif;base64,{data}">'
 
 
 @public
@@ -85,7 +97,7 @@ def attribution_animation(
         names: Names of the classes.
         scale: What has one scale of colours over all frames: "example" (each image) or "shared" (all).
         percentile: As in `heatmaps`.
-        seconds: How long a frame is shown.
+        seconds: How long a frame is shown, 0.02 to 200; a GIF rounds it to hundredths.
         limit: Most examples drawn, the first ones.
 
     Returns:
@@ -105,6 +117,8 @@ def attribution_animation(
     check.choice(scale, SCALES, name, "scale")
     check_percentile(percentile, name)
     check.one_number(seconds, name, "seconds")
+    if not SECONDS[0] <= float(seconds) <= SECONDS[1]:
+        raise ValueError(f"{name}: `seconds` is {seconds}; a frame can be shown for {SECONDS[0]} to {SECONDS[1]:g}.")
     found = maps_of(inputs, attributions, steps, labels, names, limit, name)
     if found.maps.ndim == 3:
         raise ValueError(f"{name}: rows of a table do not move; draw them by plot.attribution_strip.")
@@ -127,7 +141,7 @@ def _first(found: Maps, scale: str, percentile: float) -> tuple[Figure, list[Any
     grid: Any = figure.subplots(count, 2, squeeze=False)
     drawn = []
     for row in range(count):
-        picture(grid[row, 0], found.inputs[row]).set_ylabel(found.titles[row], fontsize=9)
+        row_name(picture(grid[row, 0], found.inputs[row]), found.titles[row])
         own = found.maps if scale == "shared" else found.maps[row]
         norm = diverging(largest(own, percentile))
         drawn.append(bare(grid[row, 1]).imshow(found.maps[row, 0], cmap=DIVERGING, norm=norm, interpolation="nearest"))

@@ -11,9 +11,12 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, readable
 from jaxplain.plot.dynamics.steps import rising
-from jaxplain.plot.values import batch, plain, same_length
+from jaxplain.plot.values import batch, classes, plain, same_length
 from jaxplain.program import public
 from jaxplain.train import PredictionDepth
+
+LONGEST = 28
+"""Letters of a layer's name below its bar; of a longer one begin and end."""
 
 
 @public
@@ -39,8 +42,13 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
         ['prediction depth', 'probes that agree with the model']
     """
     name = "prediction_depths"
-    depth = np.asarray(found.depth)
+    depth = classes(found.depth, np.size(found.depth), name, "found.depth")
     layers = [plain(layer) for layer in found.layers]
+    if depth.max() > len(layers) or np.shape(found.agreement) != (len(layers),):
+        raise ValueError(
+            f"{name}: `found` has depths up to {depth.max()} and agreements of shape {np.shape(found.agreement)} for "
+            f"{len(layers)} layers; pass what train.prediction_depth returned of one model."
+        )
     groups = {"": (np.ones(len(depth), bool), NEUTRAL)}
     if right is not None:
         answers = batch(right, name, "right", {1: "[Q]"})
@@ -48,7 +56,9 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
         if not np.isin(answers, (0, 1)).all():
             raise ValueError(f"{name}: `right` has to be whether each answer is right, 0 or 1.")
         groups = {"right": (answers == 1, RIGHT), "wrong": (answers == 0, WRONG)}
-    figure = canvas(0.9 * len(layers) + 5.0, 3.4, f"Prediction depth: {found}")
+    layers = [layer if len(layer) <= LONGEST else f"{layer[:12]}…{layer[13 - LONGEST :]}" for layer in layers]
+    size = (0.4 * len(layers) + 6.0, 3.0 + 0.04 * max(map(len, layers)))
+    figure = canvas(*size, f"Prediction depth: {found}")
     bars, lines = figure.subplots(1, 2)
     below = np.zeros(len(layers) + 1)
     for label, (mine, colour) in groups.items():
@@ -58,7 +68,8 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
     bars.set_xticks(range(len(layers) + 1), [*layers, "none"], rotation=40, ha="right", fontsize=7)
     bars.set_ylabel("examples", fontsize=9)
     if right is not None:
-        bars.legend(fontsize=8, frameon=False)
+        bars.set_ylim(0, 1.15 * below.max())  # the legend stands above the bars
+        bars.legend(fontsize=8, frameon=False, ncols=2, loc="upper left")
     lines.plot(np.asarray(found.agreement), marker="o", markersize=4, color=NEGATIVE)
     lines.set_xticks(range(len(layers)), layers, rotation=40, ha="right", fontsize=7)
     lines.set_ylim(-0.02, 1.02)
@@ -108,7 +119,12 @@ def lens_over_training(outputs: Mapping[str, Any], steps: Any, target: int | Non
     if check.count(target, name, "target", least=0) >= logits.shape[-1]:
         raise ValueError(f"{name}: `target` is {target}, but there are {logits.shape[-1]} classes.")
     values = chances[..., target]
-    figure = canvas(0.55 * len(own) + 2.4, 0.3 * len(values) + 1.2, f"Probability of class {target} by layer and step")
+    longest = max(map(len, layers))
+    figure = canvas(
+        max(0.55 * len(own), 1.6) + 0.7 + 0.066 * longest,
+        0.3 * len(values) + 1.2,
+        f"Probability of class {target} by layer and step",
+    )
     axes = figure.subplots()
     axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     for (row, column), value in np.ndenumerate(values):

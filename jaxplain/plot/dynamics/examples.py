@@ -11,7 +11,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SERIES, canvas, open_sides
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, canvas, legend, open_sides, series
 from jaxplain.plot.dynamics.steps import rising, step_axis
 from jaxplain.plot.values import batch, plain
 from jaxplain.program import public
@@ -62,12 +62,13 @@ def example_dynamics(dynamics: LearningDynamics) -> Figure:
     order = np.lexsort((forgotten, np.where(learnt < 0, steps[-1] + 1, learnt)))
     each.imshow(right[:, order].T, cmap=ANSWERS, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     _some_steps(each, steps)
+    each.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     each.set_ylabel("examples, the first learnt on top", fontsize=9)
     number, share = np.unique(forgotten, return_counts=True)
     counts.bar(number, share, color=NEUTRAL)
     counts.set_xlabel("times forgotten", fontsize=9)
     counts.set_ylabel("examples", fontsize=9)
-    counts.xaxis.set_major_locator(MaxNLocator(integer=True))
+    counts.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     open_sides(counts).tick_params(labelsize=8)
     for axes, title in zip((curves, each, counts), ("right answers", "each example", "forgotten"), strict=True):
         axes.set_title(title, fontsize=10)
@@ -75,8 +76,9 @@ def example_dynamics(dynamics: LearningDynamics) -> Figure:
 
 
 def _some_steps(axes: Axes, steps: np.ndarray) -> None:
-    """Columns named by their steps, at most eight of them."""
-    places = np.unique(np.round(np.linspace(0, len(steps) - 1, min(8, len(steps)))).astype(int))
+    """Columns named by their steps, at most eight of them, and no more than their digits leave room for."""
+    most = max(2, min(8, len(steps), 32 // (len(str(steps[-1])) + 1)))
+    places = np.unique(np.round(np.linspace(0, len(steps) - 1, most)).astype(int))
     axes.set_xticks(places, [str(steps[place]) for place in places], fontsize=7)
     axes.set_xlabel("step of training", fontsize=9)
     axes.tick_params(labelsize=8)
@@ -121,9 +123,9 @@ def drift_curves(drift: Any, steps: Any) -> Figure:
         mean = np.where(known > 0, np.nansum(table, axis=0) / count, np.nan)
         spread = np.nansum(np.square(table - mean[None]), axis=0) / np.maximum(known - 1, 1)
         half = np.where(known > 1, 1.96 * np.sqrt(spread / count), 0.0)
-        colour = SERIES[place % len(SERIES)]
-        axes.plot(there, mean, color=colour, marker=".", label=plain(method))
-        axes.fill_between(there, mean - half, mean + half, color=colour, alpha=0.18, linewidth=0)
+        look = series(place)
+        axes.plot(there, mean, marker=".", label=plain(method), **look)
+        axes.fill_between(there, mean - half, mean + half, color=look["color"], alpha=0.18, linewidth=0)
         step_axis(axes, there)
     axes.axhline(0.0, color=NEUTRAL, linewidth=0.8)
     axes.set_ylim(min(-0.05, axes.get_ylim()[0]), 1.05)
@@ -131,5 +133,5 @@ def drift_curves(drift: Any, steps: Any) -> Figure:
     axes.grid(alpha=0.25, linewidth=0.6)
     open_sides(axes)
     if any(tables):
-        axes.legend(fontsize=8, frameon=False)
+        legend(figure, axes)
     return figure

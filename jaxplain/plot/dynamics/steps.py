@@ -35,5 +35,7 @@ def step_axis(axes: Axes, steps: np.ndarray) -> None:
         axes.set_xscale("symlog", linthresh=float(first[0]))
         axes.set_xlim(steps[0] - 0.15 * first[0], 1.2 * steps[-1])  # the margins of a linear axis would reach below 0
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    elif len(steps) == 1:
+        axes.set_xticks(steps)
     axes.set_xlabel("step of training", fontsize=9)
     axes.tick_params(labelsize=8)

@@ -19,13 +19,17 @@ from jaxplain.plot.canvas import (
     diverging,
     largest,
     picture,
+    row_name,
     shown,
+    wrapped,
 )
 from jaxplain.plot.dynamics.steps import chosen, rising
 from jaxplain.plot.values import batch, images, label_texts, number, texts
 from jaxplain.program import public
 
 SCALES = ("panel", "example", "shared")
+NAMED = 40
+"""Most rows of a table that have a line of their own."""
 SHAPES = {3: "[B, S, D]", 4: "[B, S, H, W]", 5: "[B, S, H, W, C]"}
 
 
@@ -79,7 +83,7 @@ def attribution_strip(
         steps: `[S]`, those of the snapshots.
         labels: `[B]`, classes, numbers or texts written beside the examples.
         names: Names of the classes.
-        features: Names of a table's columns, `[D]`.
+        features: Names of a table's columns, `[D]`; of more than 40 every so many are written.
         scale: What has one scale of colours: "example" (a row: shows how the attribution grows), "panel" (each map:
             shows where) or "shared" (all).
         percentile: As in `heatmaps`.
@@ -115,7 +119,7 @@ def attribution_strip(
     else:
         figure = _images(found, scale, percentile, whole)
     if left:
-        figure.suptitle("; ".join(left), fontsize=9, color=NEUTRAL)
+        figure.suptitle(("; " if figure.get_figwidth() > 4 else ";\n").join(left), fontsize=9, color=NEUTRAL)
     return figure
 
 
@@ -125,7 +129,7 @@ def _images(found: Maps, scale: str, percentile: float, whole: Any) -> Figure:
     figure = canvas(1.2 * (size + 1) + 0.9, 1.3 * count + 0.5, description)
     grid: Any = figure.subplots(count, size + 1, squeeze=False)
     for row in range(count):
-        picture(grid[row, 0], found.inputs[row]).set_ylabel(found.titles[row], fontsize=9)
+        row_name(picture(grid[row, 0], found.inputs[row]), found.titles[row])
         own = whole if scale == "shared" else diverging(largest(found.maps[row], percentile))
         for column, values in enumerate(found.maps[row]):
             norm = diverging(largest(values, percentile)) if scale == "panel" else own
@@ -142,12 +146,15 @@ def _images(found: Maps, scale: str, percentile: float, whole: Any) -> Figure:
 def _tables(found: Maps, heads: list[str], scale: str, percentile: float, whole: Any) -> Figure:
     count, size, wide = found.maps.shape
     description = f"Attributions of {wide} features at {size} steps of training, {count} examples"
-    figure = canvas(0.5 * size + 2.6, (0.22 * wide + 0.9) * count, description)
+    lines = -(-wide // NAMED)  # of more features than can be named, every so many are
+    heads = [wrapped(head, 50, 2) for head in heads]
+    longest = max(len(line) for head in heads[::lines] for line in head.split("\n"))
+    figure = canvas(0.55 * size + 1.8 + 0.065 * longest, (0.22 * min(wide, NAMED) + 0.9) * count, description)
     for row, axes in enumerate(figure.subplots(count, 1, squeeze=False)[:, 0]):
         norm = whole if scale == "shared" else diverging(largest(found.maps[row], percentile))
         axes.imshow(found.maps[row].T, cmap=DIVERGING, norm=norm, interpolation="nearest", aspect="auto")
         words = [f"{head} = {number(value)}" for head, value in zip(heads, found.inputs[row], strict=True)]
-        axes.set_yticks(range(wide), words, fontsize=7)
+        axes.set_yticks(range(0, wide, lines), words[::lines], fontsize=6 if any("\n" in word for word in words) else 7)
         axes.set_xticks(range(size), [str(step) for step in found.steps], fontsize=7)
         axes.tick_params(length=0)
         axes.set_title(found.titles[row], fontsize=8)

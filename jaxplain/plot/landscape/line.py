@@ -8,8 +8,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
-from jaxplain.plot.values import batch, number, numbers, plain
+from jaxplain.plot.canvas import NEUTRAL, canvas, legend, open_sides, series, wrapped
+from jaxplain.plot.values import batch, number, plain
 from jaxplain.program import public
 
 
@@ -48,15 +48,15 @@ def loss_interpolation(values: Mapping[str, Any], *, title: str = "") -> Figure:
         position, loss = (batch(getattr(found, p), name, f"{argument}.{p}", {1: "[P]"}) for p in ("position", "loss"))
         if position.shape != loss.shape:
             raise ValueError(f"{name}: `{argument}` holds {len(position)} positions and {len(loss)} losses.")
-        barrier = float(numbers(found.barrier, name, f"{argument}.barrier"))
-        colour = SERIES[index % len(SERIES)]
+        barrier = float(batch(found.barrier, name, f"{argument}.barrier", {0: "one number"}))
         text = plain(f"{label}  (barrier {number(barrier)})")
-        axes.plot(position, loss, color=colour, linewidth=1.6, label=text, marker="." if len(loss) <= 30 else None)
+        marker = "." if len(loss) <= 30 else None
+        axes.plot(position, loss, linewidth=1.6, label=text, marker=marker, **series(index))
         axes.plot([0, 1], [loss[0], loss[-1]], "--", color=NEUTRAL, linewidth=0.9, zorder=0)
     axes.set_xlabel("from the first solution (0) to the second (1)", fontsize=9)
     axes.set_ylabel("loss", fontsize=9)
-    axes.set_title(plain(title), fontsize=10)
+    axes.set_title(wrapped(plain(title), 55, 3), fontsize=10)
     axes.grid(alpha=0.25, linewidth=0.6)
     open_sides(axes).tick_params(labelsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    legend(figure, axes)
     return figure

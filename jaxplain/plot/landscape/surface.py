@@ -10,7 +10,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, canvas, open_sides
+from jaxplain.plot.canvas import LOW_TO_HIGH, canvas, open_sides, wrapped
 from jaxplain.plot.values import batch, number, numbers, plain
 from jaxplain.program import public
 
@@ -23,8 +23,8 @@ def loss_surface(surface: Any, *, path: Any = None, levels: int = 18, title: str
     """Draw the loss over a plane of params as filled contours, with the path of training on it.
 
     Levels are evenly spaced between the lowest and the highest finite loss, in its logarithm where it is positive and
-    spans more than a factor of 20. Grey is where the loss is not finite. The path begins at the ring and ends at the
-    star; of a principal plane the axes say what share of the path's variance lies along them.
+    spans more than a factor of 20. Grey is where the loss is not finite, or was not evaluated. The path begins at the
+    ring and ends at the star; of a principal plane the axes say what share of the path's variance lies along them.
 
     Args:
         surface: What `jaxplain.train.loss_surface` returned.
@@ -66,7 +66,7 @@ def loss_surface(surface: Any, *, path: Any = None, levels: int = 18, title: str
         _draw_path(axes, points)
     for axis, which, set_label in ((0, "first", axes.set_xlabel), (1, "second", axes.set_ylabel)):
         set_label(_label(which, surface.explained, axis), fontsize=9)
-    axes.set_title(plain(title), fontsize=10)
+    axes.set_title(wrapped(plain(title), 55, 3), fontsize=10)
     axes.tick_params(labelsize=8)
     return figure
 
@@ -99,8 +99,10 @@ def _contours(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, loss: np
     finite = loss[np.isfinite(loss)]
     low, high = float(finite.min()), float(finite.max())
     logarithmic = low > 0 and high > FAR * low
-    norm: Normalize = LogNorm(low, high) if logarithmic else Normalize(low, high if high > low else low + 1)
-    places = np.geomspace(low, high, levels) if logarithmic else np.linspace(low, norm.vmax or 1.0, levels)
+    if high - low <= levels * np.spacing(max(abs(low), abs(high))):  # flat, as far as numbers tell: all is the lowest
+        high = low + max(1.0, abs(low))
+    norm: Normalize = LogNorm(low, high) if logarithmic else Normalize(low, high)
+    places = np.geomspace(low, high, levels) if logarithmic else np.linspace(low, high, levels)
     axes.set_facecolor("0.85")
     values = np.ma.masked_invalid(loss)
     filled = axes.contourf(x, y, values, levels=places, cmap=LOW_TO_HIGH, norm=norm)
@@ -117,5 +119,6 @@ def _contours(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, loss: np
 def _draw_path(axes: Axes, points: np.ndarray) -> None:
     marker = "." if len(points) <= 60 else None
     axes.plot(*points.T, "-", color="black", linewidth=1.2, marker=marker, markersize=4)
-    axes.plot(*points[0], "o", color="black", markerfacecolor="white", markersize=7)
-    axes.plot(*points[-1], "*", color="black", markerfacecolor="white", markersize=11)
+    ends: dict[str, Any] = {"color": "black", "markerfacecolor": "white", "clip_on": False, "zorder": 3}
+    axes.plot(*points[0], "o", markersize=7, **ends)
+    axes.plot(*points[-1], "*", markersize=11, **ends)

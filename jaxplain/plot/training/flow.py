@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SEQUENTIAL, canvas, open_sides, shown
-from jaxplain.plot.values import numbers, plain
+from jaxplain.plot.values import number, numbers, plain
 from jaxplain.program import public
 
 NAME = "gradient_flow"
@@ -107,7 +107,11 @@ def _panel(figure: Figure, axes: Axes, values: np.ndarray, scale: Normalize, col
     extent = (0.5, epochs + 0.5, len(values) - 0.5, -0.5)
     picture = axes.imshow(drawn, cmap=colours, norm=scale, aspect="auto", extent=extent, interpolation="nearest")
     bar = figure.colorbar(picture, ax=axes, fraction=0.06, pad=0.03)
-    bar.ax.tick_params(which="both", labelsize=7, length=2)
+    low, high = float(scale.vmin or 0.0), float(scale.vmax or 1.0)
+    ticks = [low, np.sqrt(low) * np.sqrt(high) if isinstance(scale, LogNorm) else (low + high) / 2, high]
+    bar.set_ticks(ticks, labels=[number(tick) for tick in ticks])
+    bar.ax.minorticks_off()
+    bar.ax.tick_params(labelsize=7, length=2)
     open_sides(bar.ax, "outline")
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

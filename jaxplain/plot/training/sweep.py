@@ -11,12 +11,14 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, WRONG, canvas, open_sides, readable
+from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, WRONG, canvas, open_sides, readable, wrapped
 from jaxplain.plot.values import batch, number, numbers, plain
 from jaxplain.program import public
 
 NAME = "validation_curve"
 VALIDATION = "#d55e00"
+NAMED = 16
+"""Most settings whose colours the curves' legend names, evenly spread with the least and the largest."""
 
 
 @public
@@ -32,7 +34,8 @@ def validation_curve(sweep: Any, *, title: str = "") -> Figure:
         A figure. Of one setting: the last training loss and the lowest validation loss over its values, a point for
         each seed and a line through the medians, runs that diverged as crosses at the top; beside it the curves over
         epochs, coloured by the setting. Of two: a map of the medians over seeds of the lowest validation loss (the last
-        training loss without validation), the best ringed.
+        training loss without validation), the best ringed; where most places of the grid had no run, as in a random
+        search, a point for each run.
 
     Raises:
         ValueError: More than two settings, wrong shapes, counts that do not match.
@@ -65,18 +68,21 @@ def validation_curve(sweep: Any, *, title: str = "") -> Figure:
         )
     scores = _scores(loss, validation)
     words = f"{title or 'Losses'} of {loss.shape[0]} settings of {' and '.join(points)}, {loss.shape[1]} seeds each"
+    what = "training loss" if validation is None else "validation loss"
     if len(points) == 2:
-        figure = canvas(6.0, 4.4, words)
-        _map(figure.subplots(), points, scores, "training loss" if validation is None else "validation loss")
+        rows, columns = (len(np.unique(values)) for values in points.values())
+        grid = 2 * len(np.unique(np.stack(list(points.values())), axis=1).T) >= rows * columns
+        figure = canvas(*((max(6.0, 0.55 * columns + 1), max(4.4, 0.3 * rows + 1)) if grid else (6.0, 4.4)), words)
+        (_map if grid else _points)(figure.subplots(), points, scores, what)
     else:
         figure = canvas(9.5, 3.6, words)
         left, right = figure.subplots(1, 2)
         ((name, values),) = points.items()
         _over_setting(left, name, values, loss, validation, scores)
         _over_epochs(right, name, values, loss if validation is None else validation)
-        right.set_title("training loss" if validation is None else "validation loss", fontsize=9)
+        right.set_title(what, fontsize=9)
     if title:
-        figure.suptitle(plain(title), fontsize=10)
+        figure.suptitle(wrapped(plain(title), 15 * int(figure.get_figwidth()), 3), fontsize=10)
     return figure
 
 
@@ -133,12 +139,14 @@ def _over_setting(
 
 def _over_epochs(axes: Axes, name: str, values: np.ndarray, curves: np.ndarray) -> None:
     """Each run's curve, coloured by the rank of its setting; a run that diverged ends where it did."""
-    ranks = np.unique(values, return_inverse=True)[1]
+    levels, ranks = np.unique(values, return_inverse=True)
+    named = set(levels[np.unique(np.round(np.linspace(0, len(levels) - 1, min(len(levels), NAMED))).astype(int))])
     epochs = np.arange(1, curves.shape[-1] + 1)
     marker = "." if len(epochs) <= 12 else None
     for rank, runs, value in zip(ranks, curves, values, strict=True):
         for seed, run in enumerate(runs):
-            label = number(value) if seed == 0 else None
+            label = number(value) if seed == 0 and value in named else None
+            named -= {value} if label else set()
             colour = LOW_TO_HIGH(rank / max(ranks.max(), 1))
             axes.plot(
                 epochs, np.where(np.isfinite(run), run, np.nan), color=colour, linewidth=1, marker=marker, label=label
@@ -151,10 +159,33 @@ def _over_epochs(axes: Axes, name: str, values: np.ndarray, curves: np.ndarray) 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.25, linewidth=0.6)
     open_sides(axes).tick_params(labelsize=8)
-    if len(values) <= 16:
-        axes.legend(
-            fontsize=7, frameon=False, title=plain(name), title_fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5)
-        )
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
+    axes.legend(fontsize=7, frameon=False, title=plain(name), title_fontsize=7, **place)
+
+
+def _points(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what: str) -> None:
+    """Medians over seeds where their settings lie, the best ringed, what diverged a cross."""
+    (down, rows), (right, columns) = points.items()
+    medians = _median(scores)
+    there = np.isfinite(medians)
+    axes.plot(columns[~there], rows[~there], "x", color=WRONG)
+    if there.any():
+        spread = axes.scatter(columns[there], rows[there], c=medians[there], cmap=LOW_TO_HIGH, s=45)
+        bar = axes.figure.colorbar(spread, ax=axes, fraction=0.05, pad=0.03)
+        bar.ax.tick_params(labelsize=7, length=2)
+        open_sides(bar.ax, "outline")
+        best = int(np.argmin(medians))
+        ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 2}
+        axes.plot(columns[best], rows[best], "o", color="black", markersize=11, **ring)
+        words = plain(f"{what}; best: {down} {number(rows[best])}, {right} {number(columns[best])}")
+        axes.set_title(wrapped(words, 80, 3), fontsize=9)
+    for values, scale in ((columns, axes.set_xscale), (rows, axes.set_yscale)):
+        if values.min() > 0 and values.max() > 20 * values.min():
+            scale("log")
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.set_xlabel(plain(right), fontsize=9)
+    axes.set_ylabel(plain(down), fontsize=9)
+    axes.tick_params(labelsize=8)
 
 
 def _map(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what: str) -> None:
@@ -163,7 +194,8 @@ def _map(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what: st
     heights, place = np.unique(rows, return_inverse=True)
     widths, along = np.unique(columns, return_inverse=True)
     table = np.full((len(heights), len(widths)), np.nan)
-    table[place, along] = _median(scores)
+    for row, column in set(zip(place, along, strict=True)):  # settings that were run twice are further seeds
+        table[row, column] = _median(scores[(place == row) & (along == column)].reshape(1, -1))[0]
     finite = np.isfinite(table)
     axes.set_facecolor("#cfcfcf")
     axes.imshow(np.ma.masked_array(table, ~finite), cmap=LOW_TO_HIGH, aspect="auto", interpolation="nearest")
@@ -180,7 +212,7 @@ def _map(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what: st
         corner = (float(lowest[1]) - 0.48, float(lowest[0]) - 0.46)
         axes.add_patch(Rectangle(corner, 0.96, 0.92, fill=False, edgecolor="black", linewidth=2))
         best = f"best: {down} {number(heights[lowest[0]])}, {right} {number(widths[lowest[1]])}"
-        axes.set_title(plain(f"{what}; {best}"), fontsize=9)
+        axes.set_title(wrapped(plain(f"{what}; {best}"), 80, 3), fontsize=9)
     axes.set_xticks(range(len(widths)), [number(value) for value in widths], fontsize=8)
     axes.set_yticks(range(len(heights)), [number(value) for value in heights], fontsize=8)
     axes.set_xlabel(plain(right), fontsize=9)

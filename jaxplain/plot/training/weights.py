@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
 from jaxplain.plot.canvas import (
@@ -23,6 +24,7 @@ from jaxplain.plot.canvas import (
     open_sides,
     panels,
     shown,
+    wrapped,
 )
 from jaxplain.plot.values import number, numbers, plain
 from jaxplain.program import leaves_by_parts, public
@@ -73,11 +75,16 @@ def weight_matrices(
             values = np.moveaxis(values, channel_axis, -1).reshape(-1, values.shape[channel_axis])
         norm = diverging(largest(values, percentile))
         axes.imshow(values, cmap=DIVERGING, norm=norm, aspect="auto", interpolation="nearest")
-        bare(axes).set_title(plain(f"{path}\n{' x '.join(map(str, np.shape(leaf)))}"), fontsize=8)
+        bare(axes).set_title(_title(path, f"\n{' x '.join(map(str, np.shape(leaf)))}"), fontsize=8)
         colour_bar(figure, axes, norm, values=values)
     if more:
         figure.suptitle(more, fontsize=9, color=NEUTRAL)
     return figure
+
+
+def _title(path: str, below: str) -> str:
+    """A path in lines that fit above a panel, and what is said below it."""
+    return wrapped(plain(path), 32, 4) + plain(below)
 
 
 def _matrix(leaf: Any) -> bool:
@@ -141,6 +148,7 @@ def _spectrum(axes: Axes, path: str, spectrum: Any) -> None:
         axes.set_yscale("log")
     rows, wide = spectrum.shape
     facts = f"stable rank {number(float(spectrum.stable_rank))}, {int(spectrum.outliers)} above chance"
-    axes.set_title(plain(f"{path}  {rows} x {wide}\n{facts}"), fontsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_title(_title(path, f"  {rows} x {wide}\n{facts}"), fontsize=8)
     axes.grid(alpha=0.25, linewidth=0.6)
     open_sides(axes).tick_params(labelsize=7)

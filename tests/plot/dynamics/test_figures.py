@@ -1,13 +1,14 @@
 """Figures over training say what they were given: values, steps, order, words."""
 
+import dataclasses
 import io
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from jaxplain import plot, report, train
+from tests.shared.figures import whole
 
 GENERATOR = np.random.default_rng(0)
 MAPS = GENERATOR.normal(size=(2, 5, 6, 6))
@@ -25,17 +26,12 @@ def depths():
     return train.PredictionDepth(np.array([0, 1, 2]), np.array([1, 1, 1]), probes, ("input", "$output"))
 
 
-def drawn(figure):
-    FigureCanvasAgg(figure).draw()
-    return figure
-
-
 def shown(axes):
     return np.asarray(axes.images[0].get_array())
 
 
 def test_a_strip_of_images():
-    figure = drawn(plot.attribution_strip(IMAGES, MAPS, STEPS, [3, 4], columns=3))
+    figure = whole(plot.attribution_strip(IMAGES, MAPS, STEPS, [3, 4], columns=3))
     titled = [axes for axes in figure.axes if axes.get_title()]
     assert [axes.get_title() for axes in titled] == ["input", "step 0", "step 10", "step 1000"]
     assert figure._suptitle.get_text() == "3 of 5 checkpoints"
@@ -53,7 +49,11 @@ def test_a_strip_of_images():
 def test_a_strip_of_a_table():
     figure = plot.attribution_strip(IMAGES[:, 0], MAPS[:, :, 0], STEPS, features=["$a", "b", "c", "d", "e", "f"])
     np.testing.assert_array_equal(shown(figure.axes[0]), MAPS[0, :, 0].T)
-    drawn(figure)
+    ends = [axes.images[0].norm.vmax for axes in figure.axes[:2]]
+    np.testing.assert_allclose(ends, np.abs(MAPS[:, :, 0]).max(axis=(1, 2)))
+    shared = plot.attribution_strip(IMAGES[:, 0], MAPS[:, :, 0], STEPS, scale="shared")
+    assert {axes.images[0].norm.vmax for axes in shared.axes[:2]} == {np.abs(MAPS[:, :, 0]).max()}
+    whole(figure)
     assert [text.get_text() for text in figure.axes[0].get_xticklabels()] == list(map(str, STEPS))
     assert figure.axes[0].get_yticklabels()[0].get_text().startswith(r"\$a = ")
 
@@ -65,6 +65,11 @@ def test_an_animation():
     read = Image.open(io.BytesIO(moving.gif()))
     assert (read.n_frames, read.info["duration"], read.info["loop"]) == (2, 100, 0)
     assert moving._repr_html_().startswith('<img alt="Attributions of 2 images over 2 steps')
+    below_above = np.array([-1.0, 1.0]).reshape(1, 2, 1, 1) * np.ones((1, 2, 6, 6))
+    frames = plot.attribution_animation(IMAGES[:1], below_above, [0, 3]).frames
+    red, blue = ((np.abs(frames - np.array(c)) <= 1).all(axis=-1).sum(axis=(1, 2)) for c in ((103, 0, 31), (5, 48, 97)))
+    assert red[0] < 500 < 5000 < red[1]
+    assert blue[1] < 500 < 5000 < blue[0]
     assert repr(moving) == "Animation(2 frames of 400 x 340 pixels, 0.1 s each)"
 
 
@@ -79,7 +84,7 @@ def test_an_animation_is_saved_and_stands_in_a_report(tmp_path):
 
 
 def test_examples():
-    figure = drawn(plot.example_dynamics(dynamics()))
+    figure = whole(plot.example_dynamics(dynamics()))
     curves, each, counts = figure.axes
     right, kept = (line.get_ydata() for line in curves.lines)
     np.testing.assert_allclose(right, [0.5, 0.25, 0.75])
@@ -90,7 +95,7 @@ def test_examples():
 
 
 def test_depths():
-    figure = drawn(plot.prediction_depths(depths(), [1, 1, 0]))
+    figure = whole(plot.prediction_depths(depths(), [1, 1, 0]))
     bars, lines = figure.axes
     assert [bar.get_height() for bar in bars.patches] == [1, 1, 0, 0, 0, 1]
     np.testing.assert_allclose(lines.lines[0].get_ydata(), [1 / 3, 2 / 3])
@@ -100,7 +105,7 @@ def test_depths():
 
 def test_drift():
     drift = np.array([[np.nan, 0.2, 1.0], [np.nan, 0.4, 1.0], [np.nan, 0.9, 1.0]])
-    axes = drawn(plot.drift_curves({"a": drift, "b": [0.5, 0.7, 1.0]}, [0, 5, 9])).axes[0]
+    axes = whole(plot.drift_curves({"a": drift, "b": [0.5, 0.7, 1.0]}, [0, 5, 9])).axes[0]
     np.testing.assert_allclose(axes.lines[0].get_ydata(), [np.nan, 0.5, 1.0])
     half = 1.96 * drift[:, 1].std(ddof=1) / np.sqrt(3)
     band = axes.collections[0].get_paths()[0].vertices
@@ -111,7 +116,7 @@ def test_drift():
 
 def test_a_lens():
     outputs = {"block_0": np.zeros((2, 4)), "block_1": np.array([[0, 0, 0, 0], [0, 0, np.log(3), 0]])}
-    axes = drawn(plot.lens_over_training(outputs, [0, 10])).axes[0]
+    axes = whole(plot.lens_over_training(outputs, [0, 10])).axes[0]
     np.testing.assert_allclose(shown(axes), [[0.25, 0.5], [0.25, 0.25]])
     assert axes.get_title() == "probability of class 2"
     assert axes.get_yticklabels()[0].get_text() == "block_1"
@@ -119,6 +124,9 @@ def test_a_lens():
 
 
 def test_wrong_calls_are_told():
+    def deep(depth, layers=("input", "$output")):
+        return dataclasses.replace(depths(), depth=depth, layers=layers)
+
     strip, moving = plot.attribution_strip, plot.attribution_animation
     for call, kind, words in (
         (lambda: strip(IMAGES, MAPS[0], STEPS), ValueError, "attribution_strip: `inputs`"),
@@ -132,6 +140,9 @@ def test_wrong_calls_are_told():
         (lambda: moving(IMAGES[:, 0], MAPS[:, :, 0], STEPS), ValueError, "rows of a table do not move"),
         (lambda: plot.example_dynamics(RIGHT), TypeError, "has to be a LearningDynamics"),
         (lambda: plot.prediction_depths(RIGHT), TypeError, "has to be a PredictionDepth"),
+        (lambda: plot.prediction_depths(deep(np.array([0, 5]))), ValueError, "depths up to 5"),
+        (lambda: plot.prediction_depths(deep(np.zeros((2, 3), int))), ValueError, "`found.depth`"),
+        (lambda: plot.prediction_depths(deep(np.zeros(3, int), ("a",))), ValueError, "agreements of shape"),
         (lambda: plot.prediction_depths(depths(), [1, 0]), ValueError, "`right` holds 2, but `found` holds 3"),
         (lambda: plot.prediction_depths(depths(), [1, 0, 3]), ValueError, "whether each answer is right"),
         (lambda: plot.drift_curves({}, [0]), ValueError, "`drift` is empty"),

@@ -3,35 +3,35 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxplain import plot, train
+from tests.shared.figures import whole
 
 X, Y = np.linspace(-2, 2, 9), np.linspace(-1, 1, 7)
 BOWL = X[None] ** 2 + 10 * Y[:, None] ** 2
 PATH = np.array([[2.0, 1.0], [0.5, -0.5], [0.0, 0.0]])
 
 
-def drawn(figure):
-    """The pixels of a figure, of which none is cut off."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
-    assert (np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]) == 255).all()
-    assert figure.get_label()
-    return pixels
-
-
 def test_a_surface_is_drawn_with_its_path():
     figure = plot.loss_surface(train.Surface(X, Y, BOWL + 0.01, PATH, np.array([0.9, 0.085])), title="$x of a_b")
-    drawn(figure)
+    whole(figure)
     axes = figure.axes[0]
     assert axes.get_xlabel() == "first principal direction (90 % of the variance)"
     assert axes.get_ylabel() == "second principal direction (8.5 % of the variance)"
     np.testing.assert_array_equal(np.stack(axes.lines[0].get_data(), 1), PATH)
+    ring, star = axes.lines[1:]
+    assert (ring.get_marker(), *ring.get_xydata()[0]) == ("o", 2.0, 1.0)
+    assert (star.get_marker(), *star.get_xydata()[0]) == ("*", 0.0, 0.0)
     levels = axes.collections[0].levels
     np.testing.assert_allclose(np.diff(np.log(levels)), np.log(levels[1] / levels[0]), rtol=1e-6)
     assert "a path of 3 points" in figure.get_label()
+
+
+def test_the_lowest_band_lies_where_the_loss_is_lowest():
+    """A loss of 2 - x - 2 y is lowest at the right and the top."""
+    lowest = plot.loss_surface(train.Surface(X, Y, 2 - X[None] - 2 * Y[:, None])).axes[0].collections[0].get_paths()[0]
+    assert lowest.contains_point((1.99, 0.99))
+    assert not any(lowest.contains_point(corner) for corner in ((-1.99, 0.99), (1.99, -0.99), (-1.99, -0.99)))
 
 
 def test_surfaces_without_a_path_flat_or_not_finite():
@@ -44,7 +44,7 @@ def test_surfaces_without_a_path_flat_or_not_finite():
     assert "points are not finite" in with_holes.get_label()
     assert len(with_holes.axes[0].lines) == 3
     for figure in (plain, with_holes, plot.loss_surface(train.Surface(X, Y, 0 * BOWL + 2))):
-        drawn(figure)
+        whole(figure)
 
 
 def test_ways_between_solutions_are_drawn_with_their_barriers():
@@ -54,7 +54,7 @@ def test_ways_between_solutions_are_drawn_with_their_barriers():
         "$curve_": train.Interpolation(place, 0 * place, 0.0),
     }
     figure = plot.loss_interpolation(ways, title="two runs")
-    drawn(figure)
+    whole(figure)
     texts = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert texts == ["straight  (barrier 0.25)", r"\$curve_  (barrier 0)"]
 
@@ -70,6 +70,7 @@ def test_what_is_no_landscape_is_refused():
         lambda: plot.loss_interpolation({}): "`values` is empty",
         lambda: plot.loss_interpolation({"a": jnp.ones(3)}): r"`values\['a'\]` is",
         lambda: plot.loss_interpolation({"a": train.Interpolation(X, Y, 0.0)}): "9 positions and 7 losses",
+        lambda: plot.loss_interpolation({"a": train.Interpolation(X, X, X)}): r"`values\['a'\].barrier` has shape",
     }.items():
         with pytest.raises((TypeError, ValueError), match=words):
             call()

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from jaxplain import plot, report, train
+from tests.shared.figures import whole
 
 ROWS = np.array([[1e-6, 1e-3, 1.0], [1e-5, 0.0, 0.5]])
 LAYERS = train.LayerHistory(
@@ -34,18 +34,8 @@ def sweep(rates=(0.01, 0.1, 10.0), validation=True, seeds=2):
     )
 
 
-def drawn(figure):
-    """The figure is drawn whole: nothing reaches its edges."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = np.asarray(canvas.buffer_rgba())
-    assert (np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]]) == 255).all()
-    assert figure.get_label()
-    return figure
-
-
 def test_layers_by_epochs():
-    figure = drawn(plot.gradient_flow(HISTORY))
+    figure = whole(plot.gradient_flow(HISTORY))
     gradient, _, dead = figure.axes[:3]
     assert [axes.get_title() for axes in figure.axes[:3]] == ["gradient of a weight", "update / weight", "dead units"]
     assert [text.get_text() for text in gradient.get_yticklabels()] == ["a/\\$x\\$", "b", "c"]
@@ -68,13 +58,16 @@ def test_layers_by_epochs():
 
 
 def test_weights_and_their_singular_values():
-    figure = drawn(plot.weight_matrices(PARAMS))
+    figure = whole(plot.weight_matrices(PARAMS))
     assert [axes.get_title() for axes in figure.axes[:2]] == ["conv\n2 x 2 x 1 x 4", "dense/kernel\n2 x 3"]
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), PARAMS["dense"]["kernel"])
     assert figure.axes[0].images[0].get_array().shape == (4, 4)
+    kernel = np.arange(6.0).reshape(2, 1, 3)
+    turned = plot.weight_matrices({"w": kernel}, channel_axis=0).axes[0].images[0].get_array()
+    np.testing.assert_array_equal(turned, [[0, 3], [1, 4], [2, 5]])
     assert "first 1 of 2 matrices" in plot.weight_matrices(PARAMS, limit=1).get_suptitle()
     spectra = train.weight_spectra({"w": jnp.diag(jnp.array([9.0, 3.0, 0.1])), "v": jnp.eye(2)})
-    figure = drawn(plot.singular_values(spectra))
+    figure = whole(plot.singular_values(spectra))
     np.testing.assert_allclose(figure.axes[1].lines[0].get_ydata(), [9, 3, 0.1], rtol=1e-5)
     assert figure.axes[1].get_yscale() == "log"
     assert float(figure.axes[1].lines[1].get_ydata()[0]) == pytest.approx(float(spectra["w"].edge))
@@ -82,7 +75,7 @@ def test_weights_and_their_singular_values():
 
 def test_losses_over_a_setting():
     found = sweep()
-    figure = drawn(plot.validation_curve(found, title="$5 rates"))
+    figure = whole(plot.validation_curve(found, title="$5 rates"))
     left, right = figure.axes
     median = np.median(np.asarray(found.scores), axis=1)
     assert left.get_title() == f"best: {found.best['learning_rate']:.3g}"
@@ -101,7 +94,7 @@ def test_losses_over_a_setting():
 def test_losses_over_two_settings():
     values = np.array([3.0, 2.0, 1.0, np.nan])[:, None, None] * np.ones((1, 3, 2))
     points = {"rate": np.array([0.1, 0.1, 0.2, 0.2]), "momentum": np.array([0.0, 0.9, 0.0, 0.9])}
-    figure = drawn(plot.validation_curve(train.Sweep(points, train.History(values, values, values))))
+    figure = whole(plot.validation_curve(train.Sweep(points, train.History(values, values, values))))
     (axes,) = figure.axes
     assert axes.get_title() == "training loss; best: rate 0.2, momentum 0"
     assert [text.get_text() for text in axes.texts] == ["3", "2", "1", "diverged"]
@@ -147,3 +140,18 @@ def test_a_section_of_a_report_holds_all_of_it(tmp_path):
     short = report.training_section(SimpleNamespace(loss=[1.0, 0.5]), diagnosis="As it is.")
     assert short.content[0] == "As it is."
     assert len(short.content) == 2
+
+
+def test_a_section_says_what_it_leaves_out():
+    tables = [
+        part for part in report.training_section(HISTORY, params=PARAMS, limit=1).content if hasattr(part, "rows")
+    ]
+    measured, layers, spectra = tables
+    assert measured.rows[0] == ("final loss", 0.5)
+    assert layers.caption.startswith("The layers in epoch 2,")
+    name, count, gradient, ratio, dead = layers.rows[0]
+    assert (name, count, dead) == ("a/$x$", 4, "1 of 4")
+    np.testing.assert_allclose([gradient, ratio], [1e-5 / 2, 1e-8], rtol=1e-5)  # a norm of 1e-5 over four numbers
+    assert "in which the model uses them (the first 1 of 3)." in layers.caption
+    assert spectra.caption.endswith("(the first 1 of 2).")
+    assert [len(table.rows) for table in (layers, spectra)] == [1, 1]
