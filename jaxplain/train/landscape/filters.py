@@ -21,6 +21,7 @@ from jaxplain.program.trace import (
     REMATERIALIZED,
     Equation,
     Program,
+    inner_operands,
     is_literal,
     loop_parts,
     shape_of,
@@ -114,6 +115,8 @@ def _walk(program: Program, given: list[_Held | None], found: dict[int, tuple[in
             results = _walk(inner, [*[None] * len(inner.constants), *operands], found)
         elif name == "scan":
             results = _through_loop(equation, operands, found)
+        elif name in ("cond", "while"):
+            results = _through_branches(equation, held, found)
         else:
             results = [_moved(equation, operands[0])] if len(operands) == 1 or name in _PICKS else []
             for place, one in enumerate(operands):
@@ -136,6 +139,18 @@ def _through_loop(
     body = loop.body
     constants = [operands[place] for place in loop.constants]
     _walk(body, [*[None] * len(body.constants), *constants, *[None] * len(loop.carry), *items], found)
+    return []
+
+
+def _through_branches(
+    equation: Equation, held: dict[Any, _Held | None], found: dict[int, tuple[int, ...]]
+) -> list[_Held | None]:
+    """Follow leaves into the branches of a condition, or the parts of a `while` that hold them all the time."""
+    changing = len(equation.outvars) if equation.primitive.name == "while" else 0
+    for place, inner in enumerate(subprograms(equation)):
+        atoms = inner_operands(equation, place)
+        given = [None if is_literal(atom) else held.get(atom) for atom in atoms[: len(atoms) - changing]]
+        _walk(inner, [*[None] * len(inner.constants), *given, *[None] * changing], found)
     return []
 
 
