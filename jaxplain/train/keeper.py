@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ class Keeper:
         """The steps to keep in the next epoch: filled up to as many as any epoch has, and as they are."""
         if not self.steps:
             return None, []
-        epochs = [(step - 1) // per_epoch for step in self.steps if step]
+        epochs = Counter((step - 1) // per_epoch for step in self.steps if step)
         own = [step for step in self.steps if self.done < step <= self.done + per_epoch]
-        most = max(map(epochs.count, epochs), default=1)
+        most = max(epochs.values(), default=1)
         return jnp.array(own + [-1] * (most - len(own)), jnp.int32), own
 
     def keep(self, kept: dict[int, Pytree]) -> None:

@@ -27,7 +27,7 @@ class Snapshots(NamedTuple):
     def __repr__(self) -> str:
         """One line: the steps, and how many numbers each holds."""
         steps = self.steps if not check.is_concrete(self.steps) else np.asarray(self.steps).tolist()
-        sizes = [np.size(leaf) // max(np.shape(leaf)[0], 1) for leaf in jax.tree.leaves(self.params)]
+        sizes = [np.size(leaf) // max((*np.shape(leaf)[:1], 1)) for leaf in jax.tree.leaves(self.params)]
         return f"Snapshots(steps={check.short(steps)}, {sum(sizes):,} numbers each)"
 
 

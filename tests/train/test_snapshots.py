@@ -1,5 +1,7 @@
 """Params kept at steps of a run: which, that they are the run's own, and that a run goes on with them."""
 
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ from flax import linen as nn
 
 import jaxplain
 from jaxplain import train
+from jaxplain.train.keeper import Keeper
 
 KEY = jax.random.key(0)
 GENERATOR = np.random.default_rng(0)
@@ -229,3 +232,25 @@ def test_a_network_as_users_compile_it_trains_and_is_explained_the_same():
 
     together = jaxplain.explain_batch(train.explain_over(method, kept.snapshots), x[:5], y[:5])
     np.testing.assert_array_equal(together[:, -1], jaxplain.explain_batch(method(plain.params), x[:5], y[:5]))
+
+
+def test_the_steps_of_an_epoch_are_found_without_comparing_all_with_all():
+    steps = tuple(range(20_000))
+    keeper = Keeper(steps, None, {}, 0)
+    keeper.done = 40
+    start = time.process_time()
+    marks, own = keeper.marks(20)
+    assert time.process_time() - start < 1  # 20 000 squared comparisons take several seconds
+    assert own == marks.tolist() == list(range(41, 61))
+    for done, wanted, filled in ((0, [4, 5], [4, 5]), (5, [], [-1, -1]), (10, [11], [11, -1])):
+        keeper = Keeper((4, 5, 11), None, {}, 0)
+        keeper.done = done
+        marks, own = keeper.marks(5)  # as long as in the fullest epoch: one program
+        assert (own, marks.tolist()) == (wanted, filled)
+
+
+def test_what_a_map_makes_of_them_is_shown_as_well():
+    mapped = jax.tree.map(
+        lambda leaf: bool(np.all(leaf == leaf)), train.Snapshots(np.arange(2), {"w": jnp.ones((2, 3))})
+    )
+    assert repr(mapped) == "Snapshots(steps=True, 1 numbers each)"

@@ -151,3 +151,19 @@ def test_models_with_state_are_swept_as_they_are_trained():
         ).history
         np.testing.assert_allclose(found.history.loss[1, 0], single.loss, rtol=1e-4)
         np.testing.assert_allclose(found.history.validation_loss[1, 0], single.validation_loss, rtol=1e-4)
+
+
+def test_settings_and_seeds_are_not_mixed_up():
+    drawn = lambda key: {"w": jax.random.normal(key, (3, 2))}  # noqa: E731
+    found = quick(settings={"learning_rate": [0.0, 1.0]}, seeds=2, initialize=drawn, batch_size=10).history.loss
+    np.testing.assert_allclose(found[0, :, 1], found[0, :, 0], rtol=1e-6)  # at a rate of zero nothing is learnt
+    assert (found[1, :, 1] < found[1, :, 0]).all()
+    np.testing.assert_allclose(found[0, :, 0], found[1, :, 0], rtol=1e-6)  # a seed starts the same in every setting
+    assert abs(found[0, 0, 0] - found[0, 1, 0]) > 0.01  # and another one elsewhere
+
+
+def test_a_score_is_the_lowest_validation_loss_else_the_last_training_loss():
+    loss, validation = np.array([[[3.0, 1.0, 2.0]]]), np.array([[[5.0, 4.0, 6.0]]])
+    rates = {"learning_rate": jnp.ones(1)}
+    assert train.Sweep(rates, train.History(loss, loss, loss, validation, loss)).scores.tolist() == [[4.0]]
+    assert train.Sweep(rates, train.History(loss, loss, loss)).scores.tolist() == [[2.0]]

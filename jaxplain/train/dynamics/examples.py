@@ -166,7 +166,8 @@ def learning_dynamics(
         `settled`, `forgotten` `[N]` and `accuracy` `[S]`. Cost: a forward pass over the data for each checkpoint.
 
     Raises:
-        ValueError: Data that are empty, of unequal length or not finite, outputs without classes, no snapshot.
+        ValueError: Data that are empty, of unequal length or not finite, targets that are no class of the outputs,
+            outputs without classes or NaN (where they are traced, `predicted` is -1 then), no snapshot.
         TypeError: An `apply`, data or snapshots of no known kind.
 
     Example:
@@ -187,8 +188,15 @@ def learning_dynamics(
     batch = one_batch(data, name)
     check_values(program, jax.tree.map(lambda leaf: leaf[0], params), batch, name)
     batch = jax.tree.map(jnp.asarray, batch._replace(weights=None))
-    labels = classes_of(batch.targets, batch.size, loss is binary_cross_entropy, name)
+    outputs = jax.eval_shape(program.model, jax.tree.map(lambda leaf: leaf[0], params), *batch.inputs)
+    labels = classes_of(batch.targets, batch.size, class_count(outputs, name), loss is binary_cross_entropy, name)
     losses, predicted = _measured(program, params, batch, batch_size=batch_size)
+    if check.is_concrete(predicted) and bool(jnp.any(predicted < 0)):
+        row, place = np.argwhere(np.asarray(predicted) < 0)[0].tolist()
+        raise ValueError(
+            f"{name}: the outputs at step {np.asarray(steps)[row]} (row {row} of `snapshots`) say no class of example "
+            f"{place}: they are NaN. Leave out the rows that an early stop or a divergence left without params."
+        )
     return LearningDynamics(jnp.asarray(steps), losses, predicted, predicted == labels[None])
 
 
@@ -206,31 +214,59 @@ def _measured_all(program: Program, params: Pytree, batch: Batch, batch_size: in
 _measured = jax.jit(_measured_all, static_argnames="batch_size")
 
 
-def answers(outputs: Any, name: str) -> Array:
-    """The classes that a model says, `[N]`: the largest of several logits, the sign of one."""
+def class_count(outputs: Any, name: str) -> int:
+    """How many classes a model's outputs tell apart, arrays or shapes: those of several logits, two of one."""
     shape = jnp.shape(outputs) if hasattr(outputs, "shape") else None
     if shape is None or len(shape) not in (1, 2) or not check.is_floating(outputs):
         raise ValueError(
             f"{name}: the outputs are {check.short(outputs)}; there has to be one answer for each example, logits "
             "[N, K] or one logit [N]."
         )
-    if len(shape) == 1 or shape[1] == 1:
-        return (outputs.reshape(-1) > 0).astype(jnp.int32)
-    return jnp.argmax(outputs, axis=1).astype(jnp.int32)
+    return max((2, *shape[1:]))
 
 
-def classes_of(targets: Any, count: int, single: bool, name: str) -> Array:
-    """The classes of examples, `[N]`, from labels or one-hot rows; where `single` from shares in [0, 1], too."""
+def answers(outputs: Any, name: str) -> Array:
+    """The classes that a model says, `[N]`: the largest of several logits, the sign of one; -1 of NaN."""
+    class_count(outputs, name)
+    rows = outputs.reshape(outputs.shape[0], -1)
+    said = jnp.argmax(rows, axis=1) if rows.shape[1] > 1 else rows[:, 0] > 0
+    return jnp.where(jnp.isnan(rows).any(axis=1), -1, said).astype(jnp.int32)
+
+
+def classes_of(targets: Any, count: int, classes: int, single: bool, name: str) -> Array:
+    """The classes of examples, `[N]`, from labels or one-hot rows; where `single` from shares in [0, 1], too.
+
+    Targets that name no class of the model are refused where they are known: a comparison would call each wrong.
+    """
     if hasattr(targets, "dtype"):
         shape, whole = targets.shape, jnp.issubdtype(targets.dtype, jnp.integer)
         if shape in ((count,), (count, 1)) and whole:
+            if check.is_concrete(targets):
+                check.label_range(np.asarray(targets), classes, name)
             return targets.reshape(-1)
         share = single and not (check.is_concrete(targets) and bool(jnp.any((targets < 0) | (targets > 1))))
         if shape in ((count,), (count, 1)) and (share or targets.dtype == bool):
             return (targets.reshape(-1) > 0.5).astype(jnp.int32)
         if len(shape) == 2 and shape[1] > 1:
+            _check_rows(targets, classes, name)
             return jnp.argmax(targets, axis=1).astype(jnp.int32)
     raise ValueError(
         f"{name}: the targets are {check.short(targets)}; there has to be one class for each of {count} examples, "
         "whole numbers [N] or one-hot [N, K]."
     )
+
+
+def _check_rows(targets: Any, classes: int, name: str) -> None:
+    """Require rows with a column for each class, and one largest value: of several labels none is the example's."""
+    if targets.shape[1] != classes:
+        raise ValueError(
+            f"{name}: the targets have {targets.shape[1]} columns, but the outputs tell {classes} classes apart."
+        )
+    if check.is_concrete(targets):
+        rows = np.asarray(targets)
+        tied = np.flatnonzero((rows == rows.max(axis=1, keepdims=True)).sum(axis=1) != 1)
+        if tied.size:
+            raise ValueError(
+                f"{name}: row {tied[0]} of the targets has no single largest value ({tied.size} of {len(rows)} have "
+                "none); each example needs one class. Of several labels an example ask for one after another."
+            )

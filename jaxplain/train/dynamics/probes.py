@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.internals import capture
 from jaxplain.program import Function, as_function, public, setting, wide_dtype
 from jaxplain.score import logit
-from jaxplain.train.dynamics.examples import answers, classes_of
+from jaxplain.train.dynamics.examples import answers, class_count, classes_of
 from jaxplain.train.epoch import over_batches
 from jaxplain.train.feed import one_batch
 from jaxplain.train.trainable import as_trainable
@@ -130,8 +130,8 @@ def prediction_depth(
         distances at each layer. Memory for the values of all layers for all of them.
 
     Raises:
-        ValueError: More neighbours than training examples, outputs without classes, no paths or some that name nothing,
-            data that are empty or not finite.
+        ValueError: More neighbours than training examples, outputs without classes or NaN, targets that are no class of
+            theirs, no paths or some that name nothing, data that are empty or not finite.
         TypeError: An `apply` or data of no known kind.
 
     Example:
@@ -167,15 +167,15 @@ def prediction_depth(
         )
     inside = _Embeddings(as_function(logit(as_trainable(apply), params).outputs), names)
     data = jax.tree.map(jnp.asarray, batch._replace(weights=None))
-    labels = classes_of(data.targets, batch.size, True, name)
     outputs, support = _embedded(inside, data.inputs, batch_size=batch_size)
     said, values = outputs, support
     if asked is not None:
         said, values = _embedded(inside, jax.tree.map(jnp.asarray, asked), batch_size=batch_size)
-    predicted = answers(said, name)
-    classes = max(outputs.shape[-1] if outputs.ndim > 1 else 1, 2)
-    if check.is_concrete(labels):
-        check.label_range(np.asarray(labels), classes, name)
+    predicted, classes = answers(said, name), class_count(outputs, name)
+    labels = classes_of(data.targets, batch.size, classes, True, name)
+    if check.is_concrete(predicted) and bool(jnp.any(predicted < 0)):
+        lost = np.flatnonzero(np.asarray(predicted) < 0)
+        raise ValueError(f"{name}: the outputs of {lost.size} examples are NaN, of {lost[0]} first; look at `params`.")
     votes = [
         _vote(near, labels, own, asked is None, classes=classes, neighbours=neighbours)
         for near, own in zip(support, values, strict=True)

@@ -7,6 +7,7 @@ enters a product or a convolution (the rows, where it is looked up as a table), 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -20,6 +21,7 @@ from jaxplain.program.trace import (
     REMATERIALIZED,
     Equation,
     Program,
+    inner_operands,
     is_literal,
     loop_parts,
     shape_of,
@@ -32,13 +34,15 @@ from jaxplain.types import Array, Pytree
 NORMALIZATIONS = ("filter", "layer", "none")
 Axes = tuple[tuple[int, ...] | None, ...]
 """Of each trained leaf the axes that count its filters, or None where it is no weight."""
+_PICKS = ("dynamic_slice", "gather")
+"""What moves a leaf by further operands, the places to take."""
 _CALLS = (*INLINED_CALLS, *REMATERIALIZED, *CUSTOM_DERIVATIVES)
 
 
 class _Held(NamedTuple):
     """A variable that holds a trained leaf: its position, and the leaf's axis at each axis (None: a new axis).
 
-    outer: Axes of the leaf that a loop runs over.
+    outer: Axes of the leaf that a loop runs over, or of which one place was taken: each place has its own filters.
     """
 
     leaf: int
@@ -111,8 +115,10 @@ def _walk(program: Program, given: list[_Held | None], found: dict[int, tuple[in
             results = _walk(inner, [*[None] * len(inner.constants), *operands], found)
         elif name == "scan":
             results = _through_loop(equation, operands, found)
+        elif name in ("cond", "while"):
+            results = _through_branches(equation, held, found)
         else:
-            results = [_moved(equation, operands[0])] if len(operands) == 1 else []
+            results = [_moved(equation, operands[0])] if len(operands) == 1 or name in _PICKS else []
             for place, one in enumerate(operands):
                 axes = None if one is None else _filters(equation, place, one)
                 if one is not None and axes is not None:
@@ -136,6 +142,18 @@ def _through_loop(
     return []
 
 
+def _through_branches(
+    equation: Equation, held: dict[Any, _Held | None], found: dict[int, tuple[int, ...]]
+) -> list[_Held | None]:
+    """Follow leaves into the branches of a condition, or the parts of a `while` that hold them all the time."""
+    changing = len(equation.outvars) if equation.primitive.name == "while" else 0
+    for place, inner in enumerate(subprograms(equation)):
+        atoms = inner_operands(equation, place)
+        given = [None if is_literal(atom) else held.get(atom) for atom in atoms[: len(atoms) - changing]]
+        _walk(inner, [*[None] * len(inner.constants), *given, *[None] * changing], found)
+    return []
+
+
 def _moved(equation: Equation, one: _Held | None) -> _Held | None:
     """What an equation of one operand makes of a leaf: the same with its axes in another order, or nothing known."""
     name, params = equation.primitive.name, equation.params
@@ -150,10 +168,29 @@ def _moved(equation: Equation, one: _Held | None) -> _Held | None:
         for source, axis in zip(one.axes, params["broadcast_dimensions"], strict=True):
             axes[axis] = source
         return one._replace(axes=tuple(axes))
+    if name in ("slice", "dynamic_slice"):
+        before, after = shape_of(equation.invars[0]), shape_of(equation.outvars[0])
+        return _picked(one, [place for place in range(len(after)) if after[place] == 1 < before[place]])
+    if name == "gather" and _takes_one(equation):
+        gone = params["dimension_numbers"].collapsed_slice_dims
+        one = _picked(one, gone)
+        return one._replace(axes=tuple(axis for place, axis in enumerate(one.axes) if place not in gone))
     if name == "squeeze":
         gone = {axis % len(one.axes) for axis in params["dimensions"]}
         return one._replace(axes=tuple(axis for place, axis in enumerate(one.axes) if place not in gone))
     return None
+
+
+def _picked(one: _Held, places: Sequence[int]) -> _Held:
+    """What is held after one place of some axes was taken."""
+    outer = (one.axes[place] for place in places)
+    axes = tuple(None if place in places else axis for place, axis in enumerate(one.axes))
+    return one._replace(axes=axes, outer=(*one.outer, *(axis for axis in outer if axis is not None)))
+
+
+def _takes_one(equation: Equation) -> bool:
+    """Whether a gather looks up a single place, as an index of stacked weights does, and no table's rows."""
+    return len(equation.params["dimension_numbers"].offset_dims) == len(shape_of(equation.outvars[0]))
 
 
 def _filters(equation: Equation, place: int, one: _Held) -> tuple[int, ...] | None:
@@ -164,7 +201,7 @@ def _filters(equation: Equation, place: int, one: _Held) -> tuple[int, ...] | No
         own = [axis for number, axis in enumerate(one.axes) if number not in summed]
     elif name == "conv_general_dilated" and place == 1:
         own = [one.axes[params["dimension_numbers"].rhs_spec[0]]]
-    elif name == "gather" and place == 0:
+    elif name == "gather" and place == 0 and not _takes_one(equation):
         own = [one.axes[axis] for axis in params["dimension_numbers"].collapsed_slice_dims]
     else:
         return None

@@ -13,6 +13,7 @@ from jaxplain import check
 from jaxplain.program import Function, public
 from jaxplain.train.landscape.filters import NORMALIZATIONS, check_norms, filter_axes, random_directions
 from jaxplain.train.landscape.objective import moving, opened
+from jaxplain.train.snapshot import Snapshots
 from jaxplain.types import Array, Pytree
 
 
@@ -130,7 +131,8 @@ def principal_plane(objective: Callable[..., Any], path: Pytree) -> Plane:
 
     Args:
         objective: As in `random_plane`; it says which of the params move.
-        path: Params along training, stacked: a pytree with a leading axis S, at least 3.
+        path: Params along training, stacked: a pytree with a leading axis S, at least 3, or what `fit(snapshots=)`
+            returned as `.snapshots`.
 
     Returns:
         `Plane` with the last params as origin, the path's coordinates `[S, 2]`, and the shares of its variance. Cost:
@@ -150,6 +152,7 @@ def principal_plane(objective: Callable[..., Any], path: Pytree) -> Plane:
     Source: Li et al. 2018, "Visualizing the loss landscape of neural nets", section 7.2.
     """
     name = "principal_plane"
+    path = path.params if isinstance(path, Snapshots) else path
     check.arrays(path, name, "path")
     lengths = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(path)}
     if len(lengths) != 1 or lengths == {()}:

@@ -45,9 +45,10 @@ class Group(NamedTuple):
 def groups_of(trained: Pytree, run: Callable[..., Any], *inputs: Any) -> tuple[Group, ...]:
     """The layers of what is trained, in the order in which `run(trained, *inputs)` first computes with them.
 
-    Arrays that lie together in one container, with nothing deeper beside them, are one layer (a kernel and its bias);
-    every other array is a layer of its own. Units are told by the array of the fewest axes, where there are several (a
-    bias), else by the last axis.
+    Arrays that lie together in one container, with nothing deeper beside them, are one layer (a kernel and its bias,
+    the kernels of a recurrent cell and their one bias); every other array is a layer of its own, also those of several
+    layers in one container (kernels and biases, or a list of either). Units are told by the array of the fewest axes,
+    where there are several (a bias), else by the last axis.
 
     Args:
         trained: What the optimizer sees, arrays or shapes.
@@ -58,13 +59,27 @@ def groups_of(trained: Pytree, run: Callable[..., Any], *inputs: Any) -> tuple[G
     members: dict[tuple[str, ...], list[int]] = {}
     for place, (parts, _) in enumerate(named):
         own = parts[:-1]
-        together = bool(own) and all(len(other) == len(parts) for other, _ in named if other[: len(own)] == own)
+        beside = [(other, leaf) for other, leaf in named if other[: len(own)] == own]
+        together = bool(own) and all(len(other) == len(parts) for other, _ in beside) and _one_layer(beside)
         members.setdefault(own if together else parts, []).append(place)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), trained)
     rank = {place: turn for turn, place in enumerate(first_reads(run, shapes, *inputs))}
     ordered = sorted(members.items(), key=lambda item: min(rank[place] for place in item[1]))
     leaves = jax.tree.leaves(trained)
     return tuple(_group("/".join(parts) or "params", places, leaves) for parts, places in ordered)
+
+
+def _one_layer(arrays: list[tuple[tuple[str, ...], Any]]) -> bool:
+    """Whether the named arrays of one container are a single layer's, as far as their axes tell.
+
+    Where several layers were taken for one, a unit would count as moved that only its namesake in another layer moved.
+    """
+    axes = [jnp.ndim(leaf) for _, leaf in arrays]
+    few = min(axes)
+    kernels = sum(axis > max(few, 1) for axis in axes)
+    if few == max(axes) and len(axes) > 1:  # scale and bias of a normalisation, not several kernels or a list of biases
+        return few < 2 and not all(parts[-1].isdigit() for parts, _ in arrays)
+    return kernels < 2 or len(axes) - kernels == 1
 
 
 def _group(name: str, places: list[int], leaves: list[Any]) -> Group:

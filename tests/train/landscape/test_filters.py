@@ -44,6 +44,25 @@ CASES = {
         drawn(5, 3, 3),
         (0, 2),
     ),
+    "layers by number": (lambda p: (jnp.tanh(jnp.ones((2, 4)) @ p[0]) @ p[1]).sum(), drawn(2, 4, 4), (0, 2)),
+    "a layer by a traced number": (
+        lambda p: (jnp.ones((2, 4)) @ p[jnp.argmax(p.sum((1, 2)))]).sum(),
+        drawn(2, 4, 3),
+        (0, 2),
+    ),
+    "a layer taken": (lambda p: (jnp.take(p, jnp.int32(1), axis=1) @ jnp.ones((4, 2))).sum(), drawn(3, 2, 4), (0, 1)),
+    "a row taken": (lambda p: (p[jnp.int32(1)] @ jnp.ones((4, 2))).sum(), drawn(3, 4), (0,)),
+    "behind a condition": (
+        lambda p: jax.lax.cond(p.sum() > 0, lambda p: (p @ jnp.ones((3, 2))).sum(), lambda p: 0.0, p),
+        drawn(4, 3),
+        (0,),
+    ),
+    "as often as needed": (
+        lambda p: jax.lax.while_loop(lambda h: h[0] < 9, lambda h: jnp.tanh(p @ h) + 1, jnp.ones(3)).sum(),
+        drawn(3, 3),
+        (0,),
+    ),
+    "halves": (lambda p: (jnp.ones((2, 4)) @ p.T[:, :3] + jnp.ones((2, 4)) @ p.T[:, 3:]).sum(), drawn(6, 4), (0,)),
     "held by a loop": (
         lambda p: jax.lax.scan(lambda h, _: (jnp.tanh(h @ p), None), jnp.ones((2, 3)), None, length=2)[0].sum(),
         drawn(3, 3),

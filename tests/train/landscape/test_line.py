@@ -8,6 +8,8 @@ import optax
 import pytest
 
 from jaxplain import train
+from jaxplain.train.landscape.line import _Curve, between
+from jaxplain.train.trainable import as_trainable
 
 KEY = jax.random.key(0)
 
@@ -83,3 +85,20 @@ def test_bad_calls_are_told():
     }.items():
         with pytest.raises((ValueError, TypeError), match=words):
             call()
+
+
+def test_a_curve_is_trained_at_places_drawn_evenly():
+    """Between zeros with the bend 1 the params at t are 2 t (1 - t), on average 1/3 (a half in the middle)."""
+    curve = _Curve(as_trainable(lambda w, x: w * x), jnp.zeros(()), jnp.zeros(()))
+    keys = jax.random.split(jax.random.key(0), 4000)
+    values = jax.vmap(lambda key: curve.train(jnp.ones(()), (jnp.ones(()),), key)[0])(keys)
+    np.testing.assert_allclose(values.mean(), 1 / 3, atol=0.012)  # five standard errors, sqrt(1 / 45) / sqrt(4000) each
+    np.testing.assert_allclose(values.std(), np.sqrt(1 / 45), atol=0.01)
+
+
+def test_running_averages_go_straight_beside_a_curve():
+    model = as_trainable(nn.Dense(1).apply)
+    first, second = ({"params": jnp.array(p), "batch_stats": jnp.array(s)} for p, s in ((1.0, 10.0), (2.0, 20.0)))
+    found = between(0.25, first, second, model, jnp.array(4.0))
+    np.testing.assert_allclose(found["batch_stats"], 0.75 * 10 + 0.25 * 20, rtol=1e-6)
+    np.testing.assert_allclose(found["params"], 0.5625 * 1 + 0.375 * 4 + 0.0625 * 2, rtol=1e-6)

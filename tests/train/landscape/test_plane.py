@@ -136,3 +136,9 @@ def test_bad_planes_are_refused():
     for call, words in REFUSED.values():
         with pytest.raises((ValueError, TypeError), match=words):
             call(jax.random.key(0))
+
+
+def test_a_path_may_be_the_snapshots_of_a_run():
+    rows = jnp.asarray(RNG.normal(size=(4, 7)).astype(np.float32))
+    one, two = (train.principal_plane(square, path) for path in (tree(rows), train.Snapshots(np.arange(4), tree(rows))))
+    jax.tree.map(np.testing.assert_array_equal, (one.path, one.origin), (two.path, two.origin))

@@ -108,3 +108,27 @@ def test_bad_calls_are_told():
     }.items():
         with pytest.raises((ValueError, TypeError), match=words):
             call()
+
+
+def test_the_error_is_the_residual_of_each_pair():
+    with jax.enable_x64(True):
+        turn, _ = np.linalg.qr(np.random.default_rng(5).normal(size=(6, 6)))
+        table = turn @ np.diag([9.0, 5.0, 2.0, 1.0, -1.0, -3.0]) @ turn.T
+        found = train.sharpness(lambda w: w @ table @ w / 2, jnp.ones(6), 2, key=jax.random.key(0), steps=4)
+        left = np.asarray(found.vectors) @ table - np.asarray(found.values)[:, None] * np.asarray(found.vectors)
+        np.testing.assert_allclose(found.error, np.linalg.norm(left, axis=1), rtol=1e-8)
+        assert (np.asarray(found.error) > 1e-3).all()  # four steps leave something to see
+
+
+def test_gauss_newton_weighs_examples():
+    """Of a linear model with a squared error it is the Hessian, 2 X' diag(w) X / N, whatever the blocks."""
+    with jax.enable_x64(True):
+        x = np.random.default_rng(6).normal(size=(5, 3))
+        weights = np.array([0.0, 0.5, 2.0, 1.0, 3.0])
+        apply = lambda w, x: x @ w  # noqa: E731
+        objective = train.mean_loss(
+            apply, jnp.zeros(3), (x, np.ones(5), weights), loss=train.squared_error, batch_size=2
+        )
+        wanted = np.linalg.eigvalsh(2 * (x.T * weights) @ x / 5)[::-1]
+        found = train.sharpness(objective, jnp.zeros(3), 3, key=jax.random.key(0), curvature="gauss_newton")
+        np.testing.assert_allclose(found.values, wanted, rtol=1e-10)

@@ -14,6 +14,7 @@ from flax import nnx
 
 import jaxplain
 from jaxplain import train
+from jaxplain.train.layer import groups_of
 
 KEY = jax.random.key(3)
 GENERATOR = np.random.default_rng(0)
@@ -264,3 +265,43 @@ def test_a_gradient_that_vanishes_or_explodes_is_remarked_upon():
         assert diagnosis.remarks[0].startswith(words)
         assert len(diagnosis.remarks) == 1 + (last != 1)
         assert "try a higher learning rate" in str(diagnosis)
+
+
+def test_kernels_of_several_layers_in_one_container_are_several_layers():
+    kernels = [np.ones((3, 4), np.float32), np.ones((4, 4), np.float32)]
+    biases = [
+        np.zeros(4, np.float32),
+        np.float32([0.1, -1e3, -1e3, 0.1]),
+    ]  # two units of the second layer are shut, none of the first
+
+    def network(w, b, out, x):
+        return jax.nn.relu(jnp.abs(x @ w[0] + b[0][None]) @ jnp.abs(w[1]) + b[1][None]) @ out
+
+    of_lists = {"w": kernels, "b": biases, "out": V}
+    flat = {"net": {"w0": kernels[0], "w1": kernels[1], "b0": biases[0], "b1": biases[1]}, "out": V}
+    settings = {"loss": train.squared_error, "epochs": 1, "record_layers": True}
+    for params, read, names in (
+        (of_lists, lambda p: (p["w"], p["b"]), ("w/0", "b/0", "w/1", "b/1", "out")),
+        (
+            flat,
+            lambda p: ([p["net"]["w0"], p["net"]["w1"]], [p["net"]["b0"], p["net"]["b1"]]),
+            ("net/w0", "net/b0", "net/w1", "net/b1", "out"),
+        ),
+    ):
+        model = lambda p, x, read=read: network(*read(p), p["out"], x)  # noqa: E731
+        layers = train.fit(model, params, (X, Y), key=KEY, **settings).history.layers
+        assert (layers.names, layers.units) == (names, (4, 4, 4, 4, 2))
+        np.testing.assert_array_equal(layers.dead, [[0, 0, 2, 2, 0]])
+
+
+def test_what_one_container_holds_of_one_layer_is_one():
+    cases = {
+        "a recurrent cell": {"input": (3, 16), "hidden": (4, 16), "bias": (16,)},
+        "heads": {"kernel": (3, 2, 4), "bias": (2, 4)},
+        "a normalisation": {"scale": (4,), "bias": (4,)},
+        "a convolution": {"weight": (5, 3, 3, 3), "bias": (5, 1, 1), "gain": ()},
+    }
+    for name, shapes in cases.items():
+        trained = {"layer": {key: np.zeros(shape, np.float32) for key, shape in shapes.items()}}
+        groups = groups_of(trained, lambda p: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(p)))
+        assert [group.name for group in groups] == ["layer"], name
