@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.batch import batched, example_keys
 from jaxplain.evaluate.comparison.control import random_attribution
-from jaxplain.evaluate.removal import Faithful, Task, ranked, settings, share_of
+from jaxplain.evaluate.removal import Faithful, Task, parts_of_one, ranked, settings, share_of
 from jaxplain.program import Function, as_function, chunked_map, public, setting
 from jaxplain.types import Array, Pytree
 
@@ -259,11 +259,7 @@ def _features(ranks: _Ranks, x: Pytree, stacked: Pytree) -> int:
 
 
 def _counts(fractions: Any, total: int) -> list[int]:
-    check.numbers(fractions, NAME, "fractions")
-    listed = [float(part) for part in np.atleast_1d(np.asarray(fractions, float))]
-    if not listed or not all(0 < part <= 1 for part in listed):
-        raise ValueError(f"{NAME}: `fractions` have to lie above 0 and be at most 1, not {fractions!r}.")
-    counts = [0, *(share_of(part, total) for part in listed)]
+    counts = [0, *(share_of(part, total) for part in parts_of_one(fractions, NAME, "fractions"))]
     if sorted(set(counts)) != counts:
         raise ValueError(
             f"{NAME}: `fractions` {fractions!r} are {counts[1:]} of {total} features; pass ascending ones that differ."

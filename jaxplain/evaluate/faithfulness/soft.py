@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.evaluate.removal import Faithful, Task, settings
+from jaxplain.evaluate.removal import Faithful, Task, parts_of_one, settings
 from jaxplain.program import chunked_map, public, setting
 from jaxplain.types import Array
 
@@ -83,13 +83,9 @@ def probabilities(task: Task, fraction: float) -> Array:
 def _soft(
     name: str, f: Any, fractions: Any, samples: Any, baseline: Any, batch_size: Any, groups: Any, keeps: bool
 ) -> SoftErasure:
-    check.numbers(fractions, name, "fractions")
-    listed = tuple(fractions) if isinstance(fractions, Sequence) else (fractions,)
-    if not listed or not all(isinstance(part, int | float) and 0 < part < 1 for part in listed):
-        raise ValueError(f"{name}: `fractions` have to lie between 0 and 1, not {fractions!r}.")
     return SoftErasure(
         **settings(name, f, baseline, groups, batch_size),
-        fractions=tuple(float(part) for part in listed),
+        fractions=parts_of_one(fractions, name, "fractions", whole=False),
         samples=check.count(samples, name, "samples"),
         keeps=keeps,
     )
