@@ -57,13 +57,15 @@ class SoftErasure(Faithful):
         samples = jnp.tile(jnp.arange(self.samples), len(self.fractions))
         mean = jnp.mean(chunked_map(drop, (rows, samples), self.batch_size))
         share = jnp.where(lost > 0, mean / jnp.where(lost > 0, lost, 1.0), jnp.nan)
+        share = jnp.where(jnp.isnan(likely).any(), jnp.nan, share)
         return task.known(1 - share if self.keeps else share)
 
 
 def probabilities(task: Task, fraction: float) -> Array:
     """`[slots]`, an affine function of the attribution in [0, 1] whose mean over the values is the fraction.
 
-    q_i = fraction + c (r_i - mean r) with the largest c that leaves all of them in [0, 1]; c = 0 for equal ones.
+    q_i = fraction + c (r_i - mean r) with the largest c that leaves all of them in [0, 1]; c = 0 for equal ones, NaN
+    where the mean is not finite.
     """
     sizes = jnp.where(task.valid, task.sizes(), 0.0)
     relevance = jnp.where(task.valid, task.relevance, 0.0)
@@ -77,7 +79,7 @@ def probabilities(task: Task, fraction: float) -> Array:
     top = jnp.where(varies, above / jnp.where(varies, unit, 1.0), 1.0)
     bottom = jnp.where(varies, below / jnp.where(varies, unit, 1.0), 1.0)
     widest = jnp.minimum((1 - fraction) / top, fraction / bottom)
-    return jnp.clip(fraction + widest * spread, 0.0, 1.0)
+    return jnp.where(jnp.isfinite(mean), jnp.clip(fraction + widest * spread, 0.0, 1.0), jnp.nan)
 
 
 def _soft(
@@ -120,7 +122,7 @@ def soft_sufficiency(
 
     Returns:
         `m(key, x, attribution, *args) -> NS`, one number without unit, at most 1; NaN where f(x) <= f(b) or the
-        attribution holds NaN. Cost: `samples` forward passes for each fraction, and two.
+        attribution holds NaN or infinity. Cost: `samples` forward passes for each fraction, and two.
 
     Raises:
         ValueError, TypeError: Fractions outside (0, 1), a call without key, and as in `deletion`.
