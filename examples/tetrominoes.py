@@ -1,11 +1,10 @@
 """Which methods find the pixels that decide, where it is known which do (XAI-TRIS)?
 
 A network tells images of a T from those of an L, on noise; of every method: the share of its largest values on the
-tetrominoes (precision), and 1 minus the earth mover's distance to them (nearness). The source finds that popular
-methods often beat neither edges nor random maps: here one does if the 95 % interval of its lead over the best of them
-is above zero. Expect gradient and LRP to give a suppressor weight, and its pattern no share; of the perceptron its
-finding on correlated noise (they do not lead in 48 of 96 cases, PatternAttribution in 2 of 8), but not on white (10 of
-96).
+tetrominoes (precision), and 1 minus the earth mover's distance to them (nearness). In the source popular methods often
+beat neither edges nor random maps: here one does if the 95 % interval of its lead over the best of them is above zero.
+Expect gradient and LRP to give a suppressor weight, and its pattern no share; of the perceptron its finding on
+correlated noise (they do not lead in 48 of 96 cases, PatternAttribution in 2 of 8), but not on white (10 of 96).
 
     python examples/tetrominoes.py [--quick] [--network linear|perceptron|convolutions] [--output FOLDER]
 """
