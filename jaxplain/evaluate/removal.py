@@ -272,8 +272,8 @@ def portions(parts: Features, steps: int | None, name: str) -> tuple[Array, Arra
 
 def part_of_one(value: Any, name: str, argument: str, *, whole: bool = True) -> float:
     """Require one number above 0 and at most 1 (below 1 where the whole leaves nothing), of Python, NumPy or JAX."""
-    number = np.asarray(check.numbers(value, name, argument)) if check.is_concrete(value) else None
-    single = number is not None and number.shape == () and number.dtype != bool
+    number = np.asarray(check.numbers(value, name, argument) if check.is_concrete(value) else np.nan)
+    single = number.shape == () and number.dtype != bool
     if not (single and (0 < number <= 1 if whole else 0 < number < 1)):
         upper = "at most 1" if whole else "below 1"
         raise ValueError(f"{name}: `{argument}` has to be above 0 and {upper}, not {value!r}.")

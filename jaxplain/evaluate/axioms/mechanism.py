@@ -73,7 +73,7 @@ class Mechanism:
                 f"{NAME}: the attribution of {self.name!r} has shape {a.shape}, but its inputs {self.inputs.shape}."
             )
         undefined = ~np.isfinite(a).all(1)
-        a = np.where(undefined[:, None], 0.0, a)
+        a = np.where(np.expand_dims(undefined, 1), 0.0, a)
         judged, truth = self.judged, self.truth
         if self.kind == "value":
             over, under = (np.sqrt(np.where(judged, part, 0.0).sum(1)) for part in ((a - truth) ** 2, truth**2))
