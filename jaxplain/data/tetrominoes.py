@@ -88,9 +88,9 @@ def tetrominoes(
     check.choice(background, BACKGROUNDS, name, "background")
     alpha = _checked_signal(signal, size, scenario, background, name)
     order, places, noise = jax.random.split(key, 3)
-    number = jax.random.permutation(order, examples)
+    number = jax.random.permutation(order, jnp.arange(examples, dtype=jnp.int32))
     patterns = _patterns(places, number, scenario, size)
-    below = jax.random.normal(noise, (examples, size, size))
+    below = jax.random.normal(noise, (examples, size, size), jnp.float32)
     if background == "correlated":
         below = _blurred(below, _BLUR[size])
     below /= jnp.linalg.norm(below)
@@ -148,7 +148,7 @@ def _patterns(key: Array, number: Array, scenario: str, size: int) -> Array:
         return _anywhere(key, number % 2, size)
     t, ell = _fixed(size)
     if scenario == "xor":
-        one = jnp.where(number // 2 % 2 == 0, 1.0, -1.0)
+        one = jnp.where(number // 2 % 2 == 0, 1, -1).astype(jnp.float32)
         other = jnp.where(number % 2 == 0, one, -one)
         return one[:, None, None] * t[None] + other[:, None, None] * ell[None]
     return jnp.where((number % 2 == 0)[:, None, None], t[None], ell[None])
@@ -160,11 +160,11 @@ def _anywhere(key: Array, label: Array, size: int) -> Array:
     turned = [[np.rot90(_shape(letter, unit), turn) for turn in range(4)] for letter in "tl"]
     corner = jnp.asarray([[_laid(shape, 0, 0, size) for shape in turns] for turns in turned])
     room = jnp.asarray(
-        [[(size - shape.shape[0] + 1, size - shape.shape[1] + 1) for shape in turns] for turns in turned]
+        [[(size - shape.shape[0] + 1, size - shape.shape[1] + 1) for shape in turns] for turns in turned], jnp.int32
     )
     turns, moves = jax.random.split(key)
-    turn = jax.random.randint(turns, label.shape, 0, 4)
-    place = jax.random.randint(moves, (*label.shape, 2), 0, room[label, turn])
+    turn = jax.random.randint(turns, label.shape, 0, 4, jnp.int32)
+    place = jax.random.randint(moves, (*label.shape, 2), 0, room[label, turn], jnp.int32)
     moved = jax.vmap(lambda image, by: jnp.roll(image, by, (0, 1)))(corner[label, turn], place)
     return _edged(moved)
 

@@ -270,6 +270,25 @@ def portions(parts: Features, steps: int | None, name: str) -> tuple[Array, Arra
     return traced, traced.astype(jnp.result_type(float)) / parts.total
 
 
+def part_of_one(value: Any, name: str, argument: str, *, whole: bool = True) -> float:
+    """Require one number above 0 and at most 1 (below 1 where the whole leaves nothing), of Python, NumPy or JAX."""
+    number = np.asarray(check.numbers(value, name, argument) if check.is_concrete(value) else np.nan)
+    single = number.shape == () and number.dtype != bool
+    if not (single and (0 < number <= 1 if whole else 0 < number < 1)):
+        upper = "at most 1" if whole else "below 1"
+        raise ValueError(f"{name}: `{argument}` has to be above 0 and {upper}, not {value!r}.")
+    return float(str(number))  # the shortest number of that precision: 0.7 of float32 is no less than 0.7
+
+
+def parts_of_one(values: Any, name: str, argument: str, *, whole: bool = True) -> tuple[float, ...]:
+    """Require at least one such number; they may be an array of NumPy or JAX."""
+    check.numbers(values, name, argument)
+    listed = np.atleast_1d(np.asarray(values)) if check.is_concrete(values) else np.zeros(0)
+    if listed.ndim != 1 or not listed.size:
+        raise ValueError(f"{name}: `{argument}` have to be one number or more, not {values!r}.")
+    return tuple(part_of_one(part, name, argument, whole=whole) for part in listed)
+
+
 def share_of(fraction: float, total: int) -> int:
     """How many of `total` features a fraction is: at least 1, and not one less for a rounding error."""
     return max(1, math.floor(fraction * total + 1e-9))

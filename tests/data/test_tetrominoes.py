@@ -86,6 +86,18 @@ def test_large_tetrominoes_have_blurred_edges():
     assert images.shape == (8, 64, 64)
 
 
+def test_images_are_the_same_where_numbers_are_wide():
+    for scenario in ("translation_rotation", "xor"):
+        own, images, truth = drawn(scenario, examples=6)
+        with jax.enable_x64(True):
+            wide = tetrominoes(jax.random.key(0), 6, scenario=scenario)
+        assert wide.inputs.dtype == np.float32
+        assert (wide.targets.dtype, wide.truth.dtype) == (own.targets.dtype, own.truth.dtype)
+        np.testing.assert_array_equal(wide.targets, own.targets)
+        np.testing.assert_array_equal(wide.truth[..., 0], truth)
+        np.testing.assert_allclose(wide.inputs[..., 0], images, atol=1e-5)
+
+
 def test_settings_that_are_none():
     for settings, words in (
         ({"scenario": "cubic"}, "`scenario` is 'cubic'"),

@@ -61,7 +61,7 @@ class Mechanism:
     kind: str
 
     def error(self, attribution: ArrayLike) -> np.ndarray:
-        """How wrong attributions `[B, D]` are, `[B]`; NaN where nothing is judged or the attribution is NaN.
+        """How wrong attributions `[B, D]` are, `[B]`; NaN where nothing is judged or the attribution is not finite.
 
         'value': |a - t| / |t| (Euclidean, over what is judged); 'sign': the share of what is judged that is less than a
         hundredth of the truth, or of the other sign; 'nothing': the judged share of sum |a|, undefined where that sum
@@ -72,6 +72,8 @@ class Mechanism:
             raise ValueError(
                 f"{NAME}: the attribution of {self.name!r} has shape {a.shape}, but its inputs {self.inputs.shape}."
             )
+        undefined = ~np.isfinite(a).all(1)
+        a = np.where(np.expand_dims(undefined, 1), 0.0, a)
         judged, truth = self.judged, self.truth
         if self.kind == "value":
             over, under = (np.sqrt(np.where(judged, part, 0.0).sum(1)) for part in ((a - truth) ** 2, truth**2))
@@ -81,9 +83,8 @@ class Mechanism:
         else:
             over, under = np.where(judged, np.abs(a), 0.0).sum(1), np.abs(a).sum(1)
             # Where a method finds nothing anywhere, shares would be those of rounding errors.
-            under = np.where(under > ROUNDING * np.max(under[np.isfinite(under)], initial=0.0), under, 0.0)
-        undefined = np.isnan(a).any(1) | (under == 0)
-        return np.where(undefined, np.nan, over / np.where(under == 0, 1, under))
+            under = np.where(under > ROUNDING * np.max(under, initial=0.0), under, 0.0)
+        return np.where(undefined | (under == 0), np.nan, over / np.where(under == 0, 1, under))
 
 
 @public

@@ -28,7 +28,7 @@ class MechanismTable:
         mechanisms: Names of the columns.
         questions: What each column asks.
         error: `[methods, mechanisms]`, the mean error over the inputs that judge something (`Mechanism.error`); NaN
-            where the method refuses the model.
+            where the method refuses the model, or explains any of its inputs by NaN or infinity.
         passes: `[methods, mechanisms]`, whether the error is at most the tolerance.
         refusals: (method, mechanism) to what a method that does not take a model says.
         tolerance: The largest error that passes.
@@ -116,10 +116,17 @@ def mechanism_table(
             except _Refused as refusal:
                 refusals[name, mechanism.name] = str(refusal)
                 continue
-            errors = mechanism.error(found)
-            error[row, column] = errors[~np.isnan(errors)].mean() if (~np.isnan(errors)).any() else np.nan
+            error[row, column] = _mean_error(mechanism, found)
     names, questions = tuple(m.name for m in made), tuple(m.question for m in made)
     return MechanismTable(tuple(methods), names, questions, error, error <= tolerance, refusals, tolerance)
+
+
+def _mean_error(mechanism: Mechanism, attribution: np.ndarray) -> float:
+    """The mean over the inputs that judge something; NaN where the attribution of any input has NaN or infinity."""
+    if not np.isfinite(attribution).all():
+        return np.nan
+    errors = mechanism.error(attribution)
+    return float(errors[~np.isnan(errors)].mean()) if (~np.isnan(errors)).any() else np.nan
 
 
 class _Refused(Exception):

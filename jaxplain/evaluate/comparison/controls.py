@@ -28,6 +28,9 @@ class Edges(Function):
 
     def __call__(self, x: Array, *args: Any) -> Array:
         """Explain one image `[H, W, C]`."""
+        check.arrays(x, "edge_attribution")
+        if not hasattr(x, "dtype"):
+            raise TypeError(f"edge_attribution: `x` has to be one array, an image [H, W, C], not {check.short(x)}.")
         check.real(x, "edge_attribution", "x")
         if jnp.ndim(x) != 3:
             raise ValueError(f"edge_attribution: `x` has shape {jnp.shape(x)}; edges are those of an image [H, W, C].")

@@ -13,8 +13,8 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.batch import batched, example_keys
 from jaxplain.evaluate.comparison.control import random_attribution
-from jaxplain.evaluate.removal import Faithful, Task, ranked, settings, share_of
-from jaxplain.program import as_function, chunked_map, public, setting
+from jaxplain.evaluate.removal import Faithful, Task, parts_of_one, ranked, settings, share_of
+from jaxplain.program import Function, as_function, chunked_map, public, setting
 from jaxplain.types import Array, Pytree
 
 NAME = "remove_and_retrain"
@@ -102,6 +102,16 @@ class _Ranks(Faithful):
         return task.values(ranked(jnp.where(task.valid, relevance, -jnp.inf))), task.absent
 
 
+class _Mean(Function):
+    """The training data's mean in the place of an example; what holds no floating-point numbers stays the example's."""
+
+    values: Any
+
+    def __call__(self, x: Pytree) -> Pytree:
+        """What replaces one example's values."""
+        return jax.tree.map(lambda mean, leaf: mean if check.is_floating(leaf) else leaf, self.values, x)
+
+
 def _nothing(x: Pytree) -> Array:
     return jnp.zeros(())
 
@@ -146,7 +156,7 @@ def remove_and_retrain(
             at least one. The whole data (0) are always trained on too.
         repeats: Trainings of each cell; the source takes 5.
         baseline: As in `deletion`, not random; None takes the mean over the training data, of each channel of images
-            `[N, H, W, C]` (as the source) and of each feature otherwise.
+            `[N, H, W, C]` (as the source) and of each feature otherwise, and leaves integers and booleans as they are.
         groups: As in `deletion`; not traced.
         batch_size: Trainings side by side; memory grows with it.
 
@@ -185,9 +195,8 @@ def remove_and_retrain(
         raise ValueError(f"{NAME}: a random `baseline` would differ between training and test; pass a fixed one.")
     total = _features(ranks, data[0], stacked[0])
     counts = _counts(fractions, total)
-    values = _trained(
-        as_function(train_and_test), ranks, jax.random.fold_in(key, 1), stacked, data, test, counts, repeats, batch_size
-    )
+    training = _Training(as_function(train_and_test), ranks, jax.random.fold_in(key, 1), stacked, data, test)
+    values = _trained(training, counts, repeats, batch_size)
     found = Retrainings((*attributions, CONTROL), np.asarray(counts) / total, values, order)
     _refuse_undefined(found)
     return found
@@ -228,14 +237,19 @@ def _with_control(attributions: Any, x: Pytree, test: Pytree, key: Array) -> tup
     return parts[0], parts[1]
 
 
-def _mean(x: Pytree) -> Pytree:
-    """The mean over examples, and over the places of images; whole numbers are held."""
+def _mean(x: Pytree) -> _Mean:
+    """The mean over examples, and over the places of images."""
+    if not any(map(check.is_floating, jax.tree.leaves(x))):
+        raise ValueError(
+            f"{NAME}: `data[0]` holds no floating-point numbers ({check.describe(jax.tree.leaves(x)[0])}), which alone "
+            "have a mean; pass as `baseline` what takes the place of removed features, such as the padding token."
+        )
 
     def mean(leaf: Any) -> Any:
         axes = (0, 1, 2) if jnp.ndim(leaf) == 4 else (0,)
         return jnp.broadcast_to(jnp.mean(jnp.asarray(leaf), axis=axes), jnp.shape(leaf)[1:])
 
-    return jax.tree.map(lambda leaf: mean(leaf) if check.is_floating(leaf) else leaf[0], x)
+    return _Mean(jax.tree.map(lambda leaf: mean(leaf) if check.is_floating(leaf) else leaf[0], x))
 
 
 def _features(ranks: _Ranks, x: Pytree, stacked: Pytree) -> int:
@@ -245,11 +259,7 @@ def _features(ranks: _Ranks, x: Pytree, stacked: Pytree) -> int:
 
 
 def _counts(fractions: Any, total: int) -> list[int]:
-    check.numbers(fractions, NAME, "fractions")
-    listed = [float(part) for part in np.atleast_1d(np.asarray(fractions, float))]
-    if not listed or not all(0 < part <= 1 for part in listed):
-        raise ValueError(f"{NAME}: `fractions` have to lie above 0 and be at most 1, not {fractions!r}.")
-    counts = [0, *(share_of(part, total) for part in listed)]
+    counts = [0, *(share_of(part, total) for part in parts_of_one(fractions, NAME, "fractions"))]
     if sorted(set(counts)) != counts:
         raise ValueError(
             f"{NAME}: `fractions` {fractions!r} are {counts[1:]} of {total} features; pass ascending ones that differ."
@@ -257,19 +267,33 @@ def _counts(fractions: Any, total: int) -> list[int]:
     return counts
 
 
-def _trained(
-    train_and_test: Any,
-    ranks: _Ranks,
-    key: Array,
-    stacked: tuple[Pytree, Pytree],
-    data: tuple[Pytree, Any],
-    test: tuple[Pytree, Any],
-    counts: list[int],
-    repeats: int,
-    batch_size: int,
-) -> np.ndarray:
+class _Training(Function):
+    """One training of the grid: a method's features removed, a model trained from the start, and what it reaches."""
+
+    train_and_test: Any
+    ranks: _Ranks
+    key: Array
+    stacked: tuple[Pytree, Pytree]
+    data: tuple[Pytree, Any]
+    test: tuple[Pytree, Any]
+
+    def __call__(self, item: tuple[Array, Array, Array]) -> Array:
+        """What is reached by (method, number of features removed, repeat)."""
+        method, count, repeat = item
+        parts = []
+        for (x, targets), a in zip((self.data, self.test), self.stacked, strict=True):
+            chosen = jax.tree.map(lambda leaf: leaf[method], a)
+            parts.append((_without(self.ranks, x, chosen, count), targets))
+        value = self.train_and_test(jax.random.fold_in(self.key, repeat), *parts)
+        return check.scalar(value, f"{NAME}: train_and_test")
+
+
+_train_all = jax.jit(chunked_map, static_argnums=2)
+
+
+def _trained(training: _Training, counts: list[int], repeats: int, batch_size: int) -> np.ndarray:
     """`[methods, fractions, repeats]`."""
-    methods = jax.tree.leaves(stacked[0])[0].shape[0]
+    methods = jax.tree.leaves(training.stacked[0])[0].shape[0]
     grid = (methods, len(counts) - 1, repeats)
     method, place, repeat = np.unravel_index(np.arange(np.prod(grid)), grid)
     # The whole data first: the same trainings for all methods.
@@ -278,7 +302,7 @@ def _trained(
         np.concatenate([np.zeros(repeats, int), np.asarray(counts)[1:][place]]).astype(np.int32),
         np.concatenate([np.arange(repeats), repeat]).astype(np.int32),
     )
-    found = np.asarray(_train_all(train_and_test, ranks, key, stacked, data, test, items, batch_size), np.float64)
+    found = np.asarray(_train_all(training, items, batch_size), np.float64)
     whole = np.broadcast_to(found[:repeats], (methods, 1, repeats))
     return np.concatenate([whole, found[repeats:].reshape(grid)], axis=1)
 
@@ -296,29 +320,6 @@ def _without(ranks: _Ranks, x: Pytree, attribution: Pytree, count: Array) -> Pyt
         return jax.tree.unflatten(structure, kept)
 
     return jax.vmap(one)(x, attribution)
-
-
-def _train_cells(
-    train_and_test: Any,
-    ranks: _Ranks,
-    key: Array,
-    stacked: tuple[Pytree, Pytree],
-    data: tuple[Pytree, Any],
-    test: tuple[Pytree, Any],
-    items: tuple[Array, Array, Array],
-    batch_size: int,
-) -> Array:
-    def cell(item: tuple[Array, Array, Array]) -> Array:
-        method, count, repeat = item
-        chosen = jax.tree.map(lambda leaf: leaf[method], stacked)
-        inputs = [_without(ranks, part[0], a, count) for part, a in zip((data, test), chosen, strict=True)]
-        value = train_and_test(jax.random.fold_in(key, repeat), (inputs[0], data[1]), (inputs[1], test[1]))
-        return check.scalar(value, f"{NAME}: train_and_test")
-
-    return chunked_map(cell, items, batch_size)
-
-
-_train_all = jax.jit(_train_cells, static_argnames="batch_size")
 
 
 def _refuse_undefined(found: Retrainings) -> None:

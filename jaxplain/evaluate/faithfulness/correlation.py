@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.evaluate.removal import Faithful, Task, random_subset, settings, share_of
+from jaxplain.evaluate.removal import Faithful, Task, part_of_one, random_subset, settings, share_of
 from jaxplain.evaluate.similarity import pearson, spearman
 from jaxplain.program import chunked_map, public, setting
 from jaxplain.types import Array
@@ -79,12 +79,6 @@ class SubsetCorrelation(Faithful):
                 f"{self.name}: subsets of {max(self.sizes)} features are asked for, but there are {task.parts.slots}."
             )
         return self.sizes
-
-
-def _fraction(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-        raise ValueError(f"{name}: `fraction` has to lie above 0 and be at most 1, not {value!r}.")
-    return float(value)
 
 
 @public
@@ -184,7 +178,7 @@ def mu_fidelity(
     return SubsetCorrelation(
         **settings(name, f, baseline, groups, batch_size, window),
         samples=check.count(samples, name, "samples", 2),
-        fraction=_fraction(fraction, name),
+        fraction=part_of_one(fraction, name, "fraction"),
         rank=True,
     )
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.evaluate.removal import Faithful, Task, of_largest, ranked, settings, share_of
+from jaxplain.evaluate.removal import Faithful, Task, of_largest, part_of_one, ranked, settings, share_of
 from jaxplain.program import chunked_sum, public, setting
 from jaxplain.types import Array, Pytree
 
@@ -88,13 +88,6 @@ def _nothing(x: Pytree) -> Array:
     return jnp.zeros(())
 
 
-def _part_of_one(value: Any, name: str, argument: str) -> float:
-    """Require a share above 0 and at most 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-        raise ValueError(f"{name}: `{argument}` has to lie above 0 and be at most 1, not {value!r}.")
-    return float(value)
-
-
 @public
 def f_fidelity(
     f: Callable[..., Any],
@@ -148,15 +141,15 @@ def f_fidelity(
     FFid-); how counts are rounded is ours.
     """
     name = "f_fidelity"
-    fraction = _part_of_one(fraction, name, "fraction")
+    fraction = part_of_one(fraction, name, "fraction")
     if fraction == 1:
         raise ValueError(f"{name}: `fraction` is 1, so that no rest is left; pass less.")
     return FineTunedFidelity(
         **settings(name, f, baseline, groups, batch_size),
         order=check.choice(order, ("morf", "lerf"), name, "order"),
         fraction=fraction,
-        share=_part_of_one(share, name, "share"),
-        limit=_part_of_one(limit, name, "limit"),
+        share=part_of_one(share, name, "share"),
+        limit=part_of_one(limit, name, "limit"),
         samples=check.count(samples, name, "samples"),
     )
 
@@ -189,4 +182,4 @@ def random_removal(*, limit: float = 0.1, baseline: Any = 0.0, groups: Any = Non
     `f_fidelity` asks for smaller removals and the whole input too.
     """
     name = "random_removal"
-    return RandomRemoval(**settings(name, _nothing, baseline, groups, None), limit=_part_of_one(limit, name, "limit"))
+    return RandomRemoval(**settings(name, _nothing, baseline, groups, None), limit=part_of_one(limit, name, "limit"))

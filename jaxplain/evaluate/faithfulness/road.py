@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline import imputed
 from jaxplain.evaluate.curve import Curve
-from jaxplain.evaluate.removal import Faithful, Task, ranked, settings, share_of
+from jaxplain.evaluate.removal import Faithful, Task, parts_of_one, ranked, settings, share_of
 from jaxplain.program import Function, chunked_map, public, setting
 from jaxplain.types import Array, Pytree
 
@@ -118,13 +118,10 @@ def _road(
     groups: Any,
     with_curve: bool,
 ) -> Road:
-    fractions = tuple(float(fraction) for fraction in fractions)
-    if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
-        raise ValueError(f"{name}: `fractions` have to lie above 0 and be at most 1, not {fractions}.")
     check.one_number(sigma, name, "sigma", zero=True)
     return Road(
         **settings(name, f, ImputedBaseline(sigma) if baseline is None else baseline, groups, batch_size),
-        fractions=fractions,
+        fractions=parts_of_one(fractions, name, "fractions"),
         order=check.choice(order, ("morf", "lerf"), name, "order"),
         with_curve=with_curve,
     )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.evaluate.removal import Faithful, Task, settings
+from jaxplain.evaluate.removal import Faithful, Task, parts_of_one, settings
 from jaxplain.program import chunked_map, public, setting
 from jaxplain.types import Array
 
@@ -57,13 +57,15 @@ class SoftErasure(Faithful):
         samples = jnp.tile(jnp.arange(self.samples), len(self.fractions))
         mean = jnp.mean(chunked_map(drop, (rows, samples), self.batch_size))
         share = jnp.where(lost > 0, mean / jnp.where(lost > 0, lost, 1.0), jnp.nan)
+        share = jnp.where(jnp.isnan(likely).any(), jnp.nan, share)
         return task.known(1 - share if self.keeps else share)
 
 
 def probabilities(task: Task, fraction: float) -> Array:
     """`[slots]`, an affine function of the attribution in [0, 1] whose mean over the values is the fraction.
 
-    q_i = fraction + c (r_i - mean r) with the largest c that leaves all of them in [0, 1]; c = 0 for equal ones.
+    q_i = fraction + c (r_i - mean r) with the largest c that leaves all of them in [0, 1]; c = 0 for equal ones, NaN
+    where the mean is not finite.
     """
     sizes = jnp.where(task.valid, task.sizes(), 0.0)
     relevance = jnp.where(task.valid, task.relevance, 0.0)
@@ -77,19 +79,15 @@ def probabilities(task: Task, fraction: float) -> Array:
     top = jnp.where(varies, above / jnp.where(varies, unit, 1.0), 1.0)
     bottom = jnp.where(varies, below / jnp.where(varies, unit, 1.0), 1.0)
     widest = jnp.minimum((1 - fraction) / top, fraction / bottom)
-    return jnp.clip(fraction + widest * spread, 0.0, 1.0)
+    return jnp.where(jnp.isfinite(mean), jnp.clip(fraction + widest * spread, 0.0, 1.0), jnp.nan)
 
 
 def _soft(
     name: str, f: Any, fractions: Any, samples: Any, baseline: Any, batch_size: Any, groups: Any, keeps: bool
 ) -> SoftErasure:
-    check.numbers(fractions, name, "fractions")
-    listed = tuple(fractions) if isinstance(fractions, Sequence) else (fractions,)
-    if not listed or not all(isinstance(part, int | float) and 0 < part < 1 for part in listed):
-        raise ValueError(f"{name}: `fractions` have to lie between 0 and 1, not {fractions!r}.")
     return SoftErasure(
         **settings(name, f, baseline, groups, batch_size),
-        fractions=tuple(float(part) for part in listed),
+        fractions=parts_of_one(fractions, name, "fractions", whole=False),
         samples=check.count(samples, name, "samples"),
         keeps=keeps,
     )
@@ -124,7 +122,7 @@ def soft_sufficiency(
 
     Returns:
         `m(key, x, attribution, *args) -> NS`, one number without unit, at most 1; NaN where f(x) <= f(b) or the
-        attribution holds NaN. Cost: `samples` forward passes for each fraction, and two.
+        attribution holds NaN or infinity. Cost: `samples` forward passes for each fraction, and two.
 
     Raises:
         ValueError, TypeError: Fractions outside (0, 1), a call without key, and as in `deletion`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -215,6 +216,8 @@ def estimate_patterns(f: Callable[..., Any], inputs: Arrays, *args: Any, batch_s
         The `Patterns`, for `pattern_net` and `pattern_attribution`; summed in float32 or wider, for any batch size the
         same up to rounding. Cost: two forward passes over the examples and one derivative with respect to the weights.
 
+        A layer of which no neuron has a pattern is warned of.
+
     Raises:
         ValueError: An operation that has no pattern (it is named), no layer with weights, fewer than two examples, NaN.
         TypeError: Inputs that are no arrays of floating-point numbers.
@@ -248,6 +251,7 @@ def estimate_patterns(f: Callable[..., Any], inputs: Arrays, *args: Any, batch_s
         products = _added(products, _products(score, means, batch, real))
     values, silent = zip(*(_divided(*sums) for sums in products), strict=True)
     _require_finite(layers, values, name)
+    _tell_empty(layers, values, name)
     return Patterns(layers, values, silent)
 
 
@@ -257,4 +261,16 @@ def _require_finite(layers: tuple[str, ...], values: tuple[Array, ...], name: st
             raise ValueError(
                 f"{name}: {len(bad)} of the patterns' values at {layer} are NaN or infinite (the first at the weight "
                 f"{tuple(map(int, bad[0]))}), though `inputs` are finite. Look at the layer's parameters and outputs."
+            )
+
+
+def _tell_empty(layers: tuple[str, ...], values: tuple[Array, ...], name: str) -> None:
+    for layer, value in zip(layers, values, strict=True):
+        if check.is_concrete(value) and not np.asarray(value).any():
+            warnings.warn(
+                f"{name}: no neuron of {layer} has a pattern, so that explanations by these patterns are zero. Either "
+                "none passes its ReLU for any of `inputs`, or their outputs hardly vary beside their size: for inputs "
+                "far from zero explain a model of centred ones, or use float64.",
+                UserWarning,
+                stacklevel=3,
             )

@@ -143,6 +143,26 @@ def test_a_method_that_refuses_a_model_says_so():
     assert "picky refuses uncertainty: no softmax here" in str(table)
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf])
+def test_a_method_that_is_undefined_for_some_inputs_does_not_pass(odd):
+    """The inputs that it does explain must not speak for those that it does not."""
+
+    def method(f):
+        return lambda x: jnp.where(x[0] > 0, odd, x * jax.grad(f)(x))
+
+    table = mechanism_table({"right where it is defined": method}, KEY, samples=SAMPLES)
+    assert np.isnan(table.error).all()
+    assert not table.passes.any()
+    assert str(table).count("undefined") == 5
+    for one in made():
+        rows = np.array(one.truth)
+        rows[3, 0] = odd
+        errors = one.error(rows)
+        assert np.isnan(errors[3])
+        rows[3, 0] = one.truth[3, 0]
+        np.testing.assert_array_equal(np.delete(errors, 3), np.delete(one.error(rows), 3))
+
+
 def test_bad_input_is_named():
     for change, error, words in (
         ({"methods": {}}, ValueError, "at least one method"),

@@ -216,3 +216,9 @@ def test_edges_of_an_image():
         edge_attribution("canny")
     with pytest.raises(ValueError, match=r"shape \(4,\); edges are those of an image"):
         edge_attribution()(jnp.ones(4))
+    with pytest.raises(TypeError, match="edge_attribution: `x`"):
+        edge_attribution()({"image": jnp.ones((3, 3, 1))})
+    turned = edge_attribution()(jnp.swapaxes(slope, 0, 1))
+    np.testing.assert_allclose(turned, jnp.swapaxes(sobel, 0, 1))
+    corner = edge_attribution()(jnp.zeros((4, 4, 1)).at[2:, 2:].set(1.0))[1, 1, 0]
+    assert float(corner) == pytest.approx(2**0.5)  # one of the four neighbours' weights in both directions

@@ -99,6 +99,31 @@ def test_networks_are_trained_again_side_by_side():
     np.testing.assert_allclose(again.values, found.values, atol=0.05)
 
 
+def test_a_repeat_has_one_key_whatever_is_removed():
+    methods = {"one": (A, A), "other": (-A, -A)}
+    drawn = lambda key, data, test: jax.random.uniform(key) + 0 * data[0].sum()  # noqa: E731
+    found = remove_and_retrain(drawn, DATA, DATA, methods, key=KEY, fractions=(0.5, 1.0), repeats=3).values
+    np.testing.assert_array_equal(found, np.broadcast_to(found[:1, :1], (3, 3, 3)))
+    assert len(set(found[0, 0].tolist())) == 3
+
+
+def test_whole_numbers_have_no_mean():
+    """Beside floating-point leaves they stay as they are; alone they need a baseline (token ids)."""
+    x = {"a": X[:8, :2], "n": np.arange(24).reshape(8, 3) + 1}
+    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), x)
+    nothing = np.zeros(8)
+
+    def ids(key, data, test):
+        off = data[0]["a"] - X[:8, :2].mean(0, keepdims=True)
+        return jnp.sum(data[0]["n"] @ jnp.arange(1, 4)) + 1e3 * jnp.sum(jnp.abs(off))
+
+    found = remove_and_retrain(ids, (x, nothing), (x, nothing), {"m": (ones, ones)}, key=KEY, fractions=(1.0,))
+    np.testing.assert_allclose(found.mean[:, 1], (x["n"] * np.arange(1, 4)).sum(), atol=0.1)
+    tokens = (x["n"], nothing), (x["n"], nothing), {"m": (ones["n"], ones["n"])}
+    with pytest.raises(ValueError, match=r"no floating-point numbers .*pass as `baseline`"):
+        remove_and_retrain(lambda key, data, test: jnp.sum(data[0]) * 1.0, *tokens, key=KEY, fractions=(1.0,))
+
+
 def test_bad_input_is_named():
     methods = {"truth": (A, A)}
 

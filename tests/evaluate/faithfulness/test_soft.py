@@ -70,7 +70,10 @@ def test_it_is_undefined_where_nothing_is_lost_without_the_input():
     assert np.isnan(falling(KEY, S, S))
     assert np.isnan(falling(KEY, 0 * S, S))
     assert np.isnan(jax.jit(soft_comprehensiveness(lambda x: 0 * x.sum(), samples=2))(KEY, S, S))
-    assert np.isnan(jax.jit(soft_sufficiency(total, samples=2))(KEY, S, np.full(5, np.nan, np.float32)))
+    odd = jax.jit(soft_sufficiency(total, samples=2))
+    for value in (np.nan, np.inf, -np.inf):  # no likelihoods follow from what has no middle
+        assert np.isnan(odd(KEY, S, np.where(np.arange(5) == 2, np.float32(value), A)))
+    assert np.isnan(odd(KEY, S, np.array([3e38, 3e38, 3e38, 0, 0], np.float32)))  # their sum is none
 
 
 def test_bad_input_is_named():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 
 import equinox as eqx
 import jax
@@ -230,6 +231,19 @@ def test_neurons_that_never_open_or_never_vary_pass_nothing_on():
     rows = [str(row.rule) for row in jaxplain.audit(pattern_attribution(score, patterns))(ROWS[0], 0)]
     assert rows.count("pattern_times_weight") == 2
     assert "open" in rows
+
+
+def test_a_layer_without_any_pattern_is_warned_of():
+    """Closed for every input; or so far from zero that float32 does not tell the outputs apart, where float64 does."""
+    score = lambda x: jax.nn.relu(x @ W1) @ W2[:, 0]  # noqa: E731
+    with pytest.warns(UserWarning, match="no neuron of 'dense' .* has a pattern"):
+        estimate_patterns(lambda x: jax.nn.relu(x @ W1 - 1e3) @ W2[:, 0], ROWS)
+    with pytest.warns(UserWarning, match="no neuron of 'dense' .* has a pattern"):
+        estimate_patterns(score, ROWS + np.float32(1e4))
+    with jax.enable_x64(True), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        patterns = estimate_patterns(score, ROWS.astype(float) + 1e4)
+    assert np.asarray(patterns.values[0]).any()
 
 
 def test_what_has_no_pattern_is_named():
