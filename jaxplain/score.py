@@ -6,6 +6,7 @@ axis, and picks one number. They are pytrees: the parameters are leaves, the cod
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -142,9 +143,8 @@ def _score(name: str, apply: Callable[..., Any], params: Pytree, select: Select,
             f"{name}: `apply` has to be a function (params, batch) -> outputs, such as a Flax module's `apply`, not "
             f"{type(apply).__name__}. For an NNX model use `apply, params = jaxplain.from_nnx(model)`."
         )
-    module = None if hasattr(apply, "__self__") else linen_module(apply)
-    if module is not None:
-        raise TypeError(f"{name}: `apply` is {module}; pass its method: {name}(model.apply, params).")
+    if linen_module(apply) is not None and not (hasattr(apply, "__self__") or isinstance(apply, functools.partial)):
+        raise TypeError(f"{name}: `apply` is {linen_module(apply)}; pass its method: {name}(model.apply, params).")
     return ModelScore(as_function(apply), params, selector(select, name), reduce, name)
 
 

@@ -238,3 +238,8 @@ def test_an_error_of_the_model_stays_its_own_where_the_input_is_no_label():
     _, head = jaxplain.split(broken, "tanh")
     with pytest.raises(KeyError, match="of the model itself"):
         head(jnp.ones(2), {"a": jnp.ones(2)}, 1)
+
+
+def test_a_partial_of_a_modules_apply_is_a_model():
+    f = jaxplain.logit(functools.partial(NORMALISED.apply, train=False), VARIABLES)
+    np.testing.assert_allclose(f(X[0], 1), NORMALISED.apply(VARIABLES, X[:1], train=False)[0, 1], rtol=1e-5)

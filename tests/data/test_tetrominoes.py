@@ -86,6 +86,7 @@ def test_large_tetrominoes_have_blurred_edges():
     assert images.shape == (8, 64, 64)
 
 
+@pytest.mark.slow
 def test_images_are_the_same_where_numbers_are_wide():
     for scenario in ("translation_rotation", "xor"):
         own, images, truth = drawn(scenario, examples=6)

@@ -293,6 +293,7 @@ def test_reading_ahead_is_bounded_and_stops():
     assert len(read) < 10
 
 
+@pytest.mark.slow
 def test_automatic_batch_size_is_the_largest_that_fits(monkeypatch):
     e = cases.deterministic(PARAMS)
     sizes = []

@@ -96,6 +96,7 @@ def test_chunked_by_example_compressed_and_checked(whole):
     assert len(chunks_written(whole)) == -(-cases.COUNT // BATCH)
 
 
+@pytest.mark.slow
 def test_a_chunk_of_a_large_dataset_is_several_small_batches(tmp_path):
     x, y = np.tile(X, (20, 1, 1))[:600], np.tile(Y, 20)[:600]
     e = cases.deterministic(PARAMS)

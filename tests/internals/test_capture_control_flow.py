@@ -122,6 +122,7 @@ def test_nested_scans_stack_from_outside_in():
     assert head(body(jnp.zeros(())), jnp.zeros(())) == 6
 
 
+@pytest.mark.slow
 def test_branch_not_taken_is_zero_and_flagged():
     def f(x):
         yes = lambda x: checkpoint_name(x * 2, "yes")  # noqa: E731

@@ -115,6 +115,7 @@ def test_patterns_leave_them_out_and_names_do_not():
             use()
 
 
+@pytest.mark.slow
 def test_intervening_by_a_pattern_changes_the_others():
     _, _, x, f = swin()
     with pytest.warns(UserWarning, match="intervene: .*'Swin/block_0/attention/qkv'"):

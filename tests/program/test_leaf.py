@@ -28,6 +28,7 @@ class Only(NamedTuple):
 @example({"key": 1.0, "query": 2.0, "value": 3.0})
 @example({"a": {"b": 1.0, "value": 2.0}, "a/b": 3.0, "value": 4.0})
 @example({"a": Attention(1.0, 2.0, 3.0), "value": Only(4.0)})
+@pytest.mark.slow
 def test_each_leaf_has_a_name_of_its_own(tree):
     named = leaves_by_parts(tree)
     assert list(named.values()) == jax.tree.leaves(tree)

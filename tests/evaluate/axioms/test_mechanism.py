@@ -39,6 +39,7 @@ def halves(one):
     return np.split(np.asarray(one.inputs, np.float64), 2, axis=1)
 
 
+@pytest.mark.slow
 def test_scores_are_the_functions_that_they_are_said_to_be():
     interaction, conflict, cancellation, uncertainty, absence = made()
     for one in made():

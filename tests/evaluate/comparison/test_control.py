@@ -140,6 +140,7 @@ def test_the_table_shows_that_the_truth_beats_the_control():
     assert np.isnan(table.difference[2]).all()
 
 
+@pytest.mark.slow
 def test_the_table_prints_every_row_with_its_interval():
     f, x, labels, truth = planted()
     text = str(score_table({"truth": truth}, {"deletion": deletion(f)}, x, labels, key=KEY, samples=200))

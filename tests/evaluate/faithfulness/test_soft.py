@@ -56,6 +56,7 @@ def test_the_size_of_the_attributions_is_out():
         np.testing.assert_allclose(judge(KEY, S, A + 8.0), one, rtol=1e-6)  # and their mean: only differences count
 
 
+@pytest.mark.slow
 def test_values_of_a_group_share_the_chance_and_are_drawn_by_themselves():
     words = jnp.ones((2, 200))
     groups = jnp.array([0, 1])

@@ -26,6 +26,7 @@ def test_absolute_flows_by_hand():
     assert balance.amplified() == balance.amplified(2.4) == ()
 
 
+@pytest.mark.slow
 def test_what_amplifies_is_named_with_its_path():
     def f(x):
         with jax.named_scope("near"):

@@ -116,6 +116,7 @@ def test_a_spelling_gives_what_the_plain_one_gives(name):
             np.testing.assert_allclose(a, jaxplain.deep_lift(plain, baseline=start)(x), rtol=100 * digits, atol=digits)
 
 
+@pytest.mark.slow
 def test_where_the_parts_are_no_group_the_shift_is_left_out():
     """Weights that vary, and moves between the parts, give what the spelling without a shift gives."""
 

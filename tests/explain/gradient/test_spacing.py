@@ -69,6 +69,7 @@ def test_a_score_that_is_not_finite_needs_no_more_than_the_rule():
     assert not e(jnp.ones(3)).reached
 
 
+@pytest.mark.slow
 def test_a_score_that_is_not_finite_on_the_way_takes_no_more_either():
     f = lambda x: jnp.where((x > 0.4) & (x < 0.6), jnp.nan, x).sum()  # noqa: E731
     e = jaxplain.integrated_gradients_with_gap(f, steps=4, tolerance=1e-3)

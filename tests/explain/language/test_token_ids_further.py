@@ -27,6 +27,7 @@ def f(ids):
     return of_rows(TABLE[ids])
 
 
+@pytest.mark.slow
 def test_a_layer_along_the_path_of_the_rows():
     for method in (jaxplain.conductance, jaxplain.internal_influence):
         found = jax.jit(method(f, "layer", baseline=OTHER, steps=8))(IDS)

@@ -89,6 +89,7 @@ def test_a_circuit_is_complete_and_minimal_where_it_is():
     np.testing.assert_allclose(part.minimality[names.index(("first", "output"))], abs((d @ A).sum()), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_nodes_are_what_patching_by_sites_gives():
     nodes = jax.jit(language.node_patching(f, positions=True))(CLEAN, CORRUPT)
     sites = {"block_0/attention/~heads": ("head", "position"), "block_0/mlp": 0}

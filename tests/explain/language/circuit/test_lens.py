@@ -38,6 +38,7 @@ def test_the_jacobian_lens_of_a_linear_rest_is_that_rest():
     np.testing.assert_allclose(found["block_1"], linear(X), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_tuned_lens_learns_the_map_that_the_model_is():
     turn = jnp.array([[0.0, 1.0, 0, 0], [-1.0, 0, 0, 0], [0, 0, 0, 1.0], [0, 0, 1.0, 0]])
 
@@ -90,6 +91,7 @@ def test_the_detached_map_is_the_score_in_double_precision(monkeypatch):
         np.testing.assert_allclose(plain.jacobian[0], jax.grad(affine)(x), atol=1e-10)
 
 
+@pytest.mark.slow
 def test_token_ids_are_the_embeddings_that_they_look_up():
     table = jax.random.normal(jax.random.key(4), (6, 4))
     f = lambda ids: affine(table[ids] + 0.1)  # noqa: E731

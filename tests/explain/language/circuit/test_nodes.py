@@ -41,6 +41,7 @@ def test_a_saturated_softmax_hides_a_writer_from_the_gradient_and_not_from_atp_s
         np.testing.assert_allclose(whole[0], wanted, atol=1e-5, err_msg=how)
 
 
+@pytest.mark.slow
 def test_so_it_does_queries_at_their_layer():
     pair, path = (RESTORED, SATURATED), "attention/~queries"
     np.testing.assert_allclose(jaxplain.activation_patching(selecting, path, axes=0)(*pair), [0, 0, 1], atol=1e-5)
