@@ -100,5 +100,9 @@ def _titles(labels: Any, count: int, names: Any, name: str) -> list[str]:
     if names is None:
         return [str(label) for label in labels]
     known = np.array([check.count(label, name, "labels", least=0) for label in np.asarray(labels)])
-    check.label_range(known, len(names), name)
+    if len(known) and len(names) <= known.max():
+        raise ValueError(
+            f"{name}: `names` holds {len(names)} names, but there is class {known.max()}; give one name for each class, "
+            "from 0."
+        )
     return [str(names[label]) for label in known]
