@@ -55,7 +55,11 @@ def test_wrong_calls_are_told():
         (lambda: make(dynamics(), labels=[1, 2]), ValueError, "there are 5 examples"),
         (lambda: make(dynamics(), names=["a"]), ValueError, "`names` holds 1 names, but there is class 1"),
         (lambda: make(dynamics(), names=[]), ValueError, "`names` holds 0 names"),
-        (lambda: make(dynamics(), labels=[0, 0, 0, 0, 2], names=["a", "b"]), ValueError, "`names` holds 2 names, but there is class 2"),
+        (
+            lambda: make(dynamics(), labels=[0, 0, 0, 0, 2], names=["a", "b"]),
+            ValueError,
+            "`names` holds 2 names, but there is class 2",
+        ),
         (lambda: make(dynamics(), inputs=np.zeros((1, 4))), ValueError, "`inputs` and `attributions` go together"),
         (lambda: make(dynamics(), drift=[0.1, 1.0]), ValueError, "`steps`"),
     ):
