@@ -138,7 +138,7 @@ def tolerance_case(name: str, params: Any, x: Any, y: Any, exact: Any) -> Case:
     def prove() -> str:
         return (
             f"tolerance {TOLERANCE}: {spent:.1f} gradients an example; 99th percentiles: {'; '.join(told)} "
-            "(asked for: at most 0.50)"
+            "(asked for: at most 1.00)"
         )
 
     programs = [

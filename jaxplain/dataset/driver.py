@@ -94,7 +94,7 @@ def explain_dataset(
         key: A threefry key; needed where `e` is random, unused where it is not.
         batch_size: Examples explained at once (all devices together, rounded up to a multiple of the mesh's data axis);
             "auto" takes the largest power of two, up to 1024, that fits the memory. A chunk on disk is as long as one
-            process's part of it, or as several small batches (up to 256 examples, 8 MiB, 1/64 of the dataset).
+            process's part of it, or as several small batches (up to 512 examples, 8 MiB, 1/32 of the dataset).
         mesh: Devices over which batches are spread, along the mesh's axis 'data' (or its only one). Parameters that are
             spread over it stay as they are, others are copied to each device. None is one device, and with several
             processes all of theirs.

@@ -137,7 +137,7 @@ def open_run(
     return _continued(folder, known, manifest, source)
 
 
-LONGEST, LARGEST, PARTS = 256, 2**23, 64
+LONGEST, LARGEST, PARTS = 512, 2**23, 32
 """A chunk of several batches has at most so many examples and bytes, and the dataset at least so many such chunks."""
 
 
