@@ -22,7 +22,7 @@ RULE = jaxplain.relevance.epsilon(1e-6)
 LARGEST = 1e3
 """Times what there is to share: correct relevance of networks of ReLUs has up to about a hundred times the score."""
 
-FAST, SLOW = range(12), range(1000, 1300)
+FAST, SLOW = range(12), range(1000, 1200)
 
 
 @dataclasses.dataclass

@@ -102,11 +102,11 @@ def test_a_chunk_of_a_large_dataset_is_several_small_batches(tmp_path):
     e = cases.deterministic(PARAMS)
     run = functools.partial(explain_dataset, e, (x, y), batch_size=2, out=tmp_path, aggregate=moments(), progress=False)
     first = run()
-    assert first.explanations.settings["chunk"] == 8  # of 600 / 64, whole batches
-    assert len(chunks_written(tmp_path)) == 75
+    assert first.explanations.settings["chunk"] == 18  # of 600 / 32, whole batches
+    assert len(chunks_written(tmp_path)) == 34
     np.testing.assert_allclose(first.explanations["attribution"][:], jaxplain.explain_batch(e, x, y), atol=1e-6)
     log = tmp_path / "jaxplain-run" / "finished-0.log"
-    log.write_bytes(b"\n".join(log.read_bytes().split(b"\n")[:40]))  # as if it had been killed
+    log.write_bytes(b"\n".join(log.read_bytes().split(b"\n")[:20]))  # as if it had been killed
     again = run()
     np.testing.assert_array_equal(again.explanations["attribution"][:], first.explanations["attribution"][:])
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), again.aggregate, first.aggregate)
