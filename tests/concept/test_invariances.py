@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxplain import concept
+from shared.compiling import FLAGS
 from shared.concept_calls import CALLS, ELSEWHERE, equal, setting, takes
 
 FAMILY = ("jaxplain.concept.vector.", "jaxplain.concept.cluster.")
@@ -51,7 +52,8 @@ DEVICES = """
     import sys, warnings
     import jax
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
-    from shared.concept_calls import CALLS, equal, setting
+    from shared.compiling import FLAGS
+from shared.concept_calls import CALLS, equal, setting
 
     warnings.filterwarnings("ignore", message="tcav_t_test")
     assert jax.device_count() == 4
@@ -71,7 +73,7 @@ DEVICES = """
 def test_devices_do_not_matter():
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0 {FLAGS}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(DEVICES), *CALLS],

@@ -7,6 +7,8 @@ import textwrap
 
 import pytest
 
+from shared.compiling import FLAGS
+
 CODE = """
     import sys, warnings
     import jax, jax.numpy as jnp, numpy as np, optax
@@ -44,7 +46,11 @@ CODE = """
 
 @pytest.mark.slow
 def test_retraining_is_shared_over_devices_and_written_by_the_driver(tmp_path):
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = {
+        **os.environ,
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count=8 {FLAGS}",
+    }
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CODE), str(tmp_path / "scores")],
         env=environment, capture_output=True, text=True, check=False,

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxplain import influence
+from shared.compiling import FLAGS
 from shared.influence_calls import CALLS, COUNT, FOUND, MASKS, QUERIES, SCORES, equal, setting, takes
 
 QUICK = {"gradient_similarity", "retrain", "query_scores"}
@@ -71,7 +72,8 @@ DEVICES = """
     import jax
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
     from jaxplain import explain_dataset, influence
-    from shared.influence_calls import CALLS, MASKS, equal, setting
+    from shared.compiling import FLAGS
+from shared.influence_calls import CALLS, MASKS, equal, setting
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     assert jax.device_count() == 8
@@ -142,7 +144,7 @@ def test_devices_and_a_stop_in_between_do_not_matter(tmp_path):
     names = [name for name in CALLS if name not in ALIKE]
     tests = Path(__file__).parents[1]
     path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
-    flags = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 {FLAGS}"
     environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags, "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(DEVICES), str(tmp_path), *names],
