@@ -24,7 +24,7 @@ from jaxplain.plot.canvas import (
     open_sides,
     readable,
 )
-from jaxplain.plot.values import batch, label_texts, number, plain, visible
+from jaxplain.plot.values import batch, label_texts, measured, number, plain, visible
 from jaxplain.program import public
 
 # One character of the monospace font (0.602 em) and one line, in inches.
@@ -68,6 +68,7 @@ def tokens(
     percentile: float = 100.0,
     width: int = 80,
     title: str = "",
+    units: Any = None,
 ) -> TokenFigure:
     """Draw texts with each token on the colour of its attribution: red speaks for the score, blue against.
 
@@ -85,6 +86,8 @@ def tokens(
         percentile: The end of a scale is this percentile of the absolute values that are not zero.
         width: Characters in a line.
         title: Written above everything.
+        units: What the score is measured in, written at the colour bar: a text, or the score that was explained
+            (`jaxplain.logit(...)`).
 
     Returns:
         A figure; notebooks and `report` show it as the text of `tokens_html`. Spaces, tabs and line breaks are drawn as
@@ -104,6 +107,7 @@ def tokens(
     texts, values = _pairs(sequences, attributions, "tokens")
     heads = label_texts(labels, len(texts), names, "tokens")
     norms = _norms(values, scale, percentile, "tokens")
+    label = measured("attribution", units, "tokens")
     blocks: list[list[Any]] = []
     for text, value, head, norm in zip(texts, values, heads, norms, strict=True):
         note = f"{head}  (colours end at ±{number(norm.vmax or 0)})" if scale == "panel" else head
@@ -129,7 +133,7 @@ def tokens(
             row += 1
         row += GAP
     if scale == "shared":
-        colour_bar(figure, axes, norms[0], values=np.concatenate(values), label="attribution")
+        colour_bar(figure, axes, norms[0], values=np.concatenate(values), label=label)
     return figure
 
 
@@ -272,6 +276,7 @@ def token_map(
     *,
     percentile: float = 100.0,
     title: str = "",
+    units: Any = None,
 ) -> Figure:
     """Draw what each generated token rests on: a row for each, a column for each token before it.
 
@@ -282,6 +287,7 @@ def token_map(
         attributions: `[T, S]`.
         percentile: The end of the scale is this percentile of the absolute values that are not zero.
         title: Written above the map.
+        units: What the score is measured in, as in `tokens`.
 
     Returns:
         A figure: red speaks for the token, blue against. Tokens that a target cannot see (those from itself on, where
@@ -326,7 +332,7 @@ def token_map(
     open_sides(axes, "top", "right", "bottom", "left")
     if title:
         axes.set_title(plain(title), fontsize=10, loc="left")
-    colour_bar(figure, axes, norm, values=values, label="attribution")
+    colour_bar(figure, axes, norm, values=values, label=measured("attribution", units, name))
     return figure
 
 

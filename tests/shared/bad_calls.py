@@ -613,9 +613,16 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.lens_table": {"outputs": lambda w: {"block_0": np.ones((3, 4)), "block_1": np.ones((3, 4))}},
     "plot.patching_map": {"effects": lambda w: np.ones((2, 3)) - 2.0},
     "plot.attribution_bar": {"attributions": lambda w: OUTPUTS},
+    "plot.cohorts": {"attributions": lambda w: ROWS, "groups": lambda w: ["a", "b", "b"]},
     "plot.comparison": {"result": lambda w: _comparison()},
     "plot.confusion_matrix": {"predicted": lambda w: np.array([0, 0, 1])},
     "plot.curves": {"values": lambda w: ATOM},
+    "plot.decision": {
+        "attributions": lambda w: ROWS,
+        "baseline_score": lambda w: 1.0,
+        "values": lambda w: None,
+        "labels": lambda w: None,
+    },
     "plot.dependence": {"values": lambda w: ROWS, "attributions": lambda w: 2 * ROWS, "feature": lambda w: 1},
     "plot.effects": {
         "values": lambda w: {"age": SimpleNamespace(grid=np.array([1.0, 2.0]), score=np.array([0.0, 1.0]))}
@@ -626,6 +633,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "report.concept_section": {"result": lambda w: _concepts()},
     "plot.feature_dashboard": DASHBOARD,
     "plot.filters": {"kernel": lambda w: np.ones((3, 3, 1, 4))},
+    "plot.force": {"attributions": lambda w: OUTPUTS, "baseline_score": lambda w: 1.0, "score": lambda w: 2.5},
     "plot.gradient_flow": {"history": lambda w: LAYERS},
     "plot.importance": {"values": lambda w: OUTPUTS, "error": lambda w: np.abs(OUTPUTS)},
     "plot.influential_examples": {
@@ -643,6 +651,12 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
     "plot.predictions": {"probabilities": lambda w: np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])},
     "plot.scores_table": {"scores": lambda w: SCORES},
+    "plot.series": {"inputs": lambda w: VECTOR, "attributions": lambda w: 2 * VECTOR},
+    "plot.sound": {
+        "waveform": lambda w: np.resize(VECTOR, 90),
+        "attributions": lambda w: np.ones((3, 4)),
+        "rate": lambda w: 1000,
+    },
     "plot.singular_values": {"spectra": lambda w: jaxplain.train.weight_spectra(VECTOR_PARAMS)},
     "plot.summary": {"values": lambda w: ROWS, "attributions": lambda w: 2 * ROWS},
     "plot.timings": {"times": lambda w: {"gradient": {"ours": (0.1, 0.09, 0.12), "peer": (0.2, 0.2, 0.3)}}},
