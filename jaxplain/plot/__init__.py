@@ -32,7 +32,7 @@ from jaxplain.plot.parameter import parameter_histograms
 from jaxplain.plot.picture import samples, top_examples
 from jaxplain.plot.prediction import confusion_matrix, predictions
 from jaxplain.plot.score import scores_table
-from jaxplain.plot.sequence import series, sound
+from jaxplain.plot.sequence import logo, series, sound
 from jaxplain.plot.tabular import cohorts, decision, force
 from jaxplain.plot.text import Markup, TokenFigure, token_map, tokens, tokens_html
 from jaxplain.plot.timing import timings
@@ -74,6 +74,7 @@ __all__ = [
     "learning_curves",
     "lens_over_training",
     "lens_table",
+    "logo",
     "loss_interpolation",
     "loss_surface",
     "parameter_histograms",

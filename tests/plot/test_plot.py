@@ -173,6 +173,7 @@ ELSEWHERE = {
     "cohorts": "plot/tabular/test_cohort.py",
     "decision": "plot/tabular/test_decision.py",
     "force": "plot/tabular/test_force.py",
+    "logo": "plot/sequence/test_logo.py",
     "series": "plot/sequence/test_series.py",
     "sound": "plot/sequence/test_sound.py",
 }

@@ -47,6 +47,7 @@ SPACES = (
     "transform",
     "regulariser",
     "language",
+    "genomics",
 )
 
 BAD = {
@@ -642,6 +643,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "k": lambda w: 1,
     },
     "plot.layer_table": {"layers": lambda w: jaxplain.layers(VECTORS.f)(VECTOR, 1)},
+    "plot.logo": {"attributions": lambda w: np.ones((2, 4)), "inputs": lambda w: None},
     "plot.loss_interpolation": {
         "values": lambda w: {"a": jaxplain.train.Interpolation(np.array([0.0, 1.0]), np.array([0.5, 0.2]), 0.0)}
     },
@@ -703,6 +705,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "image.shape_of": {"name": lambda w: "name"},
     "image.cppn": {"shape": lambda w: (6, 6, 3)},
     "image.vector": {"shape": lambda w: (4,)},
+    "genomics.": {"f": lambda w: _motif, "baseline": lambda w: 0.25},
     "objective.": {"x": lambda w: w.x, "vector": lambda w: np.ones(2, np.float32), "index": lambda w: 0},
     "objective.position": {"place": lambda w: (1, 2), "vector": lambda w: None},
     "objective.neuron": {"index": lambda w: (1, 2, 0)},
@@ -801,7 +804,16 @@ def _said(made: Any, world: World) -> Any:
     return made(WORDS, 1, token)
 
 
+DNA = np.eye(4, dtype=np.float32)[[2, 0, 3, 3, 0, 1]]
+
+
+def _motif(x: Any) -> Any:
+    """A score of a sequence of letters."""
+    return jnp.tanh((jnp.asarray(x) * ROWS_OF_WORDS[0]).sum())
+
+
 USE: dict[str, Callable[[Any, World], Any]] = {
+    "genomics": lambda made, w: made(*([KEY] if needs_key(made) else []), DNA),
     "language": _said,
     **{
         f"language.{name}": lambda made, w: made(SEQUENCE)
