@@ -105,6 +105,7 @@ def network(x):
     return jax.nn.relu(WEIGHTS[0] @ x.reshape(-1)) @ WEIGHTS[1]
 
 
+@pytest.mark.slow
 def test_hypothetical_contributions_are_multipliers_less_those_of_the_reference():
     x, reference = encoded("GATTACATC"), encoded("GTATACTTC")
     first, second = WEIGHTS

@@ -67,6 +67,7 @@ def test_several_maps_have_a_panel_each():
     assert figure.axes[3].get_ylabel() == "attribution,\nsums of 400 samples"
 
 
+@pytest.mark.slow
 def test_any_sound_is_drawn_whole():
     for figure in (
         plot.sound([0, 0], [0, 0], rate=1),
