@@ -117,7 +117,7 @@ def tokens(
     figure = TokenFigure(figsize=size, layout="constrained")
     figure.set_label(f"{len(texts)} texts, each token coloured by its attribution: red speaks for the score")
     figure.markup = tokens_html(
-        sequences, attributions, labels, names=names, scale=scale, percentile=percentile, title=title
+        sequences, attributions, labels, names=names, scale=scale, percentile=percentile, title=title, units=units
     )
     axes = figure.add_subplot()
     axes.set(xlim=(-1 if len(blocks) > 1 else 0, width), ylim=(height, 0))
@@ -147,6 +147,7 @@ def tokens_html(
     scale: str = "shared",
     percentile: float = 100.0,
     title: str = "",
+    units: Any = None,
 ) -> Markup:
     """Write texts as HTML, each token on the colour of its attribution and with its value as a tooltip.
 
@@ -158,6 +159,7 @@ def tokens_html(
         scale: As in `tokens`.
         percentile: As in `tokens`.
         title: As in `tokens`.
+        units: As in `tokens`.
 
     Returns:
         Markup that stands alone: no script, no style sheet, all texts escaped, with a bar of the colours at its end. A
@@ -182,8 +184,9 @@ def tokens_html(
         above = f"<strong>{html.escape(head)}</strong>{note}<br>" if head or note else ""
         style = f"{apart}line-height:1.9;font-family:monospace;overflow-wrap:anywhere"
         parts.append(f'<p style="{style}">{above}{spans}</p>')
+    label = html.escape(measured("attribution", units, "tokens_html"))
     if scale == "shared":
-        parts.append(_bar(norms[0], np.concatenate(values)))
+        parts.append(_bar(norms[0], np.concatenate(values), "" if units is None else f"{label}; "))
     return Markup("\n".join(parts))
 
 
@@ -246,7 +249,7 @@ def _draw(axes: Axes, row: float, line: Any) -> None:
         text.set_color(readable(colour))
 
 
-def _bar(norm: Normalize, values: np.ndarray) -> str:
+def _bar(norm: Normalize, values: np.ndarray, label: str) -> str:
     """The colours from end to end, with what they mean."""
     if not np.any(values):
         return '<p style="font-size:85%">all attributions are zero</p>'
@@ -256,10 +259,8 @@ def _bar(norm: Normalize, values: np.ndarray) -> str:
         f"display:inline-block;width:8em;height:.8em;border:1px solid #8c8c8c;background:linear-gradient(90deg,{stops})"
     )
     beyond = " or beyond" if float(np.abs(values).max()) > (norm.vmax or 0) * (1 + 1e-9) else ""
-    return (
-        f'<p style="font-size:85%">\u2212{end}{beyond} <span style="{bar}"></span> {end}{beyond}: red speaks for the '
-        "score, blue against</p>"
-    )
+    words = f"{label}red speaks for the score, blue against"
+    return f'<p style="font-size:85%">\u2212{end}{beyond} <span style="{bar}"></span> {end}{beyond}: {words}</p>'
 
 
 def _span(token: str, value: float, norm: Normalize) -> str:

@@ -98,6 +98,7 @@ def test_units_are_those_of_the_score():
     shared = plot.heatmaps(images, images, units="logit", scale="shared")
     assert shared.axes[-1].get_ylabel() == "attribution (logit)"
     assert plot.tokens(["a"], [1.0], units="nats").axes[-1].get_ylabel() == "attribution (nats)"
+    assert "attribution (&lt;nats&gt;); red speaks for" in plot.tokens(["a"], [1.0], units="<nats>").markup
     assert plot.token_map(["b"], ["a"], [[1.0]], units="nats").axes[-1].get_ylabel() == "attribution (nats)"
     strip = plot.attribution_strip([[1.0]], [[[1.0]]], [0], units="loss")
     assert strip.get_suptitle() == "attribution (loss)"
