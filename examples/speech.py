@@ -4,8 +4,8 @@ By default the sounds are synthetic: noise, a hum that says nothing, and a short
 an accuracy above 95 %, the highest window of the spectrogram on the tone in at least 95 %, the highest stretch of the
 waveform inside it in at least 80 % (at random: about 5 and 20 %). With `--data` they are the spoken digits of
 `fsdd.npz` in that folder, one speaker held out: expect an accuracy of 65 to 85 %. In both, hiding the highest first
-beats a random order. Writes `speech.png`: time runs to the right, frequency upwards; beside the spectrogram of a sound
-is which part of it, and which stretch of its waveform, speaks for the predicted class (red) or against it (blue).
+beats a random order. Writes `speech_0.png` to `speech_2.png`, a sound each, over seconds and hertz: which stretches of
+its waveform, and which parts of its spectrogram, speak for the predicted class (red) or against it (blue).
 
     python examples/speech.py [--data FOLDER] [--quick] [--output FOLDER]
 """
@@ -86,13 +86,12 @@ def main() -> None:
     gain = jaxplain.evaluate.paired_difference(*areas, key=jax.random.key(5))
     print(f"deletion: {gain.mean:.2f} against random, 95 % interval [{gain.low:.2f}, {gain.high:.2f}] (below 0)")
     arguments.output.mkdir(parents=True, exist_ok=True)
-    chosen = [int(np.flatnonzero(test_labels == label)[0]) for label in range(3)]
-    upright = lambda maps: np.asarray(maps)[chosen, :, ::-1].swapaxes(1, 2)  # noqa: E731
-    middles = np.arange(pictures.shape[1]) * HOP + FRAME // 2
-    stretches = np.repeat(np.asarray(when)[:, middles, None], 64, axis=2)  # the waveform's, at the frames' times
-    columns = {"time and band": upright(where), "waveform": upright(stretches)}
-    heads = [f"said {test_labels[i]},\nheard {predicted[i]}" for i in chosen]
-    plot.heatmaps(upright(pictures), columns, heads).savefig(arguments.output / "speech.png", dpi=150)
+    layout = {"rate": RATE, "window": FRAME, "hop": HOP, "units": f}
+    for label in range(3):
+        i = int(np.flatnonzero(test_labels == label)[0])
+        maps = {f"said {label}, heard {predicted[i]}: when": when[i], "when, and in which band": where[i]}
+        figure = plot.sound(test[i], maps, spectrogram=pictures[i], **layout)
+        figure.savefig(arguments.output / f"speech_{label}.png", dpi=150)
 
 
 if __name__ == "__main__":

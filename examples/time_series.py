@@ -4,7 +4,7 @@ Series `[T, C]` of noise hold one wave somewhere in one of their channels; its p
 network learns it, and the margin of the predicted class is explained by ablation of groups: every stretch of 8 steps of
 a channel is replaced by its mean. Expect a test accuracy above 95 %, and the highest group in the planted interval (of
 two to three groups out of 24) in at least 95 % of the series, of a random attribution in about 12 %. Writes
-`time_series.png`.
+`time_series.png`, several series as maps beside where the wave is planted, and `series.png`, the first one as lines.
 
     python examples/time_series.py [--quick] [--output FOLDER]
 """
@@ -91,6 +91,8 @@ def main() -> None:
     columns = {"planted": tall(truth), "ablation": tall(attributions)}
     figure = plot.heatmaps(tall(test), columns, predicted[:4])
     figure.savefig(arguments.output / "time_series.png", dpi=150)
+    one = plot.series(test[0], np.asarray(attributions)[0], names=["first", "second", "third"], units=f)
+    one.savefig(arguments.output / "series.png", dpi=150)
 
 
 if __name__ == "__main__":

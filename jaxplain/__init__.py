@@ -18,6 +18,7 @@ The stages, each a namespace that is there after `import jaxplain`:
     jaxplain.pattern                      signal and suppressors: PatternNet, PatternAttribution
     jaxplain.image, objective, transform, regulariser    what activation maximization is composed of
     jaxplain.language                     language models: scores of text, attribution of generated text, circuits
+    jaxplain.genomics                     one-hot sequences: shuffled references, mutations, hypothetical contributions
     jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
     jaxplain.influence                    which training examples did it: derivatives through training, retraining
     jaxplain.concept                      what features mean: concept vectors, dictionaries, sparse autoencoders
@@ -206,6 +207,7 @@ from jaxplain.explain import (
     fgsm,
     full_grad,
     full_grad_terms,
+    genomics,
     grad_cam,
     grad_cam_plus_plus,
     gradient,
@@ -290,6 +292,7 @@ NAMESPACES = (
     "transform",
     "regulariser",
     "language",
+    "genomics",
 )
 """Where everything else is reached, without a second import."""
 
@@ -380,7 +383,7 @@ __all__ = [
 _DEEPER = {"image": image, "objective": objective, "regulariser": regulariser, "relevance": relevance}
 _DEEPER["transform"] = transform
 _DEEPER["pattern"] = pattern
-_DEEPER["language"] = language
+_DEEPER["language"], _DEEPER["genomics"] = language, genomics
 for _name, _space in _DEEPER.items():
     sys.modules[f"jaxplain.{_name}"] = _space
 

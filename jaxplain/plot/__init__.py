@@ -32,6 +32,8 @@ from jaxplain.plot.parameter import parameter_histograms
 from jaxplain.plot.picture import samples, top_examples
 from jaxplain.plot.prediction import confusion_matrix, predictions
 from jaxplain.plot.score import scores_table
+from jaxplain.plot.sequence import logo, series, sound
+from jaxplain.plot.tabular import cohorts, decision, force
 from jaxplain.plot.text import Markup, TokenFigure, token_map, tokens, tokens_html
 from jaxplain.plot.timing import timings
 from jaxplain.plot.trace import traces
@@ -50,17 +52,20 @@ __all__ = [
     "attribution_bar",
     "attribution_clusters",
     "attribution_strip",
+    "cohorts",
     "comparison",
     "concept_gallery",
     "concept_scores",
     "confusion_matrix",
     "curves",
+    "decision",
     "dependence",
     "drift_curves",
     "effects",
     "example_dynamics",
     "feature_dashboard",
     "filters",
+    "force",
     "gradient_flow",
     "heatmaps",
     "importance",
@@ -69,6 +74,7 @@ __all__ = [
     "learning_curves",
     "lens_over_training",
     "lens_table",
+    "logo",
     "loss_interpolation",
     "loss_surface",
     "parameter_histograms",
@@ -77,7 +83,9 @@ __all__ = [
     "predictions",
     "samples",
     "scores_table",
+    "series",
     "singular_values",
+    "sound",
     "summary",
     "timings",
     "token_map",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -78,6 +79,20 @@ def wrapped(text: str, width: int, lines: int) -> str:
     return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder="…"))
 
 
+def feature_axis(axes: Axes, ticks: list[str]) -> None:
+    """Write what the rows of bars or points are of, from the top, on an axis without a line."""
+    axes.set_yticks(range(len(ticks)), [row_text(tick) for tick in ticks], fontsize=8)
+    axes.set_ylim(len(ticks) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=8)
+    open_sides(axes, "top", "right", "left")
+
+
+def row_text(name: str) -> str:
+    """A long name in two lines, beside which the bars keep their room."""
+    return name if len(name) <= 40 else wrapped(name, 40, 2)
+
+
 def row_name(axes: Axes, text: str) -> Axes:
     """Write what a row of small pictures is of at its first one, in lines no longer than the picture is high."""
     axes.set_ylabel(wrapped(text, 16, 3), fontsize=9)
@@ -95,6 +110,11 @@ def legend(figure: Figure, axes: Axes) -> None:
     if len(names) <= 4 and max(map(len, names)) <= 40:
         axes.legend(fontsize=8, frameon=False)
         return
+    legend_below(figure, handles, names)
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
+    """Name marks below a figure, which grows by as many lines as that takes."""
     letters = figure.get_figwidth() / 0.072
     names = [wrapped(name, int(letters) - 6, 3) for name in names]
     columns = max(1, int(letters / (max(map(len, names)) + 6)))

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides
-from jaxplain.plot.values import batch, number, numbers, texts
+from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, feature_axis, open_sides
+from jaxplain.plot.tabular import Part, added_up
+from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, texts
 from jaxplain.program import public
 from jaxplain.types import Number
 
@@ -21,14 +20,23 @@ ROW = 0.27
 
 
 @public
-def attribution_bar(attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
+def attribution_bar(
+    attributions: Any,
+    *,
+    names: Sequence[Any] | None = None,
+    order: Sequence[Any] | None = None,
+    limit: int = 15,
+    units: Any = None,
+) -> Figure:
     """Draw the features with the largest attributions as bars.
 
     Args:
         attributions: `[D]` of one example, drawn with their signs, or `[B, D]`, of which the mean absolute value over
             the examples is drawn.
         names: Names of the features, `[D]`.
-        limit: Most features drawn, the largest; the rest is added up in the last bar.
+        order: Names or indices of the features drawn, from the top; None takes the largest first.
+        limit: Most features drawn, the first of the order; below them a line says what the rest adds up to.
+        units: What the score is measured in: a text, or the score that was explained (`jaxplain.logit(...)`).
 
     Returns:
         A figure.
@@ -46,19 +54,14 @@ def attribution_bar(attributions: Any, *, names: Sequence[Any] | None = None, li
     overall = array.ndim == 2
     values = np.abs(array).mean(axis=0) if overall else array
     heads = texts(names, len(values), "attribution_bar", "names", "feature {}")
-    order = _order(values, limit, "attribution_bar")
-    rest = np.setdiff1d(np.arange(len(values)), order)
-    bars, ticks = [*values[order]], [heads[k] for k in order]
-    if rest.size:
-        bars.append(values[rest].sum())
-        ticks.append(f"{rest.size} other features")
+    chosen = feature_order(values, limit, "attribution_bar", order, names)
+    rest = np.setdiff1d(np.arange(len(values)), chosen)
+    bars, ticks = [*values[chosen]], [heads[k] for k in chosen]
     what = f"mean |attribution| over {len(array)} examples" if overall else "attribution"
-    figure = canvas(5.8, 0.8 + ROW * len(bars), f"Bars of {len(order)} features by {what}")
+    figure = canvas(5.8, 0.8 + ROW * (len(bars) + (rest.size > 0)), f"Bars of {len(chosen)} features by {what}")
     axes = figure.add_subplot()
     colours = [NEUTRAL if overall else POSITIVE if bar > 0 else NEGATIVE for bar in bars]
-    drawn = axes.barh(range(len(bars)), bars, color=colours, height=0.7)
-    if rest.size:
-        drawn[-1].set_alpha(0.4)
+    axes.barh(range(len(bars)), bars, color=colours, height=0.7)
     for place, bar in enumerate(bars):
         side = "left" if bar >= 0 else "right"
         axes.annotate(
@@ -74,22 +77,18 @@ def attribution_bar(attributions: Any, *, names: Sequence[Any] | None = None, li
     axes.margins(x=0.15)
     if overall:
         axes.set_xlim(left=0)
-    _feature_axis(axes, ticks)
-    axes.set_xlabel(what, fontsize=9)
+    if rest.size:
+        # As a bar it would be the longest of many features, which makes all others short.
+        most = number(values[rest][np.abs(values[rest]).argmax()])
+        words = f"{others(rest.size)}: {number(values[rest].sum())}" + (
+            f" in sum, the largest {most}" if rest.size > 1 else ""
+        )
+        place_of_words: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "ha": "left", "va": "center"}
+        axes.annotate(words, (0.01, len(bars)), fontsize=8, color=NEUTRAL, **place_of_words)
+        ticks.append("")
+    feature_axis(axes, ticks)
+    axes.set_xlabel(measured(what, units, "attribution_bar"), fontsize=9)
     return figure
-
-
-def _order(values: np.ndarray, limit: int, name: str) -> np.ndarray:
-    """The features by falling size, at most `limit`."""
-    return np.argsort(-np.abs(values), kind="stable")[: check.count(limit, name, "limit")]
-
-
-def _feature_axis(axes: Axes, ticks: list[str]) -> None:
-    axes.set_yticks(range(len(ticks)), ticks, fontsize=8)
-    axes.set_ylim(len(ticks) - 0.4, -0.6)
-    axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", labelsize=8)
-    open_sides(axes, "top", "right", "left")
 
 
 def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +101,9 @@ def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.nda
 
 
 @public
-def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
+def summary(
+    values: Any, attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15, units: Any = None
+) -> Figure:
     """Draw every example's attributions of the features that matter most, coloured by the features' values.
 
     A point is one example; where many have the same attribution they pile up. Features are ordered by their mean
@@ -113,6 +114,7 @@ def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = Non
         attributions: `[B, D]`, in units of the score.
         names: Names of the features, `[D]`.
         limit: Most features drawn.
+        units: What the score is measured in, as in `attribution_bar`.
 
     Returns:
         A figure. The colours of a feature run from its 5th to its 95th percentile.
@@ -130,7 +132,7 @@ def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = Non
     """
     inputs, array = _pair(values, attributions, "summary")
     heads = texts(names, array.shape[1], "summary", "names", "feature {}")
-    order = _order(np.abs(array).mean(axis=0), limit, "summary")
+    order = feature_order(np.abs(array).mean(axis=0), limit, "summary")
     more = f", the {len(order)} largest" if len(order) < array.shape[1] else ""
     description = f"Attributions of {array.shape[1]} features{more} for {len(array)} examples, coloured by value"
     figure = canvas(6.8, 0.8 + 0.33 * len(order), description)
@@ -146,8 +148,8 @@ def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = Non
         axes.scatter(
             array[~missing, k], heights[~missing], s=9, c=colours, cmap=LOW_TO_HIGH, vmin=0, vmax=1, linewidths=0
         )
-    _feature_axis(axes, [heads[k] for k in order])
-    axes.set_xlabel("attribution", fontsize=9)
+    feature_axis(axes, [heads[k] for k in order])
+    axes.set_xlabel(measured("attribution", units, "summary"), fontsize=9)
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), LOW_TO_HIGH), ax=axes, fraction=0.03, pad=0.02, aspect=30)
     bar.set_ticks([0, 1], labels=["low", "high"], fontsize=8)
     bar.set_label("value of the feature", fontsize=8, labelpad=-8)
@@ -184,6 +186,7 @@ def dependence(
     *,
     names: Sequence[Any] | None = None,
     colour_by: int | str | None = None,
+    units: Any = None,
 ) -> Figure:
     """Draw a feature's attribution over its value, a point for each example.
 
@@ -193,6 +196,7 @@ def dependence(
         feature: Which one: an index or, with `names`, a name.
         names: Names of the features, `[D]`.
         colour_by: A second feature, whose values colour the points: where colours separate, the two interact.
+        units: What the score is measured in, as in `attribution_bar`.
 
     Returns:
         A figure, the distribution of the feature's values in grey below the points.
@@ -210,7 +214,8 @@ def dependence(
     """
     inputs, array = _pair(values, attributions, "dependence")
     heads = texts(names, array.shape[1], "dependence", "names", "feature {}")
-    k = _index(feature, heads, names, "feature")
+    known = [] if names is None else [str(item) for item in names]
+    k = feature_index(feature, known, len(heads), "dependence", "feature")
     there = np.isfinite(inputs[:, k])
     if not there.any():
         raise ValueError(f"dependence: feature {feature!r} is NaN in every example; there is nothing to draw.")
@@ -221,7 +226,7 @@ def dependence(
     if colour_by is None:
         axes.scatter(x, y, s=14, color=NEGATIVE, alpha=0.7, linewidths=0)
     else:
-        second = _index(colour_by, heads, names, "colour_by")
+        second = feature_index(colour_by, known, len(heads), "dependence", "colour_by")
         colours = inputs[there, second]
         low, high = np.nanpercentile(colours, [5, 95]) if np.isfinite(colours).any() else (0.0, 1.0)
         points = axes.scatter(
@@ -239,22 +244,11 @@ def dependence(
     axes.patch.set_visible(False)
     axes.set_ylim(low - 0.12 * (high - low), high)
     axes.set_xlabel(heads[k], fontsize=9)
-    axes.set_ylabel(f"attribution of {heads[k].strip()}", fontsize=9)
+    axes.set_ylabel(measured(f"attribution of {heads[k].strip()}", units, "dependence"), fontsize=9)
     if not there.all():
         axes.set_title(f"{(~there).sum()} examples without a value are left out", fontsize=8, color=NEUTRAL)
     open_sides(axes).tick_params(labelsize=8)
     return figure
-
-
-def _index(feature: int | str, heads: list[str], names: Sequence[Any] | None, argument: str) -> int:
-    known = [str(name) for name in names] if names is not None else []
-    if isinstance(feature, str):
-        if feature not in known:
-            raise ValueError(f"dependence: `{argument}` is {feature!r}, which is none of `names`: {known[:5]} ...")
-        return known.index(feature)
-    if not 0 <= check.count(feature, "dependence", argument, least=0) < len(heads):
-        raise ValueError(f"dependence: `{argument}` is {feature}, but there are {len(heads)} features, from 0.")
-    return int(feature)
 
 
 @public
@@ -265,7 +259,9 @@ def waterfall(
     *,
     values: Any = None,
     names: Sequence[Any] | None = None,
+    order: Sequence[Any] | None = None,
     limit: int = 10,
+    units: Any = None,
 ) -> Figure:
     """Draw how one prediction adds up: from the score of the baseline, feature by feature, to the score of the example.
 
@@ -276,10 +272,13 @@ def waterfall(
             missing is a bar of its own, the completeness gap. None ends at the sum of the attributions.
         values: The features `[D]`, written beside their names.
         names: Names of the features, `[D]`.
-        limit: Most features drawn, the largest; the rest is one bar.
+        order: Names or indices of the features drawn, from the top, the same for examples that are to be compared
+            (such as the largest of all: `np.argsort(-np.abs(attributions).mean(0))`); None takes the largest first.
+        limit: Most features drawn, the first of the order; the sum of the rest is one bar.
+        units: What the score is measured in, as in `attribution_bar`.
 
     Returns:
-        A figure: the smallest contributions at the bottom next to f(b), the largest at the top next to f(x).
+        A figure: the last features of the order at the bottom next to f(b), the first at the top next to f(x).
 
     Raises:
         ValueError: Wrong shapes, NaN, counts that do not match.
@@ -290,28 +289,13 @@ def waterfall(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['dose', 'age']
     """
-    array = batch(attributions, "waterfall", "attributions", {1: "[D]"})
-    heads = texts(names, len(array), "waterfall", "names", "feature {}")
-    start = float(batch(baseline_score, "waterfall", "baseline_score", {0: "a number"}))
-    end = start + float(array.sum())
-    if values is not None:
-        inputs = numbers(values, "waterfall", "values", finite=False)
-        if inputs.shape != array.shape:
-            raise ValueError(f"waterfall: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")
-        heads = [f"{head} = {number(value)}" for head, value in zip(heads, inputs, strict=True)]
-    order = _order(array, limit, "waterfall")
-    bars = [(heads[k], float(array[k])) for k in order]
-    if len(order) < len(array):
-        bars.append((f"{len(array) - len(order)} other features", float(np.delete(array, order).sum())))
-    if score is not None:
-        reached = float(batch(score, "waterfall", "score", {0: "a number"}))
-        if abs(reached - end) > 1e-3 * abs(reached - start):
-            bars.append(("completeness gap", reached - end))
-        end = reached
-    return _steps(bars, start, end)
+    bars, start, end = added_up(
+        attributions, baseline_score, score, values=values, names=names, order=order, limit=limit, name="waterfall"
+    )
+    return _steps(bars, start, end, measured("score", units, "waterfall"))
 
 
-def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
+def _steps(bars: list[Part], start: float, end: float, what: str) -> Figure:
     figure = canvas(
         6.6, 1.1 + 0.32 * len(bars), f"From {number(start)} at the baseline to {number(end)}: a bar a feature"
     )
@@ -319,9 +303,8 @@ def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
     level = start
     levels = [start, end]
     for place in range(len(bars) - 1, -1, -1):
-        head, amount = bars[place]
-        colour = NEUTRAL if head == "completeness gap" else POSITIVE if amount > 0 else NEGATIVE
-        axes.barh(place, amount, left=level, color=colour, height=0.68)
+        amount = bars[place].amount
+        axes.barh(place, amount, left=level, color=bars[place].colour, height=0.68)
         axes.annotate(
             f"{amount:+.3g}",
             (level + amount, place),
@@ -338,10 +321,10 @@ def _steps(bars: list[tuple[str, float]], start: float, end: float) -> Figure:
     # Room for the numbers beside the bars; automatic margins end where a bar begins.
     room = 0.16 * (max(levels) - min(levels)) or 1.0
     axes.set_xlim(min(levels) - room, max(levels) + room)
-    _feature_axis(axes, [head for head, _ in bars])
+    feature_axis(axes, [bar.head for bar in bars])
     axes.axvline(start, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
     axes.axvline(end, color="black", linewidth=0.8, linestyle="--", zorder=0)
-    axes.set_xlabel(f"score; the baseline's is f(b) = {number(start)}", fontsize=9)
+    axes.set_xlabel(f"{what}; the baseline's is f(b) = {number(start)}", fontsize=9)
     place_of_end: dict[str, Any] = {
         "xytext": (0, 3),
         "textcoords": "offset points",

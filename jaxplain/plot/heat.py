@@ -24,7 +24,7 @@ from jaxplain.plot.canvas import (
     row_name,
     shown,
 )
-from jaxplain.plot.values import batch, images, label_texts, plain
+from jaxplain.plot.values import batch, images, label_texts, measured, plain
 from jaxplain.program import public
 
 SCALES = ("panel", "method", "shared")
@@ -41,6 +41,7 @@ def heatmaps(
     percentile: float = 100.0,
     overlay: bool = False,
     limit: int = 8,
+    units: Any = None,
 ) -> Figure:
     """Draw signed attributions beside the images they explain: red speaks for the score, blue against, white is zero.
 
@@ -59,6 +60,8 @@ def heatmaps(
             large values saturate (the colour bar then has arrows) instead of whitening the rest.
         overlay: Draw each map over its greyed image, the more opaque the larger the value.
         limit: Most examples drawn, the first ones; the title says where there are more.
+        units: What the score is measured in, written at the colour bar of a shared scale and in the title of others: a
+            text, or the score that was explained (`jaxplain.logit(...)`).
 
     Returns:
         A figure with one row for each example.
@@ -78,6 +81,7 @@ def heatmaps(
     pictures = images(inputs, "heatmaps", "inputs")
     titles = label_texts(labels, len(pictures), names, "heatmaps")
     count, more = shown(len(pictures), limit, "heatmaps", "examples")
+    label = measured("attribution", units, "heatmaps")
     maps = _maps(attributions, len(pictures), count)
     figure, grid = _grid(count, len(maps), scale, _description(maps, count))
     everything = np.concatenate([values.ravel() for values in maps.values()])
@@ -97,9 +101,10 @@ def heatmaps(
             colour_bar(figure, None, norm, values=values, inside=grid[count, column])
     elif scale == "shared":
         norm = diverging(largest(everything, percentile))
-        colour_bar(figure, grid.ravel().tolist(), norm, values=everything, label="attribution")
-    if more:
-        figure.suptitle(more, fontsize=9, color=NEUTRAL)
+        colour_bar(figure, grid.ravel().tolist(), norm, values=everything, label=label)
+    said = [more, label if units is not None and scale != "shared" else ""]
+    if any(said):
+        figure.suptitle("; ".join(filter(None, said)), fontsize=9, color=NEUTRAL)
     return figure
 
 

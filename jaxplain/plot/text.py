@@ -24,7 +24,7 @@ from jaxplain.plot.canvas import (
     open_sides,
     readable,
 )
-from jaxplain.plot.values import batch, label_texts, number, plain, visible
+from jaxplain.plot.values import batch, label_texts, measured, number, plain, visible
 from jaxplain.program import public
 
 # One character of the monospace font (0.602 em) and one line, in inches.
@@ -68,6 +68,7 @@ def tokens(
     percentile: float = 100.0,
     width: int = 80,
     title: str = "",
+    units: Any = None,
 ) -> TokenFigure:
     """Draw texts with each token on the colour of its attribution: red speaks for the score, blue against.
 
@@ -85,6 +86,8 @@ def tokens(
         percentile: The end of a scale is this percentile of the absolute values that are not zero.
         width: Characters in a line.
         title: Written above everything.
+        units: What the score is measured in, written at the colour bar: a text, or the score that was explained
+            (`jaxplain.logit(...)`).
 
     Returns:
         A figure; notebooks and `report` show it as the text of `tokens_html`. Spaces, tabs and line breaks are drawn as
@@ -104,6 +107,7 @@ def tokens(
     texts, values = _pairs(sequences, attributions, "tokens")
     heads = label_texts(labels, len(texts), names, "tokens")
     norms = _norms(values, scale, percentile, "tokens")
+    label = measured("attribution", units, "tokens")
     blocks: list[list[Any]] = []
     for text, value, head, norm in zip(texts, values, heads, norms, strict=True):
         note = f"{head}  (colours end at ±{number(norm.vmax or 0)})" if scale == "panel" else head
@@ -113,7 +117,7 @@ def tokens(
     figure = TokenFigure(figsize=size, layout="constrained")
     figure.set_label(f"{len(texts)} texts, each token coloured by its attribution: red speaks for the score")
     figure.markup = tokens_html(
-        sequences, attributions, labels, names=names, scale=scale, percentile=percentile, title=title
+        sequences, attributions, labels, names=names, scale=scale, percentile=percentile, title=title, units=units
     )
     axes = figure.add_subplot()
     axes.set(xlim=(-1 if len(blocks) > 1 else 0, width), ylim=(height, 0))
@@ -129,7 +133,7 @@ def tokens(
             row += 1
         row += GAP
     if scale == "shared":
-        colour_bar(figure, axes, norms[0], values=np.concatenate(values), label="attribution")
+        colour_bar(figure, axes, norms[0], values=np.concatenate(values), label=label)
     return figure
 
 
@@ -143,6 +147,7 @@ def tokens_html(
     scale: str = "shared",
     percentile: float = 100.0,
     title: str = "",
+    units: Any = None,
 ) -> Markup:
     """Write texts as HTML, each token on the colour of its attribution and with its value as a tooltip.
 
@@ -154,6 +159,7 @@ def tokens_html(
         scale: As in `tokens`.
         percentile: As in `tokens`.
         title: As in `tokens`.
+        units: As in `tokens`.
 
     Returns:
         Markup that stands alone: no script, no style sheet, all texts escaped, with a bar of the colours at its end. A
@@ -178,8 +184,9 @@ def tokens_html(
         above = f"<strong>{html.escape(head)}</strong>{note}<br>" if head or note else ""
         style = f"{apart}line-height:1.9;font-family:monospace;overflow-wrap:anywhere"
         parts.append(f'<p style="{style}">{above}{spans}</p>')
+    label = html.escape(measured("attribution", units, "tokens_html"))
     if scale == "shared":
-        parts.append(_bar(norms[0], np.concatenate(values)))
+        parts.append(_bar(norms[0], np.concatenate(values), "" if units is None else f"{label}; "))
     return Markup("\n".join(parts))
 
 
@@ -242,7 +249,7 @@ def _draw(axes: Axes, row: float, line: Any) -> None:
         text.set_color(readable(colour))
 
 
-def _bar(norm: Normalize, values: np.ndarray) -> str:
+def _bar(norm: Normalize, values: np.ndarray, label: str) -> str:
     """The colours from end to end, with what they mean."""
     if not np.any(values):
         return '<p style="font-size:85%">all attributions are zero</p>'
@@ -252,10 +259,8 @@ def _bar(norm: Normalize, values: np.ndarray) -> str:
         f"display:inline-block;width:8em;height:.8em;border:1px solid #8c8c8c;background:linear-gradient(90deg,{stops})"
     )
     beyond = " or beyond" if float(np.abs(values).max()) > (norm.vmax or 0) * (1 + 1e-9) else ""
-    return (
-        f'<p style="font-size:85%">\u2212{end}{beyond} <span style="{bar}"></span> {end}{beyond}: red speaks for the '
-        "score, blue against</p>"
-    )
+    words = f"{label}red speaks for the score, blue against"
+    return f'<p style="font-size:85%">\u2212{end}{beyond} <span style="{bar}"></span> {end}{beyond}: {words}</p>'
 
 
 def _span(token: str, value: float, norm: Normalize) -> str:
@@ -272,6 +277,7 @@ def token_map(
     *,
     percentile: float = 100.0,
     title: str = "",
+    units: Any = None,
 ) -> Figure:
     """Draw what each generated token rests on: a row for each, a column for each token before it.
 
@@ -282,6 +288,7 @@ def token_map(
         attributions: `[T, S]`.
         percentile: The end of the scale is this percentile of the absolute values that are not zero.
         title: Written above the map.
+        units: What the score is measured in, as in `tokens`.
 
     Returns:
         A figure: red speaks for the token, blue against. Tokens that a target cannot see (those from itself on, where
@@ -326,7 +333,7 @@ def token_map(
     open_sides(axes, "top", "right", "bottom", "left")
     if title:
         axes.set_title(plain(title), fontsize=10, loc="left")
-    colour_bar(figure, axes, norm, values=values, label="attribution")
+    colour_bar(figure, axes, norm, values=values, label=measured("attribution", units, name))
     return figure
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from jaxplain import check
+from jaxplain.score import ModelScore
 
 
 def numbers(value: Any, name: str, argument: str, *, finite: bool = True) -> np.ndarray:
@@ -151,3 +152,61 @@ def class_names(names: Sequence[Any], labels: np.ndarray, name: str) -> list[str
 def number(value: float) -> str:
     """A number as figures write it: three significant digits, whole up to 100,000."""
     return f"{value:.0f}" if 1000 <= abs(value) < 1e5 else f"{value:.3g}"
+
+
+UNITS = {
+    "logit": "logit",
+    "output": "output",
+    "probability": "probability",
+    "log_probability": "log-probability, nats",
+    "margin": "margin of logits",
+    "loss": "loss",
+}
+"""What the scores of a model are measured in, by their names."""
+
+
+def measured(what: str, units: Any, name: str) -> str:
+    """What an axis shows, with its unit behind it where that is given: as a text, or as the score that has it."""
+    if units is None:
+        return what
+    if isinstance(units, ModelScore):
+        return f"{what} ({UNITS.get(units.name, units.name)})"
+    if not isinstance(units, str) or not units.strip():
+        raise TypeError(
+            f"{name}: `units` has to be a text, such as 'logit', or the score that was explained where jaxplain.logit "
+            f"or another function of its kind made it, not {check.short(units)}."
+        )
+    return f"{what} ({plain(units)})"
+
+
+def feature_order(values: np.ndarray, limit: int, name: str, order: Any = None, names: Any = None) -> np.ndarray:
+    """Indices of the features drawn, at most `limit`: the largest first, or the first ones of a given order."""
+    limit = check.count(limit, name, "limit")
+    if order is None:
+        return np.argsort(-np.abs(values), kind="stable")[:limit]
+    if isinstance(order, str) or not hasattr(order, "__len__") or getattr(order, "shape", None) == ():
+        raise TypeError(f"{name}: `order` has to be a sequence of names or indices, not {check.short(order)}.")
+    if len(order) == 0:
+        raise ValueError(f"{name}: `order` is empty; name at least one feature.")
+    known = [] if names is None else [str(item) for item in names]
+    found = [feature_index(item, known, len(values), name, "order") for item in order]
+    if len(set(found)) < len(found):
+        twice = next(item for item, k in zip(order, found, strict=True) if found.count(k) > 1)
+        raise ValueError(f"{name}: `order` holds feature {twice!r} twice.")
+    return np.array(found[:limit])
+
+
+def feature_index(feature: Any, known: list[str], size: int, name: str, argument: str) -> int:
+    """The index of a feature that is given by its index or its name."""
+    if isinstance(feature, str):
+        if feature not in known:
+            raise ValueError(f"{name}: `{argument}` holds {feature!r}, which is none of `names`: {known[:5]} ...")
+        return known.index(feature)
+    if not 0 <= check.count(feature, name, argument, least=0) < size:
+        raise ValueError(f"{name}: `{argument}` holds {feature}, but there are {size} features, from 0.")
+    return int(feature)
+
+
+def others(count: int) -> str:
+    """The words for features that are not drawn by themselves."""
+    return "1 other feature" if count == 1 else f"{count} other features"

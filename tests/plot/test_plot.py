@@ -170,6 +170,12 @@ ELSEWHERE = {
     "token_map": "plot/test_text.py",
     "traces": "aggregate/test_effects.py",
     "unit_gallery": "aggregate/test_unit.py",
+    "cohorts": "plot/tabular/test_cohort.py",
+    "decision": "plot/tabular/test_decision.py",
+    "force": "plot/tabular/test_force.py",
+    "logo": "plot/sequence/test_logo.py",
+    "series": "plot/sequence/test_series.py",
+    "sound": "plot/sequence/test_sound.py",
 }
 """Figures of results that take computing, and the tests that draw them."""
 
@@ -453,8 +459,9 @@ def test_scores_table_shows_what_rounding_would_hide():
 
 def test_attribution_bar_adds_the_rest_up():
     axes = plot.attribution_bar([[1.0, -3.0, 0.5], [-2.0, 1.0, 0.5]], names=["a", "b", "c"], limit=1).axes[0]
-    assert [patch.get_width() for patch in axes.patches] == [2.0, 2.0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["b", "2 other features"]
+    assert [patch.get_width() for patch in axes.patches] == [2.0]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["b", ""]
+    assert axes.texts[-1].get_text() == "2 other features: 2 in sum, the largest 1.5"
 
 
 def test_waterfall_runs_from_the_baseline_to_the_score():
@@ -469,7 +476,7 @@ def test_waterfall_runs_from_the_baseline_to_the_score():
 
 def test_waterfall_shows_the_completeness_gap_and_hides_none():
     axes = plot.waterfall([0.5, -2.0], 1.0, -0.8, limit=1).axes[0]
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["feature 1", "1 other features", "completeness gap"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["feature 1", "1 other feature", "completeness gap"]
     assert axes.patches[0].get_width() == pytest.approx(-0.3)
 
 

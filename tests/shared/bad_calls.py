@@ -47,6 +47,7 @@ SPACES = (
     "transform",
     "regulariser",
     "language",
+    "genomics",
 )
 
 BAD = {
@@ -613,9 +614,16 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.lens_table": {"outputs": lambda w: {"block_0": np.ones((3, 4)), "block_1": np.ones((3, 4))}},
     "plot.patching_map": {"effects": lambda w: np.ones((2, 3)) - 2.0},
     "plot.attribution_bar": {"attributions": lambda w: OUTPUTS},
+    "plot.cohorts": {"attributions": lambda w: ROWS, "groups": lambda w: ["a", "b", "b"]},
     "plot.comparison": {"result": lambda w: _comparison()},
     "plot.confusion_matrix": {"predicted": lambda w: np.array([0, 0, 1])},
     "plot.curves": {"values": lambda w: ATOM},
+    "plot.decision": {
+        "attributions": lambda w: ROWS,
+        "baseline_score": lambda w: 1.0,
+        "values": lambda w: None,
+        "labels": lambda w: None,
+    },
     "plot.dependence": {"values": lambda w: ROWS, "attributions": lambda w: 2 * ROWS, "feature": lambda w: 1},
     "plot.effects": {
         "values": lambda w: {"age": SimpleNamespace(grid=np.array([1.0, 2.0]), score=np.array([0.0, 1.0]))}
@@ -626,6 +634,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "report.concept_section": {"result": lambda w: _concepts()},
     "plot.feature_dashboard": DASHBOARD,
     "plot.filters": {"kernel": lambda w: np.ones((3, 3, 1, 4))},
+    "plot.force": {"attributions": lambda w: OUTPUTS, "baseline_score": lambda w: 1.0, "score": lambda w: 2.5},
     "plot.gradient_flow": {"history": lambda w: LAYERS},
     "plot.importance": {"values": lambda w: OUTPUTS, "error": lambda w: np.abs(OUTPUTS)},
     "plot.influential_examples": {
@@ -634,6 +643,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "k": lambda w: 1,
     },
     "plot.layer_table": {"layers": lambda w: jaxplain.layers(VECTORS.f)(VECTOR, 1)},
+    "plot.logo": {"attributions": lambda w: np.ones((2, 4)), "inputs": lambda w: None},
     "plot.loss_interpolation": {
         "values": lambda w: {"a": jaxplain.train.Interpolation(np.array([0.0, 1.0]), np.array([0.5, 0.2]), 0.0)}
     },
@@ -643,6 +653,12 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
     "plot.predictions": {"probabilities": lambda w: np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])},
     "plot.scores_table": {"scores": lambda w: SCORES},
+    "plot.series": {"inputs": lambda w: VECTOR, "attributions": lambda w: 2 * VECTOR},
+    "plot.sound": {
+        "waveform": lambda w: np.resize(VECTOR, 90),
+        "attributions": lambda w: np.ones((3, 4)),
+        "rate": lambda w: 1000,
+    },
     "plot.singular_values": {"spectra": lambda w: jaxplain.train.weight_spectra(VECTOR_PARAMS)},
     "plot.summary": {"values": lambda w: ROWS, "attributions": lambda w: 2 * ROWS},
     "plot.timings": {"times": lambda w: {"gradient": {"ours": (0.1, 0.09, 0.12), "peer": (0.2, 0.2, 0.3)}}},
@@ -689,6 +705,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "image.shape_of": {"name": lambda w: "name"},
     "image.cppn": {"shape": lambda w: (6, 6, 3)},
     "image.vector": {"shape": lambda w: (4,)},
+    "genomics.": {"f": lambda w: _motif, "baseline": lambda w: 0.25},
     "objective.": {"x": lambda w: w.x, "vector": lambda w: np.ones(2, np.float32), "index": lambda w: 0},
     "objective.position": {"place": lambda w: (1, 2), "vector": lambda w: None},
     "objective.neuron": {"index": lambda w: (1, 2, 0)},
@@ -787,7 +804,16 @@ def _said(made: Any, world: World) -> Any:
     return made(WORDS, 1, token)
 
 
+DNA = np.eye(4, dtype=np.float32)[[2, 0, 3, 3, 0, 1]]
+
+
+def _motif(x: Any) -> Any:
+    """A score of a sequence of letters."""
+    return jnp.tanh((jnp.asarray(x) * ROWS_OF_WORDS[0]).sum())
+
+
 USE: dict[str, Callable[[Any, World], Any]] = {
+    "genomics": lambda made, w: made(*([KEY] if needs_key(made) else []), DNA),
     "language": _said,
     **{
         f"language.{name}": lambda made, w: made(SEQUENCE)

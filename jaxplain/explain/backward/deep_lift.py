@@ -141,10 +141,14 @@ class DeepLift(Backward):
         refuse_where_moved((self.baseline,), x, self.name)
         warn_where_equal((self.baseline,), x, self.name, derivative=True)
 
+    def multipliers(self, opened: Opened, rules: dict[Node, Rule], start: Pytree) -> list[Array]:
+        """The score's change by each unit between one baseline and x, for each floating-point leaf."""
+        further = beside if self.rule == "reveal_cancel" else None
+        return pull(opened, rules, self.seed(opened), [start], further)
+
     def contributions(self, opened: Opened, rules: dict[Node, Rule], x: Pytree, start: Pytree) -> list[Array]:
         """Multipliers times differences from one baseline, for each floating-point leaf, in float32 or wider."""
-        further = beside if self.rule == "reveal_cancel" else None
-        multipliers = pull(opened, rules, self.seed(opened), [start], further)
+        multipliers = self.multipliers(opened, rules, start)
         pairs = [
             (widened(a), widened(b))
             for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(start), strict=True)

@@ -24,7 +24,7 @@ from jaxplain.plot.canvas import (
     wrapped,
 )
 from jaxplain.plot.dynamics.steps import chosen, rising
-from jaxplain.plot.values import batch, images, label_texts, number, texts
+from jaxplain.plot.values import batch, images, label_texts, measured, number, texts
 from jaxplain.program import public
 
 SCALES = ("panel", "example", "shared")
@@ -73,6 +73,7 @@ def attribution_strip(
     percentile: float = 100.0,
     columns: int = 10,
     limit: int = 4,
+    units: Any = None,
 ) -> Figure:
     """Draw attributions over training: a row for each example, a column for each checkpoint.
 
@@ -89,6 +90,8 @@ def attribution_strip(
         percentile: As in `heatmaps`.
         columns: Most checkpoints drawn, evenly spread with the first and the last.
         limit: Most examples drawn, the first ones.
+        units: What the score is measured in, written above: a text, or the score that was explained
+            (`jaxplain.logit(...)`).
 
     Returns:
         A figure. Of a table each example is one map, features by checkpoints (one scale for each example or all).
@@ -109,6 +112,7 @@ def attribution_strip(
     found = maps_of(inputs, attributions, steps, labels, names, limit, name)
     picked = chosen(len(found.steps), columns, name)
     left = [found.more] if found.more else []
+    left += [] if units is None else [measured("attribution", units, name)]
     if len(picked) < len(found.steps):
         left.append(f"{len(picked)} of {len(found.steps)} checkpoints")
     found = found._replace(maps=found.maps[:, picked], steps=found.steps[picked])

@@ -1,0 +1,60 @@
+"""One prediction as parts that add up: features, the sum of those not drawn, and what the sum of all misses."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE
+from jaxplain.plot.values import batch, feature_order, number, numbers, others, texts
+
+GAP = "completeness gap"
+TOLERANCE = 1e-3
+"""A gap above this share of |f(x) - f(b)| is drawn."""
+
+
+class Part(NamedTuple):
+    """What one bar adds to the score."""
+
+    head: str
+    amount: float
+    gap: bool = False
+
+    @property
+    def colour(self) -> str:
+        """Red where it raises the score, blue where it lowers it, grey for what no feature explains."""
+        return NEUTRAL if self.gap else POSITIVE if self.amount > 0 else NEGATIVE
+
+
+def added_up(
+    attributions: Any,
+    baseline_score: Any,
+    score: Any,
+    *,
+    values: Any,
+    names: Any,
+    order: Any,
+    limit: int,
+    name: str,
+) -> tuple[list[Part], float, float]:
+    """The parts in the order in which they are drawn, f(b), and f(x), which is f(b) plus all of them."""
+    array = batch(attributions, name, "attributions", {1: "[D]"})
+    heads = texts(names, len(array), name, "names", "feature {}")
+    start = float(batch(baseline_score, name, "baseline_score", {0: "a number"}))
+    end = start + float(array.sum())
+    if values is not None:
+        inputs = numbers(values, name, "values", finite=False)
+        if inputs.shape != array.shape:
+            raise ValueError(f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")
+        heads = [f"{head} = {number(value)}" for head, value in zip(heads, inputs, strict=True)]
+    chosen = feature_order(array, limit, name, order, names)
+    parts = [Part(heads[k], float(array[k])) for k in chosen]
+    if len(chosen) < len(array):
+        parts.append(Part(others(len(array) - len(chosen)), float(np.delete(array, chosen).sum())))
+    if score is not None:
+        reached = float(batch(score, name, "score", {0: "a number"}))
+        if abs(reached - end) > TOLERANCE * abs(reached - start):
+            parts.append(Part(GAP, reached - end, gap=True))
+        end = reached
+    return parts, start, end
