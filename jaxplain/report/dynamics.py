@@ -102,7 +102,7 @@ def _titles(labels: Any, count: int, names: Any, name: str) -> list[str]:
     known = np.array([check.count(label, name, "labels", least=0) for label in np.asarray(labels)])
     if len(known) and len(names) <= known.max():
         raise ValueError(
-            f"{name}: `names` holds {len(names)} names, but there is class {known.max()}; give one name for each class, "
-            "from 0."
+            f"{name}: `names` holds {len(names)} names, but there is class {known.max()}; give one name for each "
+            "class, from 0."
         )
     return [str(names[label]) for label in known]
