@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, numbers, texts
-from jaxplain.program import public
 from jaxplain.types import Number
 
 ROW = 0.27
 
 
-@public
+@drawn
 def attribution_bar(attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
     """Draw the features with the largest attributions as bars.
 
@@ -101,7 +101,7 @@ def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.nda
     return inputs, array
 
 
-@public
+@drawn
 def summary(values: Any, attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15) -> Figure:
     """Draw every example's attributions of the features that matter most, coloured by the features' values.
 
@@ -176,7 +176,7 @@ def _piled(values: np.ndarray, span: float) -> np.ndarray:
     return 0.4 * offsets / max(float(np.abs(offsets).max()), 8.0)
 
 
-@public
+@drawn
 def dependence(
     values: Any,
     attributions: Any,
@@ -257,7 +257,7 @@ def _index(feature: int | str, heads: list[str], names: Sequence[Any] | None, ar
     return int(feature)
 
 
-@public
+@drawn
 def waterfall(
     attributions: Any,
     baseline_score: Number,
