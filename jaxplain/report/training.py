@@ -11,6 +11,7 @@ from jaxplain import check
 from jaxplain.plot import gradient_flow, learning_curves, singular_values, validation_curve, weight_matrices
 from jaxplain.program import public
 from jaxplain.report.page import Section, Table
+from jaxplain.report.reading import SECTIONS
 from jaxplain.train import Diagnosis, diagnose, weight_spectra
 
 
@@ -67,7 +68,7 @@ def training_section(
         ]
     if sweep is not None:
         content.append(validation_curve(sweep))
-    return Section(heading, content)
+    return Section(heading, content, reading=SECTIONS["training_section"])
 
 
 def _layers(history: Any, limit: int) -> Table:
