@@ -107,7 +107,7 @@ def _notes(note: str, entries: Mapping[tuple[str, str], Entry]) -> str:
     missing = [f"{metric} of {method}: {entry[2]} undefined" for (method, metric), entry in entries.items() if entry[2]]
     more = f"and {len(missing) - 3} more" if len(missing) > 3 else ""
     spread = any(not math.isnan(half) for _, half, _ in entries.values())
-    half = "± half of the mean's 95% confidence interval, 1.96 s / sqrt(n)" if spread else ""
+    half = "± half the width of the mean's 95% confidence interval, 1.96 s / sqrt(n)" if spread else ""
     lines = (note, half, "; ".join(part for part in (*missing[:3], more) if part))
     return plain("\n".join(line for line in lines if line))
 

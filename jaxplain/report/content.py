@@ -23,6 +23,8 @@ READABLE = 11.0
 """Pixels of a figure's smallest letters on a narrow screen, where a wide figure is scrolled."""
 SMALLEST, LARGEST = 0.6, 1.4
 """How far a figure shrinks and grows for that."""
+SENTENCE = 24
+"""Letters from which on a text in a table is read as a sentence and stands at the left."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,9 +164,14 @@ def _table(table: Table) -> str:
     rows = []
     for row in table.rows:
         first, *rest = row
-        cells = (f"<td>{clean(value_text(value))}</td>" for value in rest)
+        cells = (_value_cell(value) for value in rest)
         rows.append([f'<th scope="row">{clean(value_text(first))}</th>', *cells])
     return _frame(clean(table.caption), heads, rows)
+
+
+def _value_cell(value: Any) -> str:
+    words = ' class="words"' if isinstance(value, str) and len(value) > SENTENCE else ""
+    return f"<td{words}>{clean(value_text(value))}</td>"
 
 
 def _frame(caption: str, heads: Sequence[str], rows: Iterable[Iterable[str]], label: str = "") -> str:

@@ -195,7 +195,7 @@ def _examples(
             numbers[name] = known[name].astype(float)
     columns, ends = _pictures(explanations, places, data, transform)
     ids = [str(explanations.ids[place]) for place in np.searchsorted(rows, places)]
-    more = {"stands here for": why}
+    more = {"why it is here": why}
     if "target" in known and true != "target" and known["target"].dtype.kind in "iu":
         more["explained class"] = titles(known["target"], len(places), names, NAME, "target")
     methods = [column.title for column in columns if column.method is not None]
@@ -262,8 +262,9 @@ def _means(explanations: Explanations, rows: np.ndarray, data: Any, transform: A
     if not hasattr(column, "shape") or len(column.shape) not in (2, 3, 4):
         return {}
     if len(column.shape) > 2:
-        mean = _mean_absolute(column, rows)[..., None]
-        return {"Mean absolute attribution": plot.activations({"all examples": mean})}
+        shown, ends = picture_columns(None, {"attribution": _mean_absolute(column, rows)[None]}, 1, None, 64)
+        none: dict[str, Any] = {"labels": None, "predicted": None, "numbers": {}}
+        return {"Mean absolute attribution": as_gallery(["all"], shown, methods=["attribution"], ends=ends, **none)}
     first = rows[:PART]
     parts: dict[str, Any] = {"The strongest features": plot.attribution_bar(np.asarray(column[first], np.float32))}
     some = first[: max(examples, 200)]

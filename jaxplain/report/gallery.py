@@ -61,7 +61,7 @@ class Gallery:
 
     def html(self, number: int, *, interactive: bool) -> str:
         """The tools and the table; `number` tells the galleries of a page apart."""
-        filters = self._filters() if interactive else ""
+        filters = self._filters() if interactive and len(self) > 1 else ""
         ends = "".join(f" --end-{k}: '±{end:.3g}';" for k, end in enumerate(self.ends))
         style = f" style=\"{ends.strip()} --end: '±{max(self.ends):.3g}'\"" if self.ends else ""
         heads = "".join(self._head(column, place) for place, column in enumerate(self.columns))
@@ -87,7 +87,9 @@ class Gallery:
                 ("One scale for", "scale", SCALES, ""),
             ):
                 choices = [(f"{kind}-{place}", name) for place, name in enumerate(names)]
-                parts.append(_radios(legend, f"{kind}-{number}", choices, 0, more))
+                if kind == "scale" and len(self.methods) == 1:
+                    choices = [choices[0], choices[2]] if len(self) > 1 else []
+                parts += [_radios(legend, f"{kind}-{number}", choices, 0, more)] if choices else []
         return "".join(parts)
 
     def _filters(self) -> str:
@@ -110,7 +112,7 @@ class Gallery:
     def _head(self, column: Column, place: int) -> str:
         kind = "" if column.method is None else f' class="by by-{column.method}"'
         kind = ' class="bare"' if column.method is None and column.keys is None else kind
-        order = "" if column.keys is None else f' data-first="{column.first}" data-column="{place}"'
+        order = "" if column.keys is None or len(self) < 2 else f' data-first="{column.first}" data-column="{place}"'
         return f'<th scope="col" role="columnheader"{kind}{order}>{clean(column.title)}</th>'
 
     def _row(self, row: int) -> str:

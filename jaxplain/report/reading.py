@@ -30,8 +30,8 @@ EXPLANATIONS: dict[str, str] = {
     "them.",
     "Examples that stand out": "Each row is one example and says why it stands here: red speaks for the score and "
     "blue against it, ± below a map is where its colours end, and a gap is what the attributions miss.",
-    "Mean absolute attribution": "Dark places matter most over all examples, whether they speak for the score or "
-    "against it.",
+    "Mean absolute attribution": "The redder a place, the more it matters over all examples, whether it speaks for the "
+    "score or against it.",
     "The strongest features": "Long bars are features that matter most over all examples, whether for or against the "
     "score.",
     "Values and attributions": "Where colours part from left to right, large values of the feature raise or lower the "

@@ -61,11 +61,11 @@ document.addEventListener("pointermove", event => {
 // One example from near: its maps large, and the value of the cell that two number fields name.
 const dialog = make("dialog", document.body);
 dialog.setAttribute("aria-labelledby", "near");
-const title = make("h3", dialog, "", {id: "near"}), views = make("div", dialog, "", {className: "views"});
-const line = make("p", dialog);
+const title = make("h3", dialog, "", {id: "near"}), line = make("p", dialog), words = make("p", dialog);
+const views = make("div", dialog, "", {className: "views"});
 const field = name => make("input", make("label", line, name + " "), "", {type: "number", min: 1, value: 1});
 const down = field("row"), across = field("column");
-const said = make("output", make("p", dialog));
+const said = make("output", words);
 said.setAttribute("aria-live", "polite");
 make("button", line, "close", {type: "button", onclick: () => dialog.close()});
 let shown = [];
@@ -84,7 +84,7 @@ down.oninput = across.oninput = say;
 const near = async row => {
   const maps = [...row.querySelectorAll(".map")].filter(map => map.getClientRects().length);
   await Promise.all(maps.map(map => map.decode()));
-  title.textContent = row.cells[0].innerText;
+  title.textContent = "example " + row.cells[0].textContent;
   views.replaceChildren();
   shown = maps.map(map => {
     const figure = make("figure", views), frame = make("div", figure, "", {className: "frame"});
@@ -122,7 +122,9 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     most: (row, value, column) => key(row, column) <= Number(value),
     size: (row, value, column) => Math.abs(key(row, column)) <= Number(value),
   };
+  const tools = gallery.querySelector(".filters");
   const tell = () => {
+    if (!tools) return;
     const left = rows.filter(row => !row.hidden).length;
     count.textContent = `${left} of ${rows.length} examples${order}`;
   };
@@ -132,12 +134,13 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     tell();
   };
   for (const control of filters) control.addEventListener("input", filter);
-  const tools = gallery.querySelector(".filters");
-  tools.hidden = false;
-  tools.querySelector("button").onclick = () => {
-    for (const control of filters) control.value = "";
-    filter();
-  };
+  if (tools) {
+    tools.hidden = false;
+    tools.querySelector("button").onclick = () => {
+      for (const control of filters) control.value = "";
+      filter();
+    };
+  }
 
   const heads = [...gallery.querySelectorAll("th[data-first]")];
   for (const head of heads) {

@@ -19,6 +19,8 @@ th[scope=row], th:first-child { text-align: left; font-weight: 500; }
 thead th { font-weight: 600; }
 .faint { color: var(--faint); }
 td.words { text-align: left; }
+td:not(.words) { white-space: nowrap; }
+.cells td { min-width: 2rem; }
 td[style] { padding: .25rem .5rem; }
 """
 
@@ -67,6 +69,7 @@ GALLERY = """
 .bar i { display: inline-block; width: 5rem; height: .7rem; border: 1px solid var(--line); background: var(--bar); }
 .gallery table { width: 100%; }
 .gallery td, .gallery th { padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere; }
+.gallery tbody td { white-space: normal; }
 .gallery tbody td:not(.by) { min-width: 4rem; max-width: 14rem; }
 .gallery :is(.by, .bare, .seen) { text-align: left; }
 .gallery th button { border: 0; padding: .1rem .2rem; font-weight: inherit; cursor: pointer; text-align: inherit;
@@ -85,13 +88,15 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .bars i.against { background: var(--against); }
 .tip { position: fixed; z-index: 9; padding: .1rem .5rem; border-radius: .3rem; font-size: .9rem; pointer-events: none;
   color: var(--page); background: var(--text); }
-dialog { max-width: min(60rem, calc(100vw - 2rem)); box-sizing: border-box; color: var(--text); background: var(--page);
+dialog { width: 60rem; max-width: calc(100vw - 2rem); box-sizing: border-box; color: var(--text); background: var(--page);
   border: 1px solid var(--faint); border-radius: .5rem; }
 dialog .views { display: flex; flex-wrap: wrap; gap: 1rem; }
-dialog figure { width: min(18rem, 100%); margin: 0; }
+dialog h3 { margin: 0; }
+dialog figure { width: clamp(8rem, 30%, 18rem); margin: 0; }
 dialog .frame { position: relative; overflow: hidden; }
 dialog figure .map { width: 100%; min-width: 0; padding: 0; border-radius: 0; }
-dialog .frame i { position: absolute; box-sizing: border-box; outline: 2px solid #000; border: 1px solid #fff;
+dialog .frame i { position: absolute; box-sizing: border-box; outline: 2px solid #000; outline-offset: -2px;
+  border: 3px solid #fff;
   pointer-events: none; }
 dialog input { width: 5rem; }
 dialog label { margin-right: 1rem; }

@@ -16,8 +16,9 @@ READINGS: dict[str, str] = {
     "the token it attends to, from white (weight 0) to dark (weight 1).",
     "attribution_animation": "Each frame is one checkpoint of training: red speaks for the score, blue against it, "
     "and white is zero.",
-    "attribution_bar": "A bar is what one feature adds to the score (of many examples: the mean absolute value), the "
-    "largest on top; red speaks for the score, blue against it.",
+    "attribution_bar": "A bar is what one feature adds to the score, the largest on top: red speaks for the score, "
+    "blue against it, dark grey is a mean absolute value over many examples, and the light grey bar adds up all "
+    "others.",
     "attribution_clusters": "Filled eigenvalues lie before the gap and are as many as there are clusters; each row "
     "is a cluster, the most separate first, with its size, its mean attribution (red for, blue against the score) "
     "and its most typical examples.",
@@ -63,7 +64,7 @@ READINGS: dict[str, str] = {
     "layer_table": "A row is one layer in the order in which the model uses it, and the last row adds up what can be "
     "added.",
     "learning_curves": "Blue is training and orange validation: a growing gap between them is overfitting, the ring "
-    "and the dotted line mark the best epoch by validation loss, whose params `fit` returns, and a red line the "
+    "and the dotted line mark the best epoch by validation loss, whose params fit keeps, and a red line marks the "
     "first epoch that is not finite.",
     "lens_over_training": "A row is a layer (the last on top) and a column a step of training: a cell is how "
     "probable the class is when the layer's state is read as if it were the last, the darker the more.",
@@ -77,8 +78,9 @@ READINGS: dict[str, str] = {
     "deviation (sd) above; the dotted line is zero, and red words count what is not finite.",
     "patching_map": "A cell is what patching one layer (row, the last on top) at one token (column) does to the "
     "score: red restores it, blue lowers it further, white does nothing.",
-    "prediction_depths": "A bar counts the examples whose answer is settled from that layer on (settled late is hard, "
-    "the last bar is of those that never are), and a dot is the share of examples in which a layer's probe agrees.",
+    "prediction_depths": "A bar counts the examples whose answer is settled from that layer on (settled late is "
+    "hard, the last bar is of those that never are), and a dot is the share of examples in which a layer's probe "
+    "agrees.",
     "predictions": "Beside each picture stand the model's most probable classes: green is the true class, red a "
     "wrong first answer, and the title says the answer and, where it is wrong, what it should have been.",
     "samples": "These are inputs as the model gets them, with their labels where they are known; rows of a table are "

@@ -66,7 +66,7 @@ def test_marks_of_scores_are_drawn_and_explained():
     assert both[2:7] == ["a", "2.00 ± 1.13 *", "b", "2.00 ± 0.00 !", "random"]  # 1.96 * 1 / sqrt(3)
     assert both[8:] == [
         "* better, ! worse than random (95% interval of the paired difference excludes 0)",
-        "± half of the mean's 95% confidence interval, 1.96 s / sqrt(n)",
+        "± half the width of the mean's 95% confidence interval, 1.96 s / sqrt(n)",
     ]
     worse = [text.get_text() for text in plot.scores_table(scores((0.5, -1.0), (1.0, 1.0))).axes[0].texts]
     assert worse[3] == "2.00 ± 1.13 !"
