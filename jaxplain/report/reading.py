@@ -18,8 +18,8 @@ SECTIONS: dict[str, str] = {
     "an eigenvalue is how far the nearest true one is at most.",
     "learning_dynamics_section": "Examples that are learnt late, forgotten often or end wrong are the hardest: look "
     "there for wrong labels and rare cases.",
-    "training_section": "The first sentence says what the curves mean and which epoch's params were kept; the figures "
-    "and tables below show it.",
+    "training_section": "The first lines say what the curves mean and, where there was validation, which epoch's "
+    "params were kept; the figures and tables below show it.",
 }
 """Sections that a function returns."""
 
@@ -30,8 +30,8 @@ EXPLANATIONS: dict[str, str] = {
     "them.",
     "Examples that stand out": "Each row is one example and says why it stands here: red speaks for the score and "
     "blue against it, ± below a map is where its colours end, and a gap is what the attributions miss.",
-    "Mean absolute attribution": "The redder a place, the more it matters over all examples, whether it speaks for the "
-    "score or against it.",
+    "Mean absolute attribution": "The redder a place, the more it matters over all examples, whether it speaks for "
+    "the score or against it.",
     "The strongest features": "Long bars are features that matter most over all examples, whether for or against the "
     "score.",
     "Values and attributions": "Where colours part from left to right, large values of the feature raise or lower the "

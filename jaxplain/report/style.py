@@ -88,8 +88,8 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .bars i.against { background: var(--against); }
 .tip { position: fixed; z-index: 9; padding: .1rem .5rem; border-radius: .3rem; font-size: .9rem; pointer-events: none;
   color: var(--page); background: var(--text); }
-dialog { width: 60rem; max-width: calc(100vw - 2rem); box-sizing: border-box; color: var(--text); background: var(--page);
-  border: 1px solid var(--faint); border-radius: .5rem; }
+dialog { width: 60rem; max-width: calc(100vw - 2rem); box-sizing: border-box; color: var(--text);
+  background: var(--page);  border: 1px solid var(--faint); border-radius: .5rem; }
 dialog .views { display: flex; flex-wrap: wrap; gap: 1rem; }
 dialog h3 { margin: 0; }
 dialog figure { width: clamp(8rem, 30%, 18rem); margin: 0; }

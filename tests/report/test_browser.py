@@ -124,6 +124,8 @@ def test_it_is_readable(browser, path, width, dark):
     assert found["found"] == []
     assert found["small"] == []
     assert found["wide"] <= 0
+    (frame,) = page.inside(LOW)
+    assert (frame["seen"], frame["found"], frame["small"]) == (7, [], [])
     assert all(scale >= 0.95 * 96 / 110 for scale in page(LETTERS))  # of pictures with 110 dots an inch
     silent(page)
     page.close()

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +47,19 @@ def test_figures_of_cells_are_tables(tmp_path):
         assert words in page.texts
     assert {"b"} <= {tag for tag, _ in page.elements}
     assert [cell["style"] for cell in page.all("td") if "style" in cell] == ["background: #08306b; color: #fff"] * 2
+
+
+def test_a_run_says_which_params_were_kept():
+    validation = [1.0, 0.3, 0.2, 0.205]
+    for more, said in (
+        ({"validation_loss": validation}, " The params of epoch 3, of the lowest validation loss, were kept."),
+        ({"validation_loss": [*validation[:3], 0.9]}, "(the params of epoch 3 were kept)."),
+        ({"validation_loss": [1.0, 0.3, 0.2, 0.1]}, ""),
+        ({}, ""),
+    ):
+        words = report.training_section(SimpleNamespace(loss=[1.0, 0.3, 0.25, 0.2], **more)).content[0]
+        assert words.endswith(said)
+        assert ("were kept" in words) is bool(said)
 
 
 @pytest.mark.slow

@@ -110,9 +110,12 @@ class Browser:
         page.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         colours = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         page.send("Emulation.setEmulatedMedia", features=[colours])
+        page.send("Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True)
         page.send("Page.navigate", url=path.absolute().as_uri())
         while not page.loaded:
             self.read()
+        for frame in page.frames:
+            self.send("Emulation.setEmulatedMedia", frame, features=[colours])
         return page
 
 
@@ -123,6 +126,7 @@ class Page:
         self.browser, self.session, self.target = browser, session, target
         self.said: list[str] = []
         self.asked: list[str] = []
+        self.frames: list[str] = []
         self.loaded = False
 
     def send(self, method: str, **settings: Any) -> dict[str, Any]:
@@ -134,6 +138,8 @@ class Page:
         method, what = message.get("method"), message.get("params", {})
         if method == "Page.loadEventFired":
             self.loaded = True
+        elif method == "Target.attachedToTarget":
+            self.frames.append(what["sessionId"])
         elif method == "Network.requestWillBeSent":
             self.asked.append(what["request"]["url"][:200])
         elif method == "Runtime.consoleAPICalled":
@@ -149,6 +155,13 @@ class Page:
         if "exceptionDetails" in answer:
             raise RuntimeError(str(answer["exceptionDetails"])[:500])
         return answer["result"].get("value")
+
+    def inside(self, script: str) -> list[Any]:
+        """The value of an expression in each frame: a sandboxed one is a page of its own to the browser."""
+        answers = [
+            self.browser.send("Runtime.evaluate", own, expression=script, returnByValue=True) for own in self.frames
+        ]
+        return [answer["result"].get("value") for answer in answers]
 
     def press(self, *keys: str) -> None:
         """Press keys, one after another; a name of `KEYS` (with "Shift+" before it) or letters."""
