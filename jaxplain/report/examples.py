@@ -94,6 +94,8 @@ def examples_section(
         names=names,
     )
     words = [] if count == size else [f"The first {count} of {size} examples."]
+    if any(value.ndim > 2 and max(value.shape[1:3]) > resolution for value in maps.values()):
+        words.append(f"Of maps of more than {resolution} pixels a side a cell is the sum of a square of them.")
     return Section(heading, [*words, gallery] if words else gallery, reading=SECTIONS["examples_section"])
 
 

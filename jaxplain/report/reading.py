@@ -10,8 +10,9 @@ SECTIONS: dict[str, str] = {
     "confidence interval over the examples.",
     "dictionary_section": "A good dictionary explains much of the variance with few features active at once and few "
     "dead ones (active in no example); each row below is one feature.",
-    "examples_section": "Each row is one example: red speaks for the score and blue against it, ± below a map is "
-    "where its colours end, and a gap is what the attributions miss of the score's difference from the baseline's.",
+    "examples_section": "Each row is one example: red speaks for the score and blue against it (of a table its "
+    "strongest features, longer bars for stronger ones), ± below a map is where its colours end, and a gap is what the "
+    "attributions miss of the score's difference from the baseline's.",
     "influence_section": "A training example is helpful (left, green) where learning from it made the score of the "
     "query better, harmful (right, red) where it made it worse; the numbers in the table say how far to believe it.",
     "landscape_section": "Sharp ends have large eigenvalues of the curvature and saddles have negative ones; ± after "
@@ -28,8 +29,9 @@ EXPLANATIONS: dict[str, str] = {
     "beside the median change it should be small, and nothing should fail to be finite.",
     "Classes": "A row is a class that was explained, with its number of examples and the means of what is known of "
     "them.",
-    "Examples that stand out": "Each row is one example and says why it stands here: red speaks for the score and "
-    "blue against it, ± below a map is where its colours end, and a gap is what the attributions miss.",
+    "Examples that stand out": "Each row is one example and says why it is here: red speaks for the score and blue "
+    "against it (of a table its strongest features, longer bars for stronger ones), ± below a map is where its colours "
+    "end, and a gap is what the attributions miss of the score's difference from the baseline's.",
     "Mean absolute attribution": "The redder a place, the more it matters over all examples, whether it speaks for "
     "the score or against it.",
     "The strongest features": "Long bars are features that matter most over all examples, whether for or against the "

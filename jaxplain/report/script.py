@@ -90,6 +90,7 @@ const near = async row => {
     const figure = make("figure", views), frame = make("div", figure, "", {className: "frame"});
     const copy = map.cloneNode();
     copy.loading = "eager";
+    copy.style.filter = getComputedStyle(map).filter;
     frame.append(copy);
     frame.onclick = event => {
       const [x, y] = share(event, copy);
@@ -104,7 +105,6 @@ const near = async row => {
   down.max = Math.max(...maps.map(map => map.naturalHeight));
   across.value = Math.min(across.value, across.max);
   down.value = Math.min(down.value, down.max);
-  dialog.style.setProperty("--colours", getComputedStyle(row).getPropertyValue("--colours"));
   dialog.showModal();
   say();
 };

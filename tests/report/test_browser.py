@@ -206,6 +206,7 @@ def test_examples_are_sorted_filtered_and_switched_by_keyboard(browser, path):
 
 def test_values_under_the_pointer_and_by_number(browser, path):
     page = browser.open(path)
+    page("document.querySelector('.colours-1').click(), document.querySelector('.scale-2').click()")
     box = page(
         "(async () => { const map = document.querySelectorAll('.map')[3]; map.scrollIntoView(); await map.decode();"
         "const box = map.getBoundingClientRect(); return [box.left, box.top, box.width, box.height]; })()"
@@ -218,6 +219,8 @@ def test_values_under_the_pointer_and_by_number(browser, path):
     assert page("document.querySelectorAll('th .near')[1].focus(), document.activeElement.textContent") == "1"
     page.press("Enter")
     assert page("document.querySelector('dialog').open") is True
+    filters = "[...document.querySelectorAll('{} .map')].slice({}, {} + 3).map(map => getComputedStyle(map).filter)"
+    assert page(filters.format("dialog", 0, 0)) == page(filters.format(".gallery", 3, 3))
     number = "document.activeElement.closest('label')?.textContent.trim()"
     for _ in range(4):
         if page(number) == "row":

@@ -156,6 +156,10 @@ def test_many_examples_are_cut_and_said(tmp_path):
     made = section(limit=3)
     assert made.content[0] == "The first 3 of 4 examples."
     assert len(made.content[1]) == 3
+    assert (
+        section(resolution=4).content[0]
+        == "Of maps of more than 4 pixels a side a cell is the sum of a square of them."
+    )
 
 
 @pytest.mark.parametrize(
