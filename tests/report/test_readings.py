@@ -107,9 +107,9 @@ def test_the_folders_page_shows_model_data_class_and_prediction(tmp_path):
     assert "12 examples of float32[4, 4, 1], all explained" in page.texts
     assert "the logit of the data's targets" in page.texts
     rows = [row for row in page.all("tr") if "data-keys" in row]
-    assert len(rows) == 8
+    assert len(rows) == 9  # of eight examples, and of the mean over all
     assert len([image for image in page.all("img") if image.get("class") == "input"]) == 8
-    assert len([image for image in page.all("img") if image.get("class") == "map"]) == 8
+    assert len([image for image in page.all("img") if image.get("class") == "map"]) == 9
     for text in EXPLANATIONS:
         if text not in ("The strongest features", "Values and attributions"):
             assert text in page.texts
