@@ -59,7 +59,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="train for fewer epochs, explain 64 images")
     parser.add_argument("--data", type=Path, help="a folder of IDX files, such as MNIST's")
     parser.add_argument("--output", type=Path, default=Path("quickstart"), help="where the figures and the page go")
-    arguments = parser.parse_args()
+    (arguments := parser.parse_args()).output.mkdir(parents=True, exist_ok=True)
     splits = load(arguments.data)
     apply, result = trained(splits, arguments.quick)
     test = splits.test.take(slice(64)) if arguments.quick else splits.test
@@ -75,9 +75,8 @@ def main() -> None:
     found = {name: explained(e, x, labels) for name, e in methods.items()}
     attributions = {name: explanations["attribution"] for name, (explanations, _) in found.items()}
     careful, by_class = found["integrated gradients"]
-    used = np.percentile(careful["steps"], [50, 90, 100]).astype(int).tolist()
     print(f"integrated gradients: relative gap below 1e-3 for {careful['reached'].mean():.1%} of {len(x)} images;")
-    print(f"  gradients used (50th, 90th, 100th percentile): {used}")
+    print("  gradients used (50th, 90th, 100th percentile):", np.percentile(careful["steps"], [50, 90, 100]))
     table = checked(f, methods, attributions, x, labels)
     classes, first = np.unique(labels, return_index=True)
     means = {"mean attribution": by_class.mean[classes]}
@@ -87,11 +86,12 @@ def main() -> None:
         "Classes": plot.heatmaps(x[first], means, classes, names=names, limit=10),
         "Scores": plot.scores_table(table),
     }
-    arguments.output.mkdir(parents=True, exist_ok=True)
     for name, figure in figures.items():
         figure.savefig(arguments.output / f"{name.lower().replace(' ', '_')}.png", dpi=150)
     facts = {"images explained": len(x), "test accuracy": f"{accuracy:.1%}", "diagnosis": str(diagnosis)}
-    page = report.report(arguments.output / "report.html", list(figures.items()), title="Quickstart", facts=facts)
+    known = {"predicted": careful["prediction"], "scores": careful["score"], "gaps": careful["gap"], "names": names}
+    sections = [*figures.items(), report.examples_section(x, attributions, labels, **known)]
+    page = report.report(arguments.output / "report.html", sections, title="Quickstart", facts=facts)
     print(f"{table}\nreport: {page}")
 
 

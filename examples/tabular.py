@@ -78,6 +78,8 @@ def main() -> None:
     for name, figure in figures.items():
         figure.savefig(arguments.output / f"{name}.png", dpi=150)
     sections = [(name.replace("_", " ").capitalize(), figure) for name, figure in figures.items()]
+    known = {"predicted": predicted, "scores": scores, "names": splits.test.class_names, "features": names}
+    sections.append(report.examples_section(measured, found, labels, **known))
     print("report:", report.report(arguments.output / "report.html", sections, title="Breast cancer"))
 
 

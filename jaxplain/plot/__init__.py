@@ -2,13 +2,14 @@
 
 Every function returns a `matplotlib.figure.Figure` that is made without pyplot: nothing needs a display, no backend is
 switched and no figure stays open. Save one with `figure.savefig(path)`; a notebook shows it as the last value of a
-cell, once `matplotlib.pyplot` has been imported there. Each figure's label (`figure.get_label()`) says in words what
-it shows, which `report` uses as the alternative text.
+cell. Each figure's label (`figure.get_label()`) says in words what it shows, which `report` uses as the alternative
+text, and `reading(figure)` says in one sentence how it is read.
 
 Values are drawn as they are: nothing is normalised, and the only sums are those over channels that the functions name.
 """
 
 from jaxplain.plot.activation import activation_gallery, activations, filters
+from jaxplain.plot.caption import reading
 from jaxplain.plot.comparison import comparison
 from jaxplain.plot.concept import attribution_clusters, concept_gallery, concept_scores, feature_dashboard
 from jaxplain.plot.curve import curves
@@ -81,6 +82,7 @@ __all__ = [
     "patching_map",
     "prediction_depths",
     "predictions",
+    "reading",
     "samples",
     "scores_table",
     "series",

@@ -23,11 +23,11 @@ from jaxplain.plot.canvas import (
     picture,
     shown,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, images, label_texts, number, numbers, plain
-from jaxplain.program import public
 
 
-@public
+@drawn
 def activations(values: Mapping[str, Any], *, limit: int = 64) -> Figure:
     """Draw what layers compute for one example, a panel for each layer.
 
@@ -107,7 +107,7 @@ def _layer(figure: Figure, axes: Axes, tile: np.ndarray, title: str) -> None:
     bare(axes).set_title(plain(title), fontsize=9, loc="left")
 
 
-@public
+@drawn
 def filters(kernel: Any, *, shape: Sequence[int] | None = None, columns: int = 8, limit: int = 64) -> Figure:
     """Draw the weights of a first layer, one picture for each output.
 
@@ -163,7 +163,7 @@ def filters(kernel: Any, *, shape: Sequence[int] | None = None, columns: int = 8
     return figure
 
 
-@public
+@drawn
 def activation_gallery(
     inputs: Any, labels: Any = None, values: Any = None, *, names: Sequence[Any] | None = None, columns: int = 5
 ) -> Figure:

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, plain
-from jaxplain.program import public
 
 
-@public
+@drawn
 def curves(
     values: Mapping[str, Any],
     *,

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, panels
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, numbers, plain, texts
-from jaxplain.program import public
 
 LINES = 200
 """The most curves of single examples drawn, spread evenly over them."""
 
 
-@public
+@drawn
 def effects(
     values: Mapping[str, Any],
     *,
@@ -147,7 +147,7 @@ def _bars(axes: Axes, places: np.ndarray, table: np.ndarray, names: Sequence[Any
     axes.margins(y=0.2)
 
 
-@public
+@drawn
 def importance(
     values: Any, error: Any = None, *, names: Sequence[Any] | None = None, limit: int = 15, xlabel: str = "importance"
 ) -> Figure:

@@ -11,15 +11,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, feature_axis, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular import Part, added_up
 from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, texts
-from jaxplain.program import public
 from jaxplain.types import Number
 
 ROW = 0.27
 
 
-@public
+@drawn
 def attribution_bar(
     attributions: Any,
     *,
@@ -100,7 +100,7 @@ def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.nda
     return inputs, array
 
 
-@public
+@drawn
 def summary(
     values: Any, attributions: Any, *, names: Sequence[Any] | None = None, limit: int = 15, units: Any = None
 ) -> Figure:
@@ -178,7 +178,7 @@ def _piled(values: np.ndarray, span: float) -> np.ndarray:
     return 0.4 * offsets / max(float(np.abs(offsets).max()), 8.0)
 
 
-@public
+@drawn
 def dependence(
     values: Any,
     attributions: Any,
@@ -251,7 +251,7 @@ def dependence(
     return figure
 
 
-@public
+@drawn
 def waterfall(
     attributions: Any,
     baseline_score: Number,

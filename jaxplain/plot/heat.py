@@ -24,13 +24,13 @@ from jaxplain.plot.canvas import (
     row_name,
     shown,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, images, label_texts, measured, plain
-from jaxplain.program import public
 
 SCALES = ("panel", "method", "shared")
 
 
-@public
+@drawn
 def heatmaps(
     inputs: Any,
     attributions: Any,

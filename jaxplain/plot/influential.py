@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.influence import Influence, top_examples
 from jaxplain.plot.canvas import RIGHT, WRONG, bare, canvas, open_sides, picture, shown
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, images, label_texts, number, plain, same_length, texts
-from jaxplain.program import public
 
 KINDS = ("image", "row", "text")
 
 
-@public
+@drawn
 def influential_examples(
     influence: Influence,
     inputs: Any,

@@ -23,15 +23,15 @@ from jaxplain.plot.canvas import (
     readable,
     shown,
 )
-from jaxplain.plot.table import Cell, draw_table
+from jaxplain.plot.caption import drawn
+from jaxplain.plot.table import Cell, Grid, coloured, draw_table, with_grids
 from jaxplain.plot.values import batch, plain, texts, visible
-from jaxplain.program import public
 
 _HEADS = {"forward": "operations forward", "backward": "operations backward"}
 """Names of a `Layer`'s fields that need more words where they stand alone."""
 
 
-@public
+@drawn
 def layer_table(layers: Sequence[Any], *, limit: int = 100) -> Figure:
     """Draw a model's layers as a table, with the totals of what adds up.
 
@@ -132,7 +132,7 @@ _LABEL = 22
 """Letters of a name that fit beside a square."""
 
 
-@public
+@drawn
 def attention_heads(weights: Any, *, tokens: Sequence[Any] | None = None, limit: int = 6) -> Figure:
     """Draw attention weights: a row for each layer, a square for each head.
 
@@ -184,7 +184,7 @@ def attention_heads(weights: Any, *, tokens: Sequence[Any] | None = None, limit:
     return figure
 
 
-@public
+@drawn
 def lens_table(
     outputs: Any, vocabulary: Sequence[Any] | None = None, *, tokens: Sequence[Any] | None = None, limit: int = 24
 ) -> Figure:
@@ -220,17 +220,20 @@ def lens_table(
     figure = canvas(0.62 * count + 2.0, 0.3 * len(rows) + 1.0, f"Most probable tokens at {len(rows)} layers")
     axes = figure.subplots()
     axes.imshow(chances.max(axis=-1), cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    written = [[Cell(plain(layer))] for layer in rows]
     for row, layer in enumerate(chances):
         for column, chance in enumerate(layer):
-            colour = readable(SEQUENTIAL(chance.max()))
-            word = plain(visible(words[int(chance.argmax())]))[:8]
-            axes.text(column, row, word, ha="center", va="center", fontsize=6, color=colour)
+            behind = SEQUENTIAL(chance.max())
+            word = plain(visible(words[int(chance.argmax())]))
+            axes.text(column, row, word[:8], ha="center", va="center", fontsize=6, color=readable(behind))
+            written[row].append(coloured(word, behind))
     _ticks(axes, below[length - count :], [plain(row) for row in rows])
     axes.set_title(more or "most probable token", fontsize=8, color=NEUTRAL)
-    return figure
+    heads = [Cell("layer"), *(Cell(word, right=True) for word in below[length - count :])]
+    return with_grids(figure, Grid(heads, written, more))
 
 
-@public
+@drawn
 def patching_map(effects: Any, *, rows: Sequence[Any] | None = None, tokens: Sequence[Any] | None = None) -> Figure:
     """Draw the effects of patching as a map of layers and positions: red restores the score, blue lowers it.
 

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, WRONG, canvas, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, numbers, plain
-from jaxplain.program import public
 
 NAMES = ("loss", "validation_loss", "accuracy", "validation_accuracy", "gradient_norm")
 
 
-@public
+@drawn
 def learning_curves(history: Any, diagnosis: Any = None) -> Figure:
     """Draw loss, accuracy and gradient norm over the epochs, with the best epoch and the diagnosis.
 

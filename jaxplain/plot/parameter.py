@@ -11,11 +11,11 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, WRONG, open_sides, panels, shown
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, numbers, plain
-from jaxplain.program import public
 
 
-@public
+@drawn
 def parameter_histograms(params: Any, *, columns: int = 4, bins: int = 40, limit: int = 24) -> Figure:
     """Draw a histogram of every floating-point array of a parameter tree, with its mean and standard deviation.
 

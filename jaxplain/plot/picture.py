@@ -9,7 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, SERIES, bare, canvas, open_sides, panels, picture, shown
+from jaxplain.plot.canvas import NEUTRAL, SEQUENTIAL, SERIES, bare, canvas, open_sides, panels, picture, shown
+from jaxplain.plot.caption import drawn
+from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.values import (
     batch,
     images,
@@ -22,12 +24,11 @@ from jaxplain.plot.values import (
     texts,
     visible,
 )
-from jaxplain.program import public
 
 KINDS = ("image", "signal", "row", "token")
 
 
-@public
+@drawn
 def samples(
     inputs: Any,
     labels: Any = None,
@@ -126,13 +127,16 @@ def _rows(table: np.ndarray, titles: list[str], features: Sequence[Any] | None, 
     figure = canvas(1.5 + 0.55 * table.shape[1], 1.2 + 0.24 * count, f"{count} rows of {table.shape[1]} input features")
     axes = figure.add_subplot()
     axes.imshow(relative[:count], cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
+    rows = titles[:count] if any(titles) else [str(i) for i in range(count)]
+    written = [[Cell(name)] for name in rows]
     for (row, column), value in np.ndenumerate(table[:count]):
+        written[row].append(coloured(number(value), SEQUENTIAL(relative[row, column] / 1.6)))
         axes.text(column, row, number(value), ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(heads)), heads, rotation=40, ha="left", rotation_mode="anchor", fontsize=7)
-    axes.set_yticks(range(count), titles[:count] if any(titles) else [str(i) for i in range(count)], fontsize=7)
+    axes.set_yticks(range(count), rows, fontsize=7)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     open_sides(axes, "top", "right", "bottom", "left")
-    return figure
+    return with_grids(figure, Grid([Cell(""), *(Cell(head, right=True) for head in heads)], written))
 
 
 def _tokens(sequences: Any, titles: list[str]) -> Figure:
@@ -153,7 +157,7 @@ def _tokens(sequences: Any, titles: list[str]) -> Figure:
     return figure
 
 
-@public
+@drawn
 def top_examples(
     inputs: Any,
     values: Any,

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, picture, readable, shown
+from jaxplain.plot.caption import drawn
+from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.values import batch, class_names, classes, images, numbers, plain, texts
-from jaxplain.program import public
 
 
-@public
+@drawn
 def predictions(
     inputs: Any,
     probabilities: Any,
@@ -122,7 +123,7 @@ def _percent(value: float) -> str:
     return f"{100 * value:.1f} %" if value > 0.99 else f"{100 * value:.0f} %"
 
 
-@public
+@drawn
 def confusion_matrix(labels: Any, predicted: Any, *, names: Sequence[Any] | None = None) -> Figure:
     """Draw how often each true class was answered with each class: counts, and rates of the true class.
 
@@ -164,24 +165,27 @@ def confusion_matrix(labels: Any, predicted: Any, *, names: Sequence[Any] | None
     figure = canvas(side + 1.0, side, f"Confusion matrix of {size} classes over {len(truth)} examples")
     axes = figure.add_subplot()
     image = axes.imshow(rates, cmap=SEQUENTIAL, vmin=0, vmax=1)
-    if size <= 25:
-        _cells(axes, counts, rates)
+    grids = [_cells(axes, counts, rates, heads)] if size <= 25 else []
     _class_axes(axes, heads)
     right = int(np.trace(counts))
     axes.set_title(f"{right} of {len(truth)} right ({100 * right / len(truth):.1f} %)", fontsize=10)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.02)
     bar.set_label("share of the true class", fontsize=8)
     bar.ax.tick_params(labelsize=8)
-    return figure
+    return with_grids(figure, *grids)
 
 
-def _cells(axes: Axes, counts: np.ndarray, rates: np.ndarray) -> None:
+def _cells(axes: Axes, counts: np.ndarray, rates: np.ndarray, heads: list[str]) -> Grid:
+    """Write the counts into their places, and as rows."""
+    rows = [[Cell(head), *[Cell("", right=True)] * len(heads)] for head in heads]
     for (row, column), count in np.ndenumerate(counts):
         if count:
             rate = float(rates[row, column])
             text = f"{count}\n{_percent(rate)}" if len(counts) <= 15 else str(count)
             colour = readable(SEQUENTIAL(rate))
             axes.text(column, row, text, ha="center", va="center", fontsize=7, color=colour, linespacing=1.1)
+            rows[row][1 + column] = coloured(text.replace("\n", ", "), SEQUENTIAL(rate))
+    return Grid([Cell("true class"), *(Cell(head, right=True) for head in heads)], rows, "columns: predicted class")
 
 
 def _class_axes(axes: Axes, heads: list[str]) -> None:

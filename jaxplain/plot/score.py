@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, draw_table
 from jaxplain.plot.values import numbers, plain
-from jaxplain.program import public
 
 
-@public
+@drawn
 def scores_table(
     scores: Any,
     *,
@@ -26,10 +26,11 @@ def scores_table(
 
     Args:
         scores: `{method: {metric: value}}`; a value is a number, or `[B]` for B examples, of which the mean is
-            written with half the width of its 95 % confidence interval, 1.96 s / sqrt(B). NaN marks examples for
-            which a metric is undefined; they are left out and counted below the table. A dash stands for no value.
-            What `score_table` returned serves too: it says itself which way is better, and a star marks a score whose
-            paired difference to the control is so by more than its bootstrap interval.
+            written with half the width of its 95 % confidence interval, 1.96 s / sqrt(B), after a ±. NaN marks
+            examples for which a metric is undefined; they are left out and counted below the table. A dash stands for
+            no value. What `score_table` returned serves too: it says itself which way is better, and a star marks a
+            score that is better than the control, "!" one that is worse: the bootstrap interval of the paired
+            difference excludes 0.
         better: `{metric: "higher"}` or `"lower"`: puts an arrow at the metric and the best method (controls apart) in
             bold.
         control: Names of the rows to compare with.
@@ -46,7 +47,7 @@ def scores_table(
         >>> [text.get_text() for text in figure.axes[0].texts]
         ['', 'deletion', 'saliency', '0.310', 'random', '0.550']
     """
-    rows, better, stars, note = _read(scores, dict(better or {}))
+    rows, better, marks, note = _read(scores, dict(better or {}))
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     if not metrics:
         raise ValueError("scores_table: `scores` is empty; pass {method: {metric: value}}.")
@@ -62,7 +63,7 @@ def scores_table(
     best = {(_best(entries, metric, way, controls), metric) for metric, way in better.items()}
 
     def cell(method: str, metric: str) -> Cell:
-        text = _text(entries.get((method, metric)), decimals[metric]) + " *" * ((method, metric) in stars)
+        text = _text(entries.get((method, metric)), decimals[metric]) + marks.get((method, metric), "")
         return Cell(text, right=True, bold=(method, metric) in best, faint=method in controls)
 
     heads = [Cell(plain(metric) + _ARROWS.get(better.get(metric, ""), ""), right=True) for metric in metrics]
@@ -74,13 +75,16 @@ def scores_table(
 _ARROWS = {"higher": " ↑", "lower": " ↓"}
 
 
-def _read(scores: Any, better: dict[str, str]) -> tuple[Any, dict[str, str], set[tuple[str, str]], str]:
-    """Rows, which way is better, the cells of a `ScoreTable` that beat the control, and the words for those."""
+_MARKS = {"better": " *", "worse": " !"}
+
+
+def _read(scores: Any, better: dict[str, str]) -> tuple[Any, dict[str, str], dict[tuple[str, str], str], str]:
+    """Rows, which way is better, the marks of a `ScoreTable`'s cells beside the control, and the words for those."""
     if isinstance(scores, Mapping):
         for method, row in scores.items():
             if not isinstance(row, Mapping):
                 raise TypeError(f"scores_table: `scores[{method!r}]` has to be a mapping, not {check.short(row)}.")
-        return scores, better, set(), ""
+        return scores, better, {}, ""
     if not all(hasattr(scores, name) for name in ("methods", "metrics", "better", "values", "verdict")):
         raise TypeError(
             f"scores_table: `scores` is {type(scores).__name__}; pass {{method: {{metric: value}}}}, or what "
@@ -90,17 +94,22 @@ def _read(scores: Any, better: dict[str, str]) -> tuple[Any, dict[str, str], set
     rows = {
         m: dict(zip(scores.metrics, row, strict=True)) for m, row in zip(scores.methods, scores.values, strict=True)
     }
-    stars = {(m, k) for m in scores.methods for k in scores.metrics if scores.verdict(m, k) == "better"}
+    cells = [(m, k) for m in scores.methods for k in scores.metrics]
+    marks = {cell: _MARKS[scores.verdict(*cell)] for cell in cells if scores.verdict(*cell) in _MARKS}
+    words = [f"{mark.strip()} {word}" for word, mark in _MARKS.items() if mark in marks.values()]
     interval = f"{scores.confidence:.0%} interval of the paired difference"
-    note = f"* better than {scores.methods[-1]} ({interval} excludes 0)" if stars else ""
-    return rows, ways | better, stars, note
+    note = f"{', '.join(words)} than {scores.methods[-1]} ({interval} excludes 0)" if words else ""
+    return rows, ways | better, marks, note
 
 
 def _notes(note: str, entries: Mapping[tuple[str, str], Entry]) -> str:
-    """The words below the table: what stars mean, and how many examples are undefined."""
+    """The lines below the table: what marks mean, and how many examples are undefined."""
     missing = [f"{metric} of {method}: {entry[2]} undefined" for (method, metric), entry in entries.items() if entry[2]]
     more = f"and {len(missing) - 3} more" if len(missing) > 3 else ""
-    return plain("; ".join(part for part in (note, *missing[:3], more) if part))
+    spread = any(not math.isnan(half) for _, half, _ in entries.values())
+    half = "± half the width of the mean's 95% confidence interval, 1.96 s / sqrt(n)" if spread else ""
+    lines = (note, half, "; ".join(part for part in (*missing[:3], more) if part))
+    return plain("\n".join(line for line in lines if line))
 
 
 Entry = tuple[float, float, int]

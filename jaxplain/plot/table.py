@@ -1,11 +1,13 @@
-"""Tables as figures."""
+"""Tables as figures, and what figures of cells say as rows of texts."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
@@ -17,12 +19,37 @@ LINE, GAP, MARGIN = 0.24, 0.28, 0.18
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """One text of a table: numbers stand at the right of their column, words at the left."""
+    """One text of a table: numbers stand at the right of their column, words at the left; `colour` is behind it."""
 
     text: str
     right: bool = False
     bold: bool = False
     faint: bool = False
+    colour: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """What a figure shows as rows of cells: a page writes it as a table, which can be read on any screen and aloud."""
+
+    heads: Sequence[Cell]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    note: str = ""
+
+
+F = TypeVar("F", bound=Figure)
+
+
+def with_grids(figure: F, *grids: Grid) -> F:
+    """The figure, which says from now on in rows of texts what it shows."""
+    vars(figure)["grids"] = grids
+    return figure
+
+
+def coloured(text: Any, rgba: Any) -> Cell:
+    """A number on a colour."""
+    return Cell(str(text), right=True, colour=to_hex(rgba))
 
 
 def draw_table(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], description: str, note: str = "") -> Figure:
@@ -30,8 +57,9 @@ def draw_table(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], descriptio
     columns = list(zip(heads, *rows, strict=True))
     widths = [max(_width(cell) for cell in column) + GAP for column in columns]
     starts = np.concatenate([[0.0], np.cumsum(widths)])
-    high = (len(rows) + 1) * LINE + 2 * MARGIN + (LINE if note else 0)
-    wide = max(starts[-1], _width(Cell(note))) + 2 * MARGIN
+    notes = note.splitlines()
+    high = (len(rows) + 1 + len(notes)) * LINE + 2 * MARGIN
+    wide = max(starts[-1], *(_width(Cell(line)) for line in notes), 0.0) + 2 * MARGIN
     figure = ShownFigure(figsize=(wide, high))
     figure.set_label(description)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -48,9 +76,9 @@ def draw_table(heads: Sequence[Cell], rows: Sequence[Sequence[Cell]], descriptio
             if cell.faint:
                 text.set_color(NEUTRAL)
     axes.plot([0, starts[-1]], [LINE, LINE], color=NEUTRAL, linewidth=1)
-    if note:
-        axes.text(GAP / 2, (len(rows) + 1.6) * LINE, note, va="center", fontsize=SIZE - 1, color=NEUTRAL)
-    return figure
+    for place, line in enumerate(notes):
+        axes.text(GAP / 2, (len(rows) + 1.6 + place) * LINE, line, va="center", fontsize=SIZE - 1, color=NEUTRAL)
+    return with_grids(figure, Grid(heads, rows, note=note))
 
 
 def _width(cell: Cell) -> float:

@@ -24,8 +24,8 @@ from jaxplain.plot.canvas import (
     open_sides,
     readable,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, label_texts, measured, number, plain, visible
-from jaxplain.program import public
 
 # One character of the monospace font (0.602 em) and one line, in inches.
 CHARACTER, LINE = 0.602 * 9 / 72, 0.27
@@ -57,7 +57,7 @@ class TokenFigure(Figure):
         return str(self.markup)
 
 
-@public
+@drawn
 def tokens(
     sequences: Sequence[Any],
     attributions: Any,
@@ -137,7 +137,7 @@ def tokens(
     return figure
 
 
-@public
+@drawn
 def tokens_html(
     sequences: Sequence[Any],
     attributions: Any,
@@ -269,7 +269,7 @@ def _span(token: str, value: float, norm: Normalize) -> str:
     return f'<span style="{style}" title="{number(value)}">{html.escape(visible(token))}</span>'
 
 
-@public
+@drawn
 def token_map(
     targets: Sequence[Any],
     sources: Sequence[Any],

@@ -11,14 +11,14 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import plain
-from jaxplain.program import public
 
 MANY_DECADES, MANY_ROWS = 100, 40
 """From where on an axis has only powers of ten, and numbers at both ends of the figure."""
 
 
-@public
+@drawn
 def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = "") -> Figure:
     """Draw how long programs take as points on a logarithmic axis, with the range over runs as a line.
 

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, plain, texts
-from jaxplain.program import public
 
 
-@public
+@drawn
 def traces(
     attributions: Mapping[str, Any],
     scores: Mapping[str, Any],

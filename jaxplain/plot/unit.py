@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, bare, canvas, open_sides, picture
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import images, number, numbers, plain, same_length, table_of, texts
-from jaxplain.program import public
 
 
-@public
+@drawn
 def unit_gallery(
     inputs: Any,
     values: Any,
@@ -101,7 +101,7 @@ def _signed(views: Any, real: Any) -> np.ndarray:
     return np.clip(0.5 + array / (2 * np.maximum(end, np.finfo(float).tiny)), 0, 1)
 
 
-@public
+@drawn
 def activation_atlas(atlas: Any, *, size: float = 7.0) -> Figure:
     """Draw an activation atlas: each cell's picture at its place on the map, larger where it averages more examples.
 

@@ -1,4 +1,4 @@
-"""One self-contained page of a run, or of a folder of explanations: no network, no script.
+"""One self-contained page of a run, or of a folder of explanations: no network, and no script but its own.
 
 Sections are figures, tables and texts that the caller made; nothing is computed here but the page.
 """
@@ -6,6 +6,7 @@ Sections are figures, tables and texts that the caller made; nothing is computed
 from jaxplain.report.concept import clusters_section, concept_section
 from jaxplain.report.dictionary import dictionary_section
 from jaxplain.report.dynamics import learning_dynamics_section
+from jaxplain.report.examples import examples_section
 from jaxplain.report.explanations import explanations_page
 from jaxplain.report.influence import influence_section
 from jaxplain.report.landscape import landscape_section
@@ -18,6 +19,7 @@ __all__ = [
     "clusters_section",
     "concept_section",
     "dictionary_section",
+    "examples_section",
     "explanations_page",
     "influence_section",
     "landscape_section",

@@ -9,6 +9,7 @@ from jaxplain.concept import Clusters, Tcav
 from jaxplain.plot import attribution_clusters, concept_scores
 from jaxplain.program import public
 from jaxplain.report.page import Section
+from jaxplain.report.reading import SECTIONS
 
 
 @public
@@ -47,7 +48,7 @@ def concept_section(result: Tcav, *, level: float = 0.05, limit: int = 20, headi
         f"{count} over {len(result.sensitivities)} examples, {tested}; a concept with an "
         "accuracy near 0.5 is not in the layer, whatever its score."
     )
-    return Section(heading, [words, figure, result.rows()])
+    return Section(heading, [words, figure, result.rows()], reading=SECTIONS["concept_section"])
 
 
 @public
@@ -106,4 +107,4 @@ def clusters_section(
         }
         for cluster in clusters.suspicious()
     ]
-    return Section(heading, [words, figure, rows])
+    return Section(heading, [words, figure, rows], reading=SECTIONS["clusters_section"])

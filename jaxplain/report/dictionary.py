@@ -9,6 +9,7 @@ from jaxplain.concept import Dictionary, judge_dictionary
 from jaxplain.plot import feature_dashboard
 from jaxplain.program import public
 from jaxplain.report.page import Section
+from jaxplain.report.reading import SECTIONS
 
 
 @public
@@ -57,4 +58,4 @@ def dictionary_section(
         "features active at once": float(judged.l0),
         "dead features": int(judged.dead.sum()),
     }
-    return Section(heading, [{**known, **dict(facts or {})}, figure])
+    return Section(heading, [{**known, **dict(facts or {})}, figure], reading=SECTIONS["dictionary_section"])

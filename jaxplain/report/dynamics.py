@@ -11,6 +11,8 @@ from jaxplain import check
 from jaxplain.plot import attribution_strip, drift_curves, example_dynamics, prediction_depths
 from jaxplain.program import public
 from jaxplain.report.page import Section, Table
+from jaxplain.report.reading import SECTIONS
+from jaxplain.report.word import titles
 from jaxplain.train import LearningDynamics, PredictionDepth
 
 
@@ -74,35 +76,21 @@ def learning_dynamics_section(
     if inputs is not None:
         strip: dict[str, Any] = {"features": features, "limit": limit}
         content.append(attribution_strip(inputs, attributions, dynamics.steps, **strip))
-    return Section(heading, content)
+    return Section(heading, content, reading=SECTIONS["learning_dynamics_section"])
 
 
 def _hardest(dynamics: LearningDynamics, k: int, labels: Any, names: Any, name: str) -> Table:
     learnt, forgotten = np.asarray(dynamics.learnt), np.asarray(dynamics.forgotten)
-    titles = [""] * len(learnt) if labels is None else _titles(labels, len(learnt), names, name)
+    given = [""] * len(learnt) if labels is None else titles(labels, len(learnt), names, name)
     answers = np.asarray(dynamics.predicted)[-1]
-    said = answers.tolist() if names is None else _titles(answers, len(learnt), names, name)
+    said = answers.tolist() if names is None else titles(answers, len(learnt), names, name)
     order = np.lexsort((-learnt, -forgotten, learnt >= 0))[:k]
     head = ["example", "learnt at step", "times forgotten", "says at the end", "loss at the end"]
     rows = []
     for i in map(int, order):
         since = int(learnt[i]) if learnt[i] >= 0 else "wrong at the end"
-        own = [titles[i]] if any(titles) else []
+        own = [given[i]] if any(given) else []
         rows.append([i, *own, since, int(forgotten[i]), said[i], float(np.asarray(dynamics.losses)[-1, i])])
-    if any(titles):
+    if any(given):
         head.insert(1, "label")
     return Table(head, rows, "the hardest examples")
-
-
-def _titles(labels: Any, count: int, names: Any, name: str) -> list[str]:
-    if isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != count:
-        raise ValueError(f"{name}: `labels` is {check.short(labels)}, but there are {count} examples.")
-    if names is None:
-        return [str(label) for label in labels]
-    known = np.array([check.count(label, name, "labels", least=0) for label in np.asarray(labels)])
-    if len(known) and len(names) <= known.max():
-        raise ValueError(
-            f"{name}: `names` holds {len(names)} names, but there is class {known.max()}; give one name for each "
-            "class, from 0."
-        )
-    return [str(names[label]) for label in known]

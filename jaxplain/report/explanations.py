@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,11 @@ import numpy as np
 from jaxplain import check
 from jaxplain.dataset import Explanations, as_source, known_arguments
 from jaxplain.program import public
+from jaxplain.report.examples import as_gallery, check_numbers, picture_columns
+from jaxplain.report.gallery import Gallery
 from jaxplain.report.page import Section, Table, report
+from jaxplain.report.reading import EXPLANATIONS
+from jaxplain.report.word import titles
 
 NAME = "explanations_page"
 
@@ -30,12 +34,14 @@ def explanations_page(
     transform: Callable[[Any], Any] | None = None,
     examples: int = 8,
     title: str = "Explanations",
+    names: Sequence[Any] | None = None,
+    interactive: bool = True,
 ) -> Path:
     """Write one HTML page of what `explain_dataset` wrote to a folder.
 
-    Its tables: the run (method, settings, versions), the scores and completeness gaps, per class where targets are
-    known. Its figures: the mean absolute attribution, and the examples with the highest scores; with `data` of images,
-    over them.
+    It says which model, data and method it was, how far to trust the explanations, and shows the examples that stand
+    out (of the highest score, wrong, of the largest gap) with their class, prediction, score and pictures, to sort and
+    to filter; then the mean absolute attribution, or the strongest features of a table.
 
     Args:
         path: The file to write.
@@ -44,12 +50,14 @@ def explanations_page(
         transform: As in `explain_dataset`.
         examples: How many examples are drawn.
         title: The page's title.
+        names: Names of the classes.
+        interactive: As in `report`.
 
     Returns:
         The path. Cost: the explanations are read once, a part at a time.
 
     Raises:
-        ValueError: Nothing is finished, data of another length.
+        ValueError: Nothing is finished, data of another length, too few names.
 
     Example:
         >>> import tempfile, jax.numpy as jnp
@@ -64,11 +72,16 @@ def explanations_page(
     rows = np.flatnonzero(explanations.finished)
     if rows.size == 0:
         raise ValueError(f"{NAME}: no example is explained yet.")
-    sections = [Section("How far to trust it", _trust(explanations, rows))]
+    parts: dict[str, Any] = {"How far to trust it": _trust(explanations, rows)}
+    parts["Examples that stand out"] = _examples(explanations, rows, data, transform, examples, names)
     if "target" in explanations and _flat(explanations["target"]):
-        sections.append(Section("Classes", _classes(explanations, rows)))
-    sections += _pictures(explanations, rows, data, transform, examples)
-    return report(path, sections, title=title, facts=_facts(explanations))
+        parts["Classes"] = _classes(explanations, rows, names)
+    parts |= _means(explanations, rows, data, transform, examples)
+    sections = [Section(heading, content, reading=EXPLANATIONS[heading]) for heading, content in parts.items()]
+    last = "Settings and versions"
+    if explanations.settings:
+        sections.append(Section(last, _details(explanations), collapsed=True, reading=EXPLANATIONS[last]))
+    return report(path, sections, title=title, facts=_facts(explanations), interactive=interactive)
 
 
 def _flat(column: Any) -> bool:
@@ -77,12 +90,54 @@ def _flat(column: Any) -> bool:
 
 
 def _facts(explanations: Explanations) -> dict[str, Any]:
-    settings = explanations.settings
-    facts: dict[str, Any] = {"examples": explanations.count, "finished": int(explanations.finished.sum())}
+    """Which model, which data and which method, in words."""
+    settings, finished = explanations.settings, int(explanations.finished.sum())
+    known = "all explained" if finished == explanations.count else f"{finished} of them explained so far"
     if not settings:
-        return facts
+        return {"examples": f"{explanations.count:,}, {known}"}
+    shapes = {path: f"{kind}{shape}" for path, (shape, kind) in _leaves(settings["data"]).items()}
+    inputs = [f"{path.removeprefix('inputs')} {text}".strip() for path, text in shapes.items() if "inputs" in path]
+    facts = {
+        "model": _model(settings["method"]),
+        "data": f"{explanations.count:,} examples of {', '.join(inputs)}, {known}",
+    }
     method = settings["method"]
-    facts["method"] = method.get("name") or method["kind"] if isinstance(method, dict) else method
+    name = method.get("name") or method["kind"] if isinstance(method, dict) else method
+    target = settings["settings"].get("target")
+    explained = {None: "of the data's targets", "predicted": "of the predicted class"}.get(target, f"of class {target}")
+    return facts | {"method": name, "explained": f"the {_score(method).get('name', 'score')} {explained}"}
+
+
+def _leaves(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What is recorded of the data's arrays: shape and dtype by path."""
+    return {path: value for path, value in data.items() if isinstance(value, list | tuple) and len(value) == 2}
+
+
+def _score(method: Any) -> dict[str, Any]:
+    """The score in a method's settings, wherever it is wrapped; empty where there is none of a model."""
+    if not isinstance(method, dict):
+        return {}
+    if "apply" in method:
+        return method
+    return next((found for part in method.values() if (found := _score(part))), {})
+
+
+def _model(method: Any) -> str:
+    """A model as a run knows it: the function that applies it, and its params."""
+    score = _score(method)
+    if score:
+        apply = score["apply"]
+        name = apply.get("kind", "a function") if isinstance(apply, dict) else str(apply)
+        return f"{name}, params: {score.get('params') or 'none'}"
+    function = method.get("score") if isinstance(method, dict) else None
+    return str(function) if isinstance(function, str) else "a function that is not a score of a model"
+
+
+def _details(explanations: Explanations) -> dict[str, Any]:
+    """What a run needs to be made again: the method's settings, and versions."""
+    settings = explanations.settings
+    method = settings["method"]
+    facts: dict[str, Any] = {}
     if isinstance(method, dict):
         plain = {name: value for name, value in method.items() if isinstance(value, bool | int | float | str)}
         facts |= {name: value for name, value in plain.items() if name not in ("name", "kind")}
@@ -111,51 +166,112 @@ def _trust(explanations: Explanations, rows: np.ndarray) -> dict[str, Any]:
     return facts
 
 
-def _classes(explanations: Explanations, rows: np.ndarray) -> Table:
+def _classes(explanations: Explanations, rows: np.ndarray, names: Any) -> Table:
     target = np.asarray(explanations["target"][rows])
     columns = [name for name in ("score", "gap") if name in explanations]
     values = {name: np.asarray(explanations[name][rows]) for name in columns}
+    known = np.unique(target)[:100]
     table = []
-    for k in np.unique(target)[:100]:
+    for k, word in zip(known, titles(known, len(known), names, NAME, "target"), strict=True):
         own = target == k
-        table.append([int(k), int(own.sum()), *(float(np.nanmean(values[name][own])) for name in columns)])
-    heads = ["target", "examples", *(f"mean {name}" for name in columns)]
+        table.append([word, int(own.sum()), *(float(np.nanmean(values[name][own])) for name in columns)])
+    heads = ["class", "examples", *(f"mean {name}" for name in columns)]
     return Table(heads, table, "The class that was explained; the first 100.")
 
 
-def _pictures(explanations: Explanations, rows: np.ndarray, data: Any, transform: Any, examples: int) -> list[Section]:
-    """The mean absolute attribution, and the examples with the highest scores, where there is one plain array."""
+def _examples(
+    explanations: Explanations, rows: np.ndarray, data: Any, transform: Any, examples: int, names: Any
+) -> Gallery:
+    """The examples that stand out, with all that is known of each."""
+    places, why = _standing_out(explanations, rows, examples)
+    known = {name: np.asarray(explanations[name][places]) for name in explanations if _flat(explanations[name])}
+    words: dict[str, list[str] | None] = {"labels": None, "predicted": None}
+    numbers: dict[str, np.ndarray] = {name: known[name].astype(float) for name in ("score", "gap") if name in known}
+    true = _true(explanations)
+    for argument, name in (("labels", true), ("predicted", "prediction")):
+        if name in known and known[name].dtype.kind in "iu":
+            words[argument] = titles(known[name], len(places), names, NAME, name)
+        elif name in known:
+            numbers[name] = known[name].astype(float)
+    columns, ends = _pictures(explanations, places, data, transform)
+    ids = [str(explanations.ids[place]) for place in np.searchsorted(rows, places)]
+    more = {"why it is here": why}
+    if "target" in known and true != "target" and known["target"].dtype.kind in "iu":
+        more["explained class"] = titles(known["target"], len(places), names, NAME, "target")
+    methods = [column.title for column in columns if column.method is not None]
+    return as_gallery(ids, columns, methods=methods, ends=ends, numbers=numbers, words=more, names=names, **words)
+
+
+def _true(explanations: Explanations) -> str:
+    """The name of the true classes: labels, or the data's targets where those were explained."""
+    chosen = explanations.settings["settings"].get("target") if explanations.settings else None
+    return "label" if "label" in explanations else "target" if chosen is None else ""
+
+
+def _standing_out(explanations: Explanations, rows: np.ndarray, examples: int) -> tuple[np.ndarray, list[str]]:
+    """Half of them of the highest score, then wrong ones, then those of the largest gap; and why each is there."""
+    values = {n: np.asarray(explanations[n][rows]) for n in ("score", "gap") if n in explanations}
+    order = {
+        n: np.argsort(-np.nan_to_num(v if n == "score" else np.abs(v), nan=-np.inf), kind="stable")
+        for n, v in values.items()
+    }
+    highest = order.get("score", np.arange(len(rows)))
+    true = _true(explanations)
+    wrong = np.zeros(len(rows), bool)
+    if true in explanations and _flat(explanations[true]) and "prediction" in explanations:
+        said = explanations["prediction"]
+        wrong = np.asarray(said[rows]) != np.asarray(explanations[true][rows]) if _flat(said) else wrong
+    word = "highest score" if "score" in order else "the first ones"
+    quarter = examples // 4
+    chosen: dict[int, str] = dict.fromkeys(highest[: examples - 2 * quarter].tolist(), word)
+    for reason, candidates in (("wrong", highest[wrong[highest]]), ("largest gap", order.get("gap", highest[:0]))):
+        fresh = [int(k) for k in candidates if int(k) not in chosen][:quarter]
+        chosen |= dict.fromkeys(fresh, reason)
+    rest = [int(k) for k in highest if int(k) not in chosen][: examples - len(chosen)]
+    chosen |= dict.fromkeys(rest, word)
+    return rows[list(chosen)], list(chosen.values())
+
+
+def _pictures(
+    explanations: Explanations, places: np.ndarray, data: Any, transform: Any
+) -> tuple[list[Any], list[float]]:
+    """Columns of inputs and attributions, where these are one plain array of a kind that is drawn."""
+    inputs = None if data is None else _inputs(data, transform, places, explanations.count)
+    column = explanations["attribution"]
+    if not hasattr(column, "shape") or len(column.shape) not in (2, 3, 4):
+        return [], []
+    found = np.asarray(column[places], np.float64)
+    finite = np.where(np.isfinite(found), found, 0.0)
+    given, byte = None, False
+    if isinstance(inputs, np.ndarray) and _drawable(inputs):
+        given, byte = check_numbers(inputs, "data"), inputs.dtype == np.uint8
+    return picture_columns(given, {"attribution": finite}, len(places), None, 64, byte)
+
+
+def _drawable(inputs: np.ndarray) -> bool:
+    """Whether inputs are rows of a table or images, all of numbers."""
+    known = inputs.ndim in (2, 3) or (inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4))
+    return known and inputs.dtype.kind in "fiub" and bool(np.isfinite(inputs).all())
+
+
+def _means(explanations: Explanations, rows: np.ndarray, data: Any, transform: Any, examples: int) -> dict[str, Any]:
+    """The mean absolute attribution of maps, or the strongest features of a table."""
     from jaxplain import plot
 
     column = explanations["attribution"]
     if not hasattr(column, "shape") or len(column.shape) not in (2, 3, 4):
-        return []
-    best = _best(explanations, rows, examples)
-    inputs = None if data is None else _inputs(data, transform, best, explanations.count)
-    attributions = np.asarray(column[best], np.float32)
-    titles = [f"{explanations.ids[np.searchsorted(rows, row)]}" for row in best]
-    if len(column.shape) == 2:
-        figures = [Section("The strongest features", plot.attribution_bar(np.asarray(column[rows[:PART]], np.float32)))]
-        if inputs is not None and np.shape(inputs) == attributions.shape and len(best) > 1:
-            figures.append(Section("Values and attributions", plot.summary(inputs, attributions)))
-        return figures
-    mean = plot.activations({"all examples": _mean_absolute(column, rows)[..., None]})
-    if inputs is None or np.ndim(inputs) < 3:
-        maps = attributions.sum(axis=-1) if attributions.ndim == 4 else attributions
-        figure = plot.activations({f"examples {', '.join(titles)}": np.moveaxis(maps, 0, -1)})
-    else:
-        figure = plot.heatmaps(_shown(inputs), attributions, titles, limit=examples)
-    return [
-        Section("Mean absolute attribution", mean, alt="A map of the mean absolute attribution over all examples"),
-        Section("Examples with the highest scores", figure, alt="Attributions of the examples with the highest scores"),
-    ]
-
-
-def _best(explanations: Explanations, rows: np.ndarray, examples: int) -> np.ndarray:
-    if "score" not in explanations:
-        return rows[:examples]
-    score = np.asarray(explanations["score"][rows])
-    return rows[np.argsort(-np.nan_to_num(score, nan=-np.inf), kind="stable")[:examples]]
+        return {}
+    if len(column.shape) > 2:
+        shown, ends = picture_columns(None, {"attribution": _mean_absolute(column, rows)[None]}, 1, None, 64)
+        none: dict[str, Any] = {"labels": None, "predicted": None, "numbers": {}}
+        return {"Mean absolute attribution": as_gallery(["all"], shown, methods=["attribution"], ends=ends, **none)}
+    first = rows[:PART]
+    parts: dict[str, Any] = {"The strongest features": plot.attribution_bar(np.asarray(column[first], np.float32))}
+    some = first[: max(examples, 200)]
+    inputs = None if data is None else _inputs(data, transform, some, explanations.count)
+    if inputs is not None and np.shape(inputs) == (len(some), column.shape[1]) and len(some) > 1:
+        parts["Values and attributions"] = plot.summary(inputs, np.asarray(column[some], np.float32))
+    return parts
 
 
 def _mean_absolute(column: Any, rows: np.ndarray) -> np.ndarray:
@@ -175,11 +291,3 @@ def _inputs(data: Any, transform: Any, places: np.ndarray, count: int) -> Any:
         )
     found = [source.read(int(place), int(place) + 1).x for place in places]
     return np.concatenate(found) if all(isinstance(x, np.ndarray) for x in found) else jax.tree.leaves(found)[0]
-
-
-def _shown(images: np.ndarray) -> np.ndarray:
-    """Images in [0, 1]; other values are shifted and scaled together."""
-    low, high = float(np.nanmin(images)), float(np.nanmax(images))
-    if low >= 0 and high <= 1:
-        return images
-    return (images - low) / max(high - low, 1e-12)

@@ -16,6 +16,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 from jaxplain.report.style import FRAME
+from jaxplain.report.word import clean
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 """Content security policy of the page and of each frame: figures and styles that are inside, and nothing else."""
@@ -56,7 +57,7 @@ def framed(markup: Any, heading: str) -> str:
         )
     height = min(max(1.9 * _read(_Lines(), markup).count() + 1.5, 3), 40)
     return (
-        f'<iframe sandbox="" title="{html.escape(heading)}" style="height: {height:.1f}rem" '
+        f'<iframe sandbox="" title="{clean(heading)}" style="height: {height:.1f}rem" '
         f'srcdoc="{html.escape(_HEAD + markup)}"></iframe>'
     )
 

@@ -11,6 +11,7 @@ from jaxplain.influence import Influence
 from jaxplain.plot import influential_examples
 from jaxplain.program import public
 from jaxplain.report.page import Section
+from jaxplain.report.reading import SECTIONS
 
 
 @public
@@ -63,4 +64,4 @@ def influence_section(
         "training examples": int(np.shape(influence.values)[1]),
     }
     plain = {name: value for name, value in influence.checks.items() if isinstance(value, bool | int | float | str)}
-    return Section(heading, [{**facts, **plain}, figure])
+    return Section(heading, [{**facts, **plain}, figure], reading=SECTIONS["influence_section"])

@@ -11,6 +11,7 @@ from jaxplain import check
 from jaxplain.plot import loss_interpolation, loss_surface
 from jaxplain.program import public
 from jaxplain.report.page import Section
+from jaxplain.report.reading import SECTIONS
 
 
 @public
@@ -67,4 +68,4 @@ def landscape_section(
         facts[f"smallest eigenvalue, {name}"] = f"{float(found.smallest):.4g} ± {float(found.smallest_error):.1g}"
     if ways:
         figures.append(loss_interpolation(ways))
-    return Section(heading, [facts, *figures])
+    return Section(heading, [facts, *figures], reading=SECTIONS["landscape_section"])

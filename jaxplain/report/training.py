@@ -11,6 +11,7 @@ from jaxplain import check
 from jaxplain.plot import gradient_flow, learning_curves, singular_values, validation_curve, weight_matrices
 from jaxplain.program import public
 from jaxplain.report.page import Section, Table
+from jaxplain.report.reading import SECTIONS
 from jaxplain.train import Diagnosis, diagnose, weight_spectra
 
 
@@ -47,7 +48,7 @@ def training_section(
     """
     check.count(limit, "training_section", "limit")
     found = diagnose(history) if diagnosis is None else diagnosis
-    content: list[Any] = [str(found), learning_curves(history)]
+    content: list[Any] = [str(found) + _kept(history, str(found)), learning_curves(history)]
     if isinstance(found, Diagnosis):
         content.append(
             Table(
@@ -67,7 +68,17 @@ def training_section(
         ]
     if sweep is not None:
         content.append(validation_curve(sweep))
-    return Section(heading, content)
+    return Section(heading, content, reading=SECTIONS["training_section"])
+
+
+def _kept(history: Any, said: str) -> str:
+    """Which epoch's params `fit` returned, where that is not the last one's and nobody said so yet."""
+    validation = getattr(history, "validation_loss", None)
+    values = np.full(1, np.nan) if validation is None else np.asarray(validation, float)
+    ran = np.flatnonzero(np.isfinite(values)) if values.ndim == 1 else np.zeros(0, int)
+    if ran.size == 0 or "were kept" in said or (best := int(np.nanargmin(values))) == ran[-1]:
+        return ""
+    return f" The params of epoch {best + 1}, of the lowest validation loss, were kept."
 
 
 def _layers(history: Any, limit: int) -> Table:

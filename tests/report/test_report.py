@@ -1,7 +1,6 @@
 import base64
 import io
 import os
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -9,34 +8,7 @@ from matplotlib.figure import Figure
 
 from jaxplain.plot import attribution_bar, tokens_html
 from jaxplain.report.page import Section, Table, report
-
-
-class Page(HTMLParser):
-    """Elements and texts of a page; asserts that elements are closed in the order they were opened."""
-
-    VOID = ("meta", "img", "br")
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.texts, self.open = [], [], []
-        self.feed(text)
-        self.close()
-        assert not self.open
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if data.strip():
-            self.texts.append(data.strip())
-
-    def all(self, tag):
-        return [attributes for name, attributes in self.elements if name == tag]
+from shared.html_page import Page
 
 
 def write(tmp_path, sections, **settings):
@@ -77,7 +49,8 @@ def test_figures_are_embedded_with_their_alternative_text(tmp_path):
     assert decoded[:8] == b"\x89PNG\r\n\x1a\n"
     assert int.from_bytes(decoded[16:20], "big") == 100
     assert plain.get_dpi() == 100
-    assert (images[1]["width"], images[1]["style"]) == ("192", "min-width: 115px")  # 2 inches of 96 pixels, 60 % of it
+    # 2 inches of 96 pixels; on a narrow screen as wide as makes its letters of 10 points (13.3 pixels) 11 pixels high
+    assert (images[1]["width"], images[1]["style"]) == ("192", "--usual: 158px; --narrow: 158px")
 
 
 def test_svg_figures(tmp_path):

@@ -179,7 +179,12 @@ RIGHT = np.array([[0, 1, 1, 0], [1, 0, 1, 0], [1, 1, 1, 0]], bool)
 DYNAMICS = jaxplain.train.LearningDynamics(SNAPSHOTS.steps, 1.0 - RIGHT, 1 * RIGHT, RIGHT)
 DEPTHS = jaxplain.train.PredictionDepth(np.arange(4) % 3, 1 * RIGHT[2], 1 * RIGHT[:2], ("input", "output"))
 OVER_TRAINING = {"attributions": lambda w: np.ones((3, 3, 6, 6)) - 0.5, "steps": lambda w: [0, 5, 9]}
-CLUSTERS = {"clusters": lambda w: _clusters(), "inputs": lambda w: np.ones((12, 6, 6, 1)), "k": lambda w: 1}
+CLUSTERS = {
+    "clusters": lambda w: _clusters(),
+    "inputs": lambda w: np.ones((12, 6, 6, 1)),
+    "labels": lambda w: None,
+    "k": lambda w: 1,
+}
 DASHBOARD = {
     "dictionary": lambda w: Axes(np.eye(4, dtype=np.float32)),
     "activations": lambda w: ROWS,
@@ -651,6 +656,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "report.landscape_section": SURFACE,
     "plot.learning_curves": {"history": lambda w: HISTORY},
     "plot.parameter_histograms": {"params": lambda w: VECTOR_PARAMS},
+    "plot.reading": {"figure": lambda w: jaxplain.plot.samples(IMAGES)},
     "plot.predictions": {"probabilities": lambda w: np.array([[0.2, 0.8], [0.5, 0.5], [1.0, 0.0]])},
     "plot.scores_table": {"scores": lambda w: SCORES},
     "plot.series": {"inputs": lambda w: VECTOR, "attributions": lambda w: 2 * VECTOR},
@@ -688,6 +694,11 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
         "queries": lambda w: IMAGES[:2],
         "k": lambda w: 1,
         "inputs": lambda w: IMAGES,
+    },
+    "report.examples_section": {
+        "inputs": lambda w: IMAGES,
+        "attributions": lambda w: IMAGES - 0.5,
+        "labels": lambda w: LABELS,
     },
     "report.training_section": {"history": lambda w: HISTORY},
     "report.report": {"path": lambda w: fresh("page.html"), "sections": lambda w: [("A", "text")]},

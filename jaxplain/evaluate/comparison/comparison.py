@@ -176,8 +176,8 @@ class Comparison:
     def _note(self) -> str:
         return (
             f"score: {self.score}; means over {self.values.shape[-1]} examples with {self.confidence:.0%} bootstrap "
-            "intervals; #rank among all rows; median rank: that of medians, ± between metrics; [controls]; ~ features "
-            "are removed to the method's own baseline"
+            "intervals; #rank among all rows; median rank: that of medians, ± its standard deviation over metrics; "
+            "[controls]; ~ features are removed to the method's own baseline"
         )
 
     def _cell(self, row: int, column: int) -> str:

@@ -79,8 +79,8 @@ class Retrainings:
         lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
         removed = "most" if self.order == "morf" else "least"
         lines.append(
-            f"retrained {self.values.shape[-1]} times without the {removed} relevant share of the features; "
-            f"{self.better} is better; [control]"
+            f"retrained {self.values.shape[-1]} times without the {removed} relevant share of the features, ± the "
+            f"standard deviation over the times; {self.better} is better; [control]"
         )
         return "\n".join(lines)
 

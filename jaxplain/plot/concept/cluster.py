@@ -22,11 +22,11 @@ from jaxplain.plot.canvas import (
     picture,
     shown,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, images, label_texts, number, same_length
-from jaxplain.program import public
 
 
-@public
+@drawn
 def attribution_clusters(
     clusters: Clusters,
     inputs: Any,

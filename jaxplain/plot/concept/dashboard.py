@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.concept import Dictionary
 from jaxplain.plot.canvas import bare, canvas, picture
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, images, number, texts
-from jaxplain.program import public
 
 NAME = "feature_dashboard"
 
 
-@public
+@drawn
 def feature_dashboard(
     dictionary: Dictionary,
     activations: Any,

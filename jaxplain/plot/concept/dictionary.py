@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, bare, canvas, open_sides, picture, shown
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import images, number, numbers, plain, same_length, table_of, texts
-from jaxplain.program import public
 
 
-@public
+@drawn
 def concept_gallery(
     crops: Any,
     importance: Any,

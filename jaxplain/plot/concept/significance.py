@@ -6,11 +6,11 @@ from matplotlib.figure import Figure
 
 from jaxplain.concept import Tcav
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, shown
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, plain
-from jaxplain.program import public
 
 
-@public
+@drawn
 def concept_scores(result: Tcav, *, level: float = 0.05, limit: int = 20) -> Figure:
     """Draw the statistic of each concept with its interval over the range of 95 % of the random concepts.
 

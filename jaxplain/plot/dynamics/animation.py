@@ -28,8 +28,9 @@ from jaxplain.plot.canvas import (
     picture,
     row_name,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.dynamics.strip import Maps, maps_of
-from jaxplain.program import as_path, public
+from jaxplain.program import as_path
 
 SCALES = ("example", "shared")
 SECONDS = (0.02, 200.0)
@@ -74,7 +75,7 @@ class Animation:
         return f'<img alt="{html.escape(self.description)}" {size} src="data:image/gif;base64,{data}">'
 
 
-@public
+@drawn
 def attribution_animation(
     inputs: Any,
     attributions: Any,

@@ -10,16 +10,17 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, readable
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.dynamics.steps import rising
+from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.values import batch, classes, plain, same_length
-from jaxplain.program import public
 from jaxplain.train import PredictionDepth
 
 LONGEST = 28
 """Letters of a layer's name below its bar; of a longer one begin and end."""
 
 
-@public
+@drawn
 def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
     """Draw at which layers predictions are made, and how many probes agree with the model at each.
 
@@ -80,7 +81,7 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
     return figure
 
 
-@public
+@drawn
 def lens_over_training(outputs: Mapping[str, Any], steps: Any, target: int | None = None) -> Figure:
     """Draw what a lens reads at each layer over training: the probability of one class.
 
@@ -127,12 +128,16 @@ def lens_over_training(outputs: Mapping[str, Any], steps: Any, target: int | Non
     )
     axes = figure.subplots()
     axes.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    names = [plain(layer) for layer in list(layers)[::-1]]
+    written = [[Cell(layer)] for layer in names]
     for (row, column), value in np.ndenumerate(values):
-        colour = readable(SEQUENTIAL(value))
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=colour)
-    axes.set_yticks(range(len(values)), [plain(layer) for layer in list(layers)[::-1]], fontsize=7)
+        behind = SEQUENTIAL(value)
+        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=6, color=readable(behind))
+        written[row].append(coloured(f"{value:.2f}", behind))
+    axes.set_yticks(range(len(values)), names, fontsize=7)
     axes.set_xticks(range(len(own)), [str(step) for step in own], fontsize=7)
     axes.tick_params(length=0)
     axes.set_xlabel("step of training", fontsize=9)
     axes.set_title(f"probability of class {target}", fontsize=9)
-    return figure
+    heads = [Cell("layer"), *(Cell(f"step {step}", right=True) for step in own)]
+    return with_grids(figure, Grid(heads, written, f"probability of class {target}"))

@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, canvas, legend, open_sides, series
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.dynamics.steps import rising, step_axis
 from jaxplain.plot.values import batch, plain
-from jaxplain.program import public
 from jaxplain.train import LearningDynamics
 
 ANSWERS = ListedColormap(["#e3a5a9", "#a8d5b1"], name="answers")
 """Wrong, right."""
 
 
-@public
+@drawn
 def example_dynamics(dynamics: LearningDynamics) -> Figure:
     """Draw when examples were learnt and how often they were forgotten.
 
@@ -84,7 +84,7 @@ def _some_steps(axes: Axes, steps: np.ndarray) -> None:
     axes.tick_params(labelsize=8)
 
 
-@public
+@drawn
 def drift_curves(drift: Any, steps: Any) -> Figure:
     """Draw how alike explanations over training are to the last ones, by rank.
 

@@ -23,9 +23,9 @@ from jaxplain.plot.canvas import (
     shown,
     wrapped,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.dynamics.steps import chosen, rising
 from jaxplain.plot.values import batch, images, label_texts, measured, number, texts
-from jaxplain.program import public
 
 SCALES = ("panel", "example", "shared")
 NAMED = 40
@@ -60,7 +60,7 @@ def maps_of(inputs: Any, attributions: Any, steps: Any, labels: Any, names: Any,
     return Maps(own[:count], maps, rising(steps, values.shape[1], name), titles[:count], more)
 
 
-@public
+@drawn
 def attribution_strip(
     inputs: Any,
     attributions: Any,

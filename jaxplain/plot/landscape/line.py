@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, canvas, legend, open_sides, series, wrapped
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, plain
-from jaxplain.program import public
 
 
-@public
+@drawn
 def loss_interpolation(values: Mapping[str, Any], *, title: str = "") -> Figure:
     """Draw the loss on the way from one solution to another, for one or several ways, each with its barrier.
 

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, canvas, open_sides, wrapped
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, numbers, plain
-from jaxplain.program import public
 
 FAR = 20.0
 """A loss that is positive and spans more than this factor has levels evenly spaced in its logarithm."""
 
 
-@public
+@drawn
 def loss_surface(surface: Any, *, path: Any = None, levels: int = 18, title: str = "") -> Figure:
     """Draw the loss over a plane of params as filled contours, with the path of training on it.
 

@@ -17,14 +17,14 @@ from matplotlib.transforms import Affine2D
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, measured, plain
-from jaxplain.program import public
 
 COLOURS = {"A": "#1a7f37", "C": "#2166ac", "G": "#e69f00", "T": "#b2182b", "U": "#b2182b", "N": NEUTRAL}
 """Of nucleotides, those that genome browsers use; other alphabets have the colours of curves."""
 
 
-@public
+@drawn
 def logo(
     attributions: Any,
     inputs: Any = None,

@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, canvas, colour_bar, diverging, largest, open_sides, wrapped
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.sequence.stretch import MARKS, coloured_curve, per_second, stretch_size, stretch_sums
 from jaxplain.plot.values import batch, measured, plain, texts
-from jaxplain.program import public
 
 
-@public
+@drawn
 def series(
     inputs: Any,
     attributions: Any,

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import DIVERGING, canvas, colour_bar, diverging, largest, open_sides
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.sequence.stretch import coloured_curve, per_second, stretch_size, stretch_sums
 from jaxplain.plot.values import batch, measured, plain
-from jaxplain.program import public
 
 WINDOW = 0.032
 """Seconds of a window of the spectrogram that is made here, rounded to a power of two of samples."""
@@ -57,7 +57,7 @@ class Frames(NamedTuple):
         return Raster(seconds, np.concatenate([[max(0.0, ends[0])], middles, ends[1:]]))
 
 
-@public
+@drawn
 def sound(
     waveform: Any,
     attributions: Any,

@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, feature_axis, legend_below
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, feature_order, measured, number, others, plain, table_of, texts
-from jaxplain.program import public
 
 MOST = 14
 """Groups: their colours come twice, the second time hatched."""
 
 
-@public
+@drawn
 def cohorts(
     attributions: Any,
     groups: Any = None,

@@ -14,15 +14,15 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SERIES, canvas, legend_below, open_sides, row_text
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, TOLERANCE
 from jaxplain.plot.values import batch, feature_order, measured, number, numbers, others, texts
-from jaxplain.program import public
 from jaxplain.score import ModelScore
 
 LINKS = ("logit",)
 
 
-@public
+@drawn
 def decision(
     attributions: Any,
     baseline_score: Any,

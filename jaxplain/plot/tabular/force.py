@@ -12,16 +12,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, legend_below, open_sides, wrapped
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, Part, added_up
 from jaxplain.plot.values import measured, number
-from jaxplain.program import public
 from jaxplain.types import Number
 
 LETTERS = 30
 """Of a line of a feature's name: two names and the bar share the width."""
 
 
-@public
+@drawn
 def force(
     attributions: Any,
     baseline_score: Number,

@@ -13,13 +13,13 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SEQUENTIAL, canvas, open_sides, shown
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, numbers, plain
-from jaxplain.program import public
 
 NAME = "gradient_flow"
 
 
-@public
+@drawn
 def gradient_flow(history: Any, *, limit: int = 40) -> Figure:
     """Draw what each layer did in each epoch: the size of its gradient, how far steps moved it, its dead units.
 

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, WRONG, canvas, open_sides, readable, wrapped
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, numbers, plain
-from jaxplain.program import public
 
 NAME = "validation_curve"
 VALIDATION = "#d55e00"
@@ -21,7 +21,7 @@ NAMED = 16
 """Most settings whose colours the curves' legend names, evenly spread with the least and the largest."""
 
 
-@public
+@drawn
 def validation_curve(sweep: Any, *, title: str = "") -> Figure:
     """Draw the losses of many runs over the setting in which they differ, with the best setting and what diverged.
 

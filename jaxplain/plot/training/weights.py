@@ -26,11 +26,12 @@ from jaxplain.plot.canvas import (
     shown,
     wrapped,
 )
+from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, numbers, plain
-from jaxplain.program import leaves_by_parts, public
+from jaxplain.program import leaves_by_parts
 
 
-@public
+@drawn
 def weight_matrices(
     params: Any, *, channel_axis: int = -1, columns: int = 4, percentile: float = 99.5, limit: int = 16
 ) -> Figure:
@@ -94,7 +95,7 @@ def _matrix(leaf: Any) -> bool:
     return check.is_floating(leaf) and np.ndim(leaf) > 1 and np.size(leaf) > 0
 
 
-@public
+@drawn
 def singular_values(spectra: Mapping[str, Any], *, columns: int = 4, limit: int = 16) -> Figure:
     """Draw the singular values of weight matrices, largest first, beside what chance would give.
 
