@@ -41,8 +41,8 @@ READINGS: dict[str, str] = {
     "curves": "Each line is the mean score while more and more of the input is changed, its band the 95 % confidence "
     "interval of the mean over examples; the number in the legend is the area under the line, and a method says "
     "something where it leaves the dashed random control.",
-    "decision": "A line is one example: it begins below at the baseline's score, moves at each feature by that feature's "
-    "attribution and ends above at the example's score; where lines part, that feature tells them apart.",
+    "decision": "A line is one example: it begins below at the baseline's score, moves at each feature by that "
+    "feature's attribution and ends above at the example's score; where lines part, that feature tells them apart.",
     "dependence": "A point is one example: its attribution (up) over the value of the feature (right), coloured by a "
     "second feature where one is named, and the grey hills below say where values are frequent.",
     "drift_curves": "A line is the mean over examples of how far an explanation at a step ranks features as the last "
