@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+import jaxplain
 from jaxplain.command import catalogue
 from jaxplain.command.kind import SPECIAL, kind_of
 from jaxplain.command.place import named
@@ -23,11 +24,25 @@ NEEDED = {
 """Where to find what a setting takes."""
 
 
+def stand_in_apply(params: Any, x: Any) -> Any:
+    """A model that is never run: settings are checked with it."""
+    return x
+
+
+def stand_in() -> Any:
+    """A score that is never computed: settings are checked with it."""
+    return jaxplain.logit(stand_in_apply, ())
+
+
 _STAND_INS: Given = {
     "data": lambda: np.zeros((2, 4, 4, 1), np.float32),
     "targets": lambda: np.zeros(2, np.int32),
+    "score": stand_in,
+    "apply": lambda: stand_in_apply,
+    "params": lambda: {"w": np.zeros((2, 2), np.float32)},
+    "outputs": stand_in,
 }
-"""What stands for the data while settings are checked."""
+"""What stands for the data and the model while settings are checked."""
 
 
 @dataclasses.dataclass
@@ -71,18 +86,19 @@ class Asked:
         return None
 
     def _try(self, stand_ins: tuple[Any, ...], values: Mapping[str, Any]) -> None:
-        """Make the function's result with an array in the place of the data, for what it says of the other settings."""
+        """Make the function's result with stand-ins for what has to wait, for what it says of the other settings."""
         waiting = {name: text for name, text in self.settings.items() if name not in values}
         try:
             if any(text.references for text in waiting.values()):
                 return
             filled = {name: text.read(kind_of(self.function, name), _STAND_INS) for name, text in waiting.items()}
+            filled |= {name: _STAND_INS[name]() for name in _automatic(self)}
         except Exception:  # what needs the model, or data of another shape, is looked at when it is there
             return
         try:
             self.function(*stand_ins, **values, **filled)
         except (ValueError, TypeError) as error:
-            if any(f"`{name}`" in str(error) for name in values):
+            if any(f"`{name}`" in str(error) for name in values if name != "layers"):  # those of the real parameters
                 raise
 
     def make(self, *first: Any, given: Given) -> Any:

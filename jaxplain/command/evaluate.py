@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 
 from jaxplain.command import parser as options_of
-from jaxplain.command.asked import Asked, asked
+from jaxplain.command.asked import Asked, asked, stand_in
 from jaxplain.command.explain import checked_method
 from jaxplain.command.kind import kind
 from jaxplain.command.parser import whole_number
-from jaxplain.command.subject import Subject, stand_in
+from jaxplain.command.subject import Subject
 from jaxplain.command.value import Waits, written
 
 EXAMPLES = """\
@@ -67,7 +67,9 @@ def run(options: argparse.Namespace) -> None:
     if options.out is not None and Path(options.out).suffix not in ENDINGS:
         raise ValueError(f"--out: {options.out} has to end with .json or .csv.")
     methods = {text: checked_method(text) for text in options.method}
-    metrics = {text: checked_metric(text, folders=bool(options.explanations)) for text in options.metric}
+    metrics = {
+        text: checked_metric(text, folders=bool(options.explanations), mask=options.mask) for text in options.metric
+    }
     removals = _removals(options.removal)
     mask = None if options.mask is None else written(options.mask, "--mask").read(kind_of_mask(), {})
     folders = _opened(options.explanations)
@@ -75,7 +77,7 @@ def run(options: argparse.Namespace) -> None:
 
     import jaxplain
 
-    jaxplain.keep_programs(quiet=options.quiet)
+    jaxplain.keep_programs(quiet=True)
     if folders:
         table = _of_folders(subject, folders, metrics, count)
     else:
@@ -92,7 +94,7 @@ def kind_of_mask() -> Any:
     return Kind({}, strict=True, example="@masks.npy")
 
 
-def checked_metric(text: str, *, folders: bool) -> Asked:
+def checked_metric(text: str, *, folders: bool, mask: str | None) -> Asked:
     """A metric with its settings checked."""
     import jaxplain
 
@@ -105,7 +107,10 @@ def checked_metric(text: str, *, folders: bool) -> Asked:
         "method": (jaxplain.gradient, stand_in()),
         "make": (lambda params: jaxplain.gradient(stand_in()),),
     }
-    found.check(*stand_ins.get(found.first, ()))
+    made = found.check(*stand_ins.get(found.first, ()))
+    if getattr(made, "needs_mask", False) and (mask is None or folders):
+        where = "over methods (--method) " if folders else ""
+        raise ValueError(f"--metric: {text} is judged {where}by where the object is: --mask @masks.npy, [N, ...].")
     return found
 
 
@@ -165,6 +170,8 @@ def _attributions(found: Any, x: Any, size: int, name: str) -> Any:
     import jax
 
     values = jax.tree.map(lambda column: np.asarray(column[:size]), found["attribution"])
+    if isinstance(values, np.ndarray) and np.shape(x) == (*values.shape, 1):
+        values = values[..., None]  # a map of images of one channel
     shapes = [np.shape(leaf) for leaf in jax.tree.leaves(values)], [np.shape(leaf) for leaf in jax.tree.leaves(x)]
     if shapes[0] != shapes[1]:
         raise ValueError(

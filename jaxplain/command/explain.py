@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from jaxplain.command import parser as options_of
-from jaxplain.command.asked import Asked, asked
+from jaxplain.command.asked import Asked, asked, stand_in
 from jaxplain.command.kind import kind
 from jaxplain.command.parser import whole_number
 from jaxplain.command.place import nearest
-from jaxplain.command.subject import Subject, stand_in
+from jaxplain.command.subject import Subject
 from jaxplain.command.value import written
 
 EXAMPLES = """\
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
     import jaxplain
     from jaxplain.dataset import explain_dataset
 
-    jaxplain.keep_programs(quiet=options.quiet)
+    jaxplain.keep_programs(quiet=True)
     data = subject.data
     e = method.make(subject.score(), given=subject.given)
     e = e if wrapper is None else wrapper.make(e, given=subject.given)

@@ -45,7 +45,7 @@ def line(error: BaseException) -> str:
         return f"error: {text}"
     if not isinstance(error, Failed | OSError):
         file, number = _seen(error)
-        text = f"{type(error).__name__}: {text} ({file}, line {number})"
+        text = f"{type(error).__name__}: {text} ({file}, line {number})."
     return f"failed: {text} The option --traceback shows more."
 
 

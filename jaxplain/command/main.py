@@ -55,7 +55,8 @@ build() returns a Linen module as here, (apply, params), an NNX or an Equinox mo
 {PROGRAM} COMMAND --help shows each command's options and examples.
 
 exit status: 0 fine; 2 something wrong in what was passed, said before anything is built or read where it can be known;
-1 something failed on the way, --traceback shows where; 130 interrupted, the same command goes on.
+1 something failed on the way, --traceback shows where; 130 interrupted, the same command goes on. Compiled programs
+are kept in the user's cache folder, so that a second run starts sooner; JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 """
 
 
@@ -69,19 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0; 2 for something wrong in what was passed; 1 for what failed; 130 for an interruption.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    try:
-        options = _parser(arguments).parse_args(arguments)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    shown = warnings.showwarning
+    shown, traced = warnings.showwarning, False
     warnings.showwarning = failure.warn  # type: ignore[assignment]
     try:
+        options = _parser(arguments).parse_args(arguments)
+        traced = options.traceback
         options.command(options)
         sys.stdout.flush()
+    except SystemExit as ended:
+        return int(ended.code or 0)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
     except (Exception, KeyboardInterrupt) as error:
-        if options.traceback:
+        if traced:
             traceback.print_exception(error)
         print(failure.line(error), file=sys.stderr)
         return failure.status(error)

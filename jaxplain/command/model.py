@@ -61,7 +61,7 @@ def built(
                 f"--model: {text} is a Linen module without parameters; pass --checkpoint (`jaxplain train` writes "
                 "one), or return model.apply, params."
             )
-        params = jax.eval_shape(lambda x: found.init(jax.random.key(0), x), sample())
+        params = _shapes(found, sample(), text)
         apply = found.apply
     else:
         apply, params = _taken_apart(found, text)
@@ -83,9 +83,20 @@ def begun(build: Callable[[], Any], text: str, sample: Callable[[], Any], key: A
     if not _is_linen(found):
         return _taken_apart(found, text)
     if key is not None:
-        return found.apply, called(lambda: found.init(key, sample()), f"--model {text}: init")
-    x = sample()
-    return found.apply, called(lambda: jax.eval_shape(lambda: found.init(jax.random.key(0), x)), f"--model {text}")
+        x = sample()
+        return found.apply, called(lambda: found.init(key, x), _with(text, x))
+    return found.apply, _shapes(found, sample(), text)
+
+
+def _shapes(module: Any, x: Any, text: str) -> Any:
+    """The shapes of a Linen module's variables."""
+    return called(lambda: jax.eval_shape(lambda x: module.init(jax.random.key(0), x), x), _with(text, x))
+
+
+def _with(text: str, x: Any) -> str:
+    """A model, and what it was called with, for errors."""
+    shapes = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in jax.tree.leaves(x))
+    return f"--model {text}, initialised with a batch {shapes},"
 
 
 def _is_linen(found: Any) -> bool:

@@ -12,11 +12,16 @@ from jaxplain.command.failure import WRONG
 PROGRAM = "python -m jaxplain"
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """Help of one width wherever it is read."""
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=28, width=110)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line on standard error."""
 
     def __init__(self, *args: Any, **settings: Any) -> None:
-        settings = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **settings}
+        settings = {"formatter_class": _formatter, "allow_abbrev": False, **settings}
         super().__init__(*args, **settings)
 
     def error(self, message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxplain.command import model
-from jaxplain.command.asked import Asked, asked
+from jaxplain.command.asked import Asked, asked, stand_in_apply
 from jaxplain.command.failure import called
 from jaxplain.command.place import named, nearest, without_inputs
 from jaxplain.command.value import Given
@@ -38,7 +39,7 @@ class Subject:
         if getattr(options, "score", None) is not None:
             pairs = list(options.score_set) + ([] if options.select is None else [f"select={options.select}"])
             self.score_asked = asked(options.score, "score", "--score", pairs, "--score-set", skip=2)
-            self.score_asked.check(_stand_in_apply, ())
+            self.score_asked.check(stand_in_apply, ())
         self._check_data()
         if getattr(options, "checkpoint", None) is not None:
             model.find_checkpoint(options.checkpoint, options.at)
@@ -46,11 +47,7 @@ class Subject:
             text = getattr(options, option, None)
             if text is not None:
                 found = named(text, f"--{option}", "tiny.py:preprocess")
-                if not callable(found):
-                    raise TypeError(
-                        f"--{option}: {text} is {type(found).__name__}; write def preprocess(x): return x / 255"
-                    )
-                setattr(self, option, found)
+                setattr(self, option, _of_one(found, text, f"--{option}"))
         if getattr(options, "model", None) is not None:
             self._builder = model.builder(options.model)
         return self
@@ -183,13 +180,15 @@ class Subject:
         return self.score().outputs(x)
 
 
-def _stand_in_apply(params: Any, x: Any) -> Any:
-    """A model that is never run: settings are checked with it."""
-    return x
-
-
-def stand_in() -> Any:
-    """A score that is never computed: settings are checked with it."""
-    import jaxplain
-
-    return jaxplain.logit(_stand_in_apply, ())
+def _of_one(function: Any, text: str, option: str) -> Any:
+    """Require a function that can be called with one example's input."""
+    write = "write def preprocess(x): return x / 255"
+    if not callable(function):
+        raise TypeError(f"{option}: {text} is {type(function).__name__}, no function; {write}.")
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as error:
+        raise TypeError(f"{option}: {text} is called with one example's input ({error}); {write}.") from None
+    except ValueError:  # a built-in function without a signature
+        pass
+    return function

@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
     import jaxplain
     from jaxplain.train import diagnose, fit, save
 
-    jaxplain.keep_programs(quiet=options.quiet)
+    jaxplain.keep_programs(quiet=True)
     data = _examples(subject)
     data, validation = _split(data, held_out, options.key) if isinstance(held_out, float) else (data, held_out)
     if isinstance(validation, Subject):

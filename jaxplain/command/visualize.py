@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxplain.command import parser as options_of
-from jaxplain.command.asked import setting_pairs
+from jaxplain.command.asked import setting_pairs, stand_in
 from jaxplain.command.kind import kind, kind_of
 from jaxplain.command.parser import whole_number
 from jaxplain.command.subject import Subject
@@ -106,7 +106,7 @@ def _units(options: argparse.Namespace, out: Path) -> list[Path]:
     """What units respond to: an input made for each."""
     if options.model is None:
         raise ValueError("visualize: units need a model: --model FILE.py:NAME, and its --checkpoint.")
-    objectives = {text: written(text, "--objective") for text in _objectives(options)}
+    objectives = {label: written(text, "--objective") for label, text in _objectives(options).items()}
     for one in objectives.values():
         _read(one, "objective", {})
     image = None if options.image is None else written(options.image, "--image")
@@ -120,31 +120,31 @@ def _units(options: argparse.Namespace, out: Path) -> list[Path]:
     import jaxplain
     from jaxplain.plot import samples
 
-    jaxplain.keep_programs(quiet=options.quiet)
+    jaxplain.keep_programs(quiet=True)
     given, key = subject.given, jax.random.key(options.key)
     own = _own_image(subject) if image is None else _read(image, "image", given)
     settings = _settings(options.set, given)
     files, made = [], []
-    for text, one in objectives.items():
+    for label, one in objectives.items():
         e = jaxplain.activation_maximization(_read(one, "objective", given), image=own, **settings)
         made.append(np.asarray(e(key).image))
-        files.append(_save(samples(made[-1][None], [text], columns=1), out, text))
+        files.append(_save(samples(made[-1][None], [label], columns=1), out, label))
     if len(made) > 1:
         files.append(_save(samples(np.stack(made), list(objectives)), out, "all"))
     return files
 
 
-def _objectives(options: argparse.Namespace) -> list[str]:
-    """The objectives as calls."""
-    found = []
+def _objectives(options: argparse.Namespace) -> dict[str, str]:
+    """The objectives as calls, by what is written beside their pictures."""
+    found = {}
     for text in options.unit:
         layer, colon, index = text.rpartition(":")
         if not colon or not layer or not index.isdigit():
             raise ValueError(f"--unit: {text!r} has to be LAYER:INDEX, such as conv:3; `layers` lists the layers.")
-        found.append(f"channel({layer!r}, {index})")
+        found[text] = f"channel({layer!r}, {index})"
     for text in options.classes:
-        found.append(f"score({whole_number(text, '--class', least=0)})")
-    return found + list(options.objective)
+        found[f"class {text}"] = f"score({whole_number(text, '--class', least=0)})"
+    return found | {text: text for text in options.objective}
 
 
 def _read(text: Any, setting: str, given: Any) -> Any:
@@ -159,7 +159,6 @@ def _read(text: Any, setting: str, given: Any) -> Any:
 def _settings(pairs: list[str], given: Any) -> dict[str, Any]:
     """Settings of `activation_maximization`, as far as they can be read."""
     import jaxplain
-    from jaxplain.command.subject import stand_in
 
     function = jaxplain.activation_maximization
     texts, values = setting_pairs(function, pairs, "--set", 1, {}), {}

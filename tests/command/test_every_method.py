@@ -1,6 +1,7 @@
 """Every method, wrapper, score and metric through the command line, on a tiny network and on a tiny transformer."""
 
 import argparse
+import inspect
 import sys
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import jaxplain
 from jaxplain import evaluate, open_explanations
 from jaxplain.command import catalogue, main
+from jaxplain.command.asked import asked, stand_in
 from jaxplain.command.evaluate import as_compare_takes, checked_metric
 from jaxplain.command.subject import Subject
 
@@ -121,6 +123,14 @@ METRICS = {
 }
 
 
+STAND_INS = {
+    "f": (stand_in(),),
+    "e": (jaxplain.gradient(stand_in()),),
+    "method": (jaxplain.gradient, stand_in()),
+    "make": (lambda params: jaxplain.gradient(stand_in()),),
+}
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("methods")
@@ -197,6 +207,42 @@ def test_settings_reach_the_method(here, capsys):
     np.testing.assert_allclose(open_explanations(here / "as_function")["attribution"], expected, atol=1e-6)
 
 
+BAD = ("bogus", "[1, 'a']")
+FINE = {("accentuate", "high"), ("accentuate", "low"), ("xrai", "baseline")}  # read when there is an input
+
+
+def test_wrong_values_of_every_setting_are_refused_before_there_is_a_model(here):
+    tried = 0
+    for kind, known, option in (("method", SETTINGS, "--method"), ("metric", METRICS, "--metric")):
+        for name, function in catalogue.known(kind).items():
+            text = known.get(name, "layer=conv" if name.endswith(("_cam", "_plus_plus")) else "")
+            pairs = text.replace(", ", "\n").split("\n") if kind == "metric" else text.split()
+            for parameter in inspect.signature(function).parameters.values():
+                texts = parameter.name in (
+                    "f",
+                    "e",
+                    "make",
+                    "method",
+                    "params",
+                    "layer",
+                    "path",
+                    "layers",
+                    "groups",
+                    "objective",
+                )
+                if texts or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+                    continue
+                own = [p for p in pairs if "@" not in p and p and not p.startswith(f"{parameter.name}=")]
+                for bad in BAD:
+                    tried += 1
+                    one = asked(name, kind, option, [*own, f"{parameter.name}={bad}"])
+                    if (name, parameter.name) in FINE:
+                        continue
+                    with pytest.raises((ValueError, TypeError)):
+                        one.check(*STAND_INS.get(one.first, ()))
+    assert tried > 500
+
+
 def test_every_metric_is_made(here):
     """Made as `evaluate` makes it; the families are run below."""
     options = argparse.Namespace(
@@ -213,7 +259,7 @@ def test_every_metric_is_made(here):
     subject = Subject(options).check()
     for name in catalogue.metrics():
         text = f"{name}({METRICS[name]})" if name in METRICS else name
-        one = checked_metric(text, folders=False)
+        one = checked_metric(text, folders=False, mask="@masks.npy")
         made = as_compare_takes(one, subject)
         first = {"f": subject.score(), "e": jaxplain.gradient(subject.score())}.get(one.first, jaxplain.gradient)
         metric = made if one.first not in ("f", "e", "make", "method") else made(first)

@@ -9,9 +9,8 @@ import pytest
 import jaxplain
 from jaxplain import baseline, image, objective, regulariser, relevance, transform
 from jaxplain.command import kind as kinds
-from jaxplain.command.asked import asked
+from jaxplain.command.asked import asked, stand_in
 from jaxplain.command.kind import Kind, kind_of
-from jaxplain.command.subject import stand_in
 from jaxplain.command.value import Waits, written
 from jaxplain.train import squared_error
 
