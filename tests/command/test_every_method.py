@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import re
 import sys
 
 import numpy as np
@@ -216,7 +217,7 @@ def test_wrong_values_of_every_setting_are_refused_before_there_is_a_model(here)
     for kind, known, option in (("method", SETTINGS, "--method"), ("metric", METRICS, "--metric")):
         for name, function in catalogue.known(kind).items():
             text = known.get(name, "layer=conv" if name.endswith(("_cam", "_plus_plus")) else "")
-            pairs = text.replace(", ", "\n").split("\n") if kind == "metric" else text.split()
+            pairs = re.split(r", (?=\w+=)", text) if kind == "metric" else text.split()
             for parameter in inspect.signature(function).parameters.values():
                 texts = parameter.name in (
                     "f",
