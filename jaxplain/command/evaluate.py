@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxplain.command import parser as options_of
+from jaxplain.command import place
 from jaxplain.command.asked import Asked, asked, stand_in
 from jaxplain.command.explain import checked_method
 from jaxplain.command.kind import kind
@@ -136,11 +137,9 @@ def _opened(folders: list[str]) -> dict[str, Any]:
     """The folders by their names."""
     if not folders:
         return {}
-    from jaxplain.dataset import open_explanations
-
     names = [Path(folder).name for folder in folders]
     names = folders if len(set(names)) < len(names) else names
-    return {name: open_explanations(folder) for name, folder in zip(names, folders, strict=True)}
+    return {name: place.explanations(folder) for name, folder in zip(names, folders, strict=True)}
 
 
 def _of_folders(subject: Subject, folders: Mapping[str, Any], metrics: Mapping[str, Asked], count: int | None) -> Any:

@@ -14,6 +14,20 @@ SPECIAL = ("data", "targets", "score", "apply", "params", "outputs")
 """Names that stand for what --data and --model give, where a setting takes arrays or functions."""
 
 
+ELSEWHERE = {
+    "mse": "squared_error",
+    "mean_squared_error": "squared_error",
+    "ce": "cross_entropy",
+    "bce": "binary_cross_entropy",
+    "zero": "zeros",
+    "black": "zeros",
+    "gaussian_blur": "blur",
+    "tv": "total_variation",
+    "fft": "fourier",
+}
+"""What other libraries call some of the names, and what they are here."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """What may be written for a setting.

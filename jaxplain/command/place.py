@@ -135,6 +135,24 @@ def without_inputs(function: Any, text: str, option: str, returns: str) -> Calla
     return function
 
 
+def explanations(folder: str) -> Any:
+    """What `explain` wrote to a folder.
+
+    Raises:
+        FileNotFoundError: There is nothing of it.
+    """
+    from jaxplain.dataset import open_explanations
+
+    path = Path(folder).expanduser()
+    if not (path / "zarr.json").exists():
+        beside = [file.parent.name for file in path.absolute().parent.glob("*/jaxplain-run")]
+        raise FileNotFoundError(
+            f"there are no explanations at {folder}{nearest(path.name, beside)}; `jaxplain explain --out {folder}` "
+            "writes them."
+        )
+    return open_explanations(path)
+
+
 def array(text: str, option: str) -> np.ndarray:
     """An array of a file: `file.npy`, or `file.npz:name`.
 

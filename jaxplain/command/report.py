@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxplain.command import parser as options_of
+from jaxplain.command import place
 from jaxplain.command.subject import Subject
 
 EXAMPLES = """\
@@ -51,11 +52,10 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _explanations(options: argparse.Namespace) -> Path:
-    from jaxplain.dataset import open_explanations
     from jaxplain.report import explanations_page
 
     path = Path(options.explanations)
-    found = open_explanations(path)
+    found = place.explanations(options.explanations)
     subject = Subject(options).check()
     data = None if options.data is None else subject.data
     if subject.prepare is not None:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxplain.command import place
-from jaxplain.command.kind import SPECIAL, Kind, kind_of
+from jaxplain.command.kind import ELSEWHERE, SPECIAL, Kind, kind_of
 from jaxplain.program import Function, hold, unknown_setting
 
 _REFERENCE = re.compile(r"""("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|@([^\s@'",()\[\]{}=:]+(?::[A-Za-z_][\w.]*)?)""")
@@ -119,6 +119,9 @@ class Written:
         raise NoValue(self._unknown(name, kind))
 
     def _unknown(self, name: str, kind: Kind) -> str:
+        ours = ELSEWHERE.get(name)
+        if ours in kind.names:
+            return f"there is no {name!r}; it is called {ours} here."
         there = f"; there are {', '.join(sorted(kind.names))}" if 0 < len(kind.names) <= 8 else ""
         return f"there is no {name!r}{place.nearest(name, kind.names) or there}. {kind.hint}".rstrip()
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxplain.command import parser as options_of
+from jaxplain.command import place
 from jaxplain.command.asked import setting_pairs, stand_in
 from jaxplain.command.kind import kind, kind_of
 from jaxplain.command.parser import whole_number
@@ -66,9 +67,7 @@ def run(options: argparse.Namespace) -> None:
 
 def _examples(options: argparse.Namespace, out: Path, count: int) -> list[Path]:
     """The explanations of a folder over their inputs."""
-    from jaxplain.dataset import open_explanations
-
-    found = open_explanations(options.explanations)
+    found = place.explanations(options.explanations)
     subject = Subject(options).check()
     rows = np.flatnonzero(found.finished)
     if not rows.size:

@@ -144,6 +144,7 @@ MISTAKES = [
     ("train", "--optimizer adam(rate=1)", "there is no setting `rate`"),
     ("train", "--optimizer adam", "adam needs `learning_rate`"),
     ("train", "--loss crossentropy", "nearest: cross_entropy"),
+    ("train", "--loss mse", "it is called squared_error here"),
     ("train", "--epochs 0", "--epochs: 0 has to be at least 1"),
     ("train", "--patience 2", "pass --validation"),
     ("train", "--validation 1.5", "between 0 and 1"),
