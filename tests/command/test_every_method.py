@@ -43,6 +43,18 @@ def tokens():
 
 def same(x):
     return x
+
+def language_model():
+    return (lambda p, x: jax.numpy.cumsum(p[x], 1) @ p.T), jax.random.normal(jax.random.key(0), (8, 4))
+
+def one_token():
+    return tokens()[0], np.array([4, 3, 2, 1]), np.array([1, 2, 3, 4])
+
+def two_tokens():
+    return tokens()[0], np.array([4, 3, 2, 1]), (np.array([1, 2, 3, 4]), np.array([2, 3, 4, 5]))
+
+def no_token():
+    return tokens()[0], np.array([4, 3, 2, 1])
 """
 
 SETTINGS = {
@@ -195,6 +207,23 @@ def test_wrappers_and_scores(here, capsys):
     np.testing.assert_allclose(open_explanations(here / "score_output")["attribution"], expected, atol=1e-6)
     assert explain("gradient", "--reduce", "group_sum(@groups.npy)", out="reduced") == 0, capsys.readouterr().err
     assert open_explanations(here / "reduced")["attribution"].shape == (4, 4)
+
+
+@pytest.mark.slow
+def test_scores_of_text(here, capsys):
+    data = {"token_logit": "one_token", "token_log_probability": "one_token", "entropy": "no_token"}
+    for name, function in {**data, "contrastive": "two_tokens"}.items():
+        subject = ("--model", "net.py:language_model", "--data", f"net.py:{function}", "--quiet")
+        call = ("explain", *subject, "--score", name, "--method", "feature_ablation", "--out", f"text_{name}")
+        assert main(call) == 0, capsys.readouterr().err
+    import net
+
+    (apply, params), (x, position, token) = net.language_model(), net.one_token()
+    f = jaxplain.language.token_logit(apply, params)
+    found = open_explanations(here / "text_token_logit")
+    expected = jaxplain.explain_batch(jaxplain.feature_ablation(f), x, position, token)
+    np.testing.assert_allclose(found["attribution"], expected, atol=1e-5)
+    np.testing.assert_allclose(found["score"][0], f(x[0], 4, 1), rtol=1e-5)
 
 
 @pytest.mark.slow
