@@ -1,4 +1,4 @@
-"""`python -m jaxplain`: explain a dataset and make a page of the result, without writing a script."""
+"""`python -m jaxplain`: train, explain, evaluate, report, visualize and list layers without writing a script."""
 
 from jaxplain.command import main
 

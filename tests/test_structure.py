@@ -64,14 +64,14 @@ FOREIGN = {
     "flax": ("models", "train.trainable", "program.trace.tags"),
     "haiku": ("program.trace.tags",),
     "equinox": ("program.trace.tags",),
-    "optax": ("train", "explain.perturbation", "explain.visualization", "concept.autoencoder"),
+    "optax": ("command.kind", "train", "explain.perturbation", "explain.visualization", "concept.autoencoder"),
     "matplotlib": ("plot", "report"),
     "jax.extend": ("program.trace.compat",),
     "jax._src": (),
 }
 """Who may import what is heavy or changes often."""
 
-LOOSE = {"__init__", "__main__", "check", "command", "score", "types"}
+LOOSE = {"__init__", "__main__", "check", "score", "types"}
 
 
 def sources() -> dict[str, str]:

@@ -83,7 +83,8 @@ class Facts(Function):
             if args and _is_label(args[0]):
                 facts["label"], args = args[0], args[1:]
             args = (self.target, *args)
-        outputs = wide(score.outputs(x, *args[1:])) if isinstance(score, ModelScore) else None
+        # A score of text has places and tokens after x, and is asked for its value as a whole.
+        outputs = wide(score.outputs(x, *args[1:])) if type(score) is ModelScore else None
         if outputs is not None:
             facts["prediction"] = _prediction(score, outputs)
         if self.target == "predicted":

@@ -20,6 +20,7 @@ from jaxplain.program.function import (
 )
 from jaxplain.program.integration import RULES, logarithmic_gauss, quadrature
 from jaxplain.program.keep import keep_programs
+from jaxplain.program.kinds import hold
 from jaxplain.program.leaf import escaped, leaves_by_parts, leaves_by_path, unescaped, without_value
 from jaxplain.program.loop import (
     Moments,
@@ -39,7 +40,7 @@ from jaxplain.program.loop import (
 )
 from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
 from jaxplain.program.place import as_folder, as_path
-from jaxplain.program.spelling import meant, public
+from jaxplain.program.spelling import meant, public, unknown_setting
 from jaxplain.program.text import call_name, html_table, short
 from jaxplain.program.thread import as_called
 
@@ -67,6 +68,7 @@ __all__ = [
     "free_bytes",
     "freeze",
     "has_room",
+    "hold",
     "host_bytes",
     "html_table",
     "is_array",
@@ -95,6 +97,7 @@ __all__ = [
     "thaw",
     "total",
     "unescaped",
+    "unknown_setting",
     "value_and_gradient",
     "wide_dtype",
     "widen",

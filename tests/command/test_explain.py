@@ -1,4 +1,4 @@
-"""The command line: explain and report, thin over the functions; errors in one line."""
+"""`explain` and `report`, thin over the functions; errors in one line."""
 
 import subprocess
 import sys
@@ -133,7 +133,7 @@ def test_wrappers_predicted_targets_and_reductions(made):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--method", "integrated"), "there is no 'integrated'; there are"),
+        (("--method", "integrated"), "there is no 'integrated'; it is called integrated_gradients here"),
         (("--set", "steps"), "'steps' has to be name=value"),
         (("--set", "steps=0"), "`steps` has to be at least 1"),
         (("--set", "pace=3"), "pace"),

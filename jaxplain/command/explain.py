@@ -1,0 +1,184 @@
+"""`explain`: a method over a whole dataset, written to a folder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from jaxplain.command import parser as options_of
+from jaxplain.command.asked import Asked, asked, stand_in
+from jaxplain.command.kind import kind
+from jaxplain.command.parser import whole_number
+from jaxplain.command.place import nearest
+from jaxplain.command.subject import Subject
+from jaxplain.command.value import written
+
+EXAMPLES = """\
+examples:
+  {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data --out explanations
+  {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data --out lrp \
+--method lrp --set 'rule=epsilon(1e-6)'
+  {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data --out blurred \
+--method integrated_gradients --set steps=8 'baseline=blur(2)' --target predicted
+  {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data --out cam \
+--method grad_cam --set layer=conv
+  {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data --out smooth \
+--method gradient --wrapper smoothgrad --wrapper-set sigma=0.1 samples=4 --reduce channel_sum
+  {program} explain --list
+  {program} explain --list lrp
+
+A setting is a number, a text, a list, True, None, a name or call of the library's own (epsilon(1e-6), blur(2),
+mean(data)), or an object of yours: @file.py:name, @file.py:name(3), @groups.npy. `data`, `targets` and `score` stand
+for what --data and --model give. An interrupted run goes on with the same command.
+"""
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    option = parser.add_argument
+    options_of.add_model(parser, required=True)
+    options_of.add_data(parser, required=True)
+    options_of.add_score(parser)
+    option("--out", required=True, help="the folder to write, or to finish")
+    option("--target", default="data", help="'data' (its targets), 'predicted', or the number of a class (data)")
+    option("--method", default="integrated_gradients", help="its name, or name(setting=value) (integrated_gradients)")
+    option(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="its settings: steps=64 'baseline=blur(3)'",
+    )
+    option("--wrapper", help="a wrapper around it, such as smoothgrad, or 'smoothgrad(sigma=0.1)'")
+    option(
+        "--wrapper-set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="the wrapper's settings: sigma=0.1",
+    )
+    option("--key", type=int, default=0, help="seed of random methods (0)")
+    option("--batch-size", default="64", help="a number, or 'auto' for the largest that fits (64)")
+    option("--reduce", help="channel_sum, top_features(K), group_sum(@groups.npy) or @file.py:name")
+    option("--dtype", help="of what is written, such as float16")
+    option("--no-resume", action="store_true", help="refuse a folder that holds a run")
+    options_of.add_list(parser, ("method", "wrapper", "score"))
+    options_of.add_common(parser)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Explain a dataset as the options say."""
+    size, target = batch_size(options.batch_size), _target(options.target)
+    dtype, reduce = _dtype(options.dtype), reduction(options.reduce)
+    method = checked_method(options.method, options.set)
+    wrapper = checked_wrapper(options.wrapper, options.wrapper_set)
+    _check_out(options)
+    subject = Subject(options).check()
+
+    import jax
+
+    import jaxplain
+    from jaxplain.dataset import explain_dataset
+
+    jaxplain.keep_programs(quiet=True)
+    data = subject.data
+    e = method.make(subject.score(), given=subject.given)
+    e = e if wrapper is None else wrapper.make(e, given=subject.given)
+    found = explain_dataset(
+        e,
+        data,
+        key=jax.random.key(options.key),
+        batch_size=size,
+        out=options.out,
+        resume=not options.no_resume,
+        progress=not options.quiet,
+        target=target,
+        reduce=reduce,
+        dtype=dtype,
+        transform=subject.transform,
+        prepare=subject.prepare,
+    ).explanations
+    if not options.quiet:
+        assert found is not None
+        print(f"{found.count} examples in {options.out}: {', '.join(found)}")
+
+
+def checked_method(text: str, pairs: Any = (), option: str = "--method") -> Asked:
+    """The method that a text names, with every setting checked that can be."""
+    found = asked(text, "method", option, pairs, "--set")
+    found.check(stand_in())
+    return found
+
+
+def checked_wrapper(text: str | None, pairs: Any) -> Asked | None:
+    """The wrapper that a text names, with its settings checked."""
+    if text is None:
+        if pairs:
+            raise ValueError(f"--wrapper-set: {pairs[0]!r} is for a wrapper; pass --wrapper, such as smoothgrad.")
+        return None
+    import jaxplain
+
+    found = asked(text, "wrapper", "--wrapper", pairs, "--wrapper-set")
+    found.check(jaxplain.gradient(stand_in()))
+    return found
+
+
+def batch_size(text: str) -> Any:
+    """A number of examples, or 'auto'."""
+    return text if text == "auto" else whole_number(text, "--batch-size")
+
+
+def _target(text: str) -> Any:
+    """None for the data's targets, 'predicted', or a class."""
+    if text in ("data", "predicted"):
+        return None if text == "data" else text
+    if not text.lstrip("-").isdigit():
+        close = nearest(text, ("data", "predicted"))
+        raise ValueError(f"--target: {text!r} is no whole number{close}; write data, predicted or a class, such as 0.")
+    return whole_number(text, "--target", least=0)
+
+
+def _dtype(text: str | None) -> str | None:
+    """The name of a floating-point dtype."""
+    if text is None:
+        return None
+    known = ("float16", "bfloat16", "float32", "float64")
+    if text not in known:
+        raise ValueError(f"--dtype: there is no {text!r}{nearest(text, known)}; write one of {', '.join(known)}.")
+    return text
+
+
+def reduction(text: str | None) -> Any:
+    """What is kept of an attribution."""
+    if text is None:
+        return None
+    name, colon, number = text.partition(":")
+    if name == "top_features" and colon and number:
+        text = f"top_features({whole_number(number, '--reduce top_features')})"
+    if text == "top_features":
+        raise ValueError("--reduce: 'top_features' has to be top_features(K), or channel_sum or top_features:K.")
+    found = kind("reduce")
+    assert found is not None
+    value = written(text, "--reduce").read(found, {})
+    if not callable(value):
+        raise TypeError(f"--reduce: {text} is {type(value).__name__}, no function of an attribution.")
+    return value
+
+
+def _check_out(options: argparse.Namespace) -> None:
+    """Refuse a folder that could not be written, before anything is computed."""
+    path = Path(options.out).expanduser()
+    if path.is_file():
+        raise FileExistsError(f"--out: {path} is a file; name a folder.")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / "zarr.json").exists():
+        raise FileExistsError(f"--out: {path} holds something that is no run of explain; name a new or empty folder.")
+    if options.no_resume:
+        raise FileExistsError(
+            f"explain_dataset: {path} holds a run. Leave out --no-resume to finish it, or name another."
+        )
