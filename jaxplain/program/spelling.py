@@ -100,16 +100,18 @@ def public(function: F) -> F:
     signature = inspect.signature(function)
     known = list(signature.parameters)
     loose = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-    bind, made_only = signature.bind, function.__module__.split(".")[1] in _MAKERS
+    made_only = function.__module__.split(".")[1] in _MAKERS
+    places = [p.name for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    due = {p.name for p in signature.parameters.values() if p.default is p.empty and p.kind not in many}
 
     @functools.wraps(function)
     def checked(*args: Any, **settings: Any) -> Any:
         if not loose and not settings.keys() <= signature.parameters.keys():
             unknown = next(name for name in settings if name not in signature.parameters)
             raise TypeError(unknown_setting(function.__name__, unknown, known))
-        try:
-            given = bind(*args, **settings).arguments
-        except TypeError:  # Python says itself what is missing or too much
+        given = {**dict(zip(places, args, strict=False)), **settings}  # `Signature.bind` takes ten times as long
+        if not due <= given.keys():  # Python says itself what is missing
             return function(*args, **settings)
         try:
             hold(function, given)
