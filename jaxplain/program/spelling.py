@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from jaxplain.program.kinds import hold
+from jaxplain.program.opaque import refuse_opaque
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,7 +88,7 @@ FUNCTIONS = {
 """A function here, and what it is called elsewhere, beside capitals and underscores."""
 
 
-_MAKERS = ("explain", "evaluate", "internals", "models", "score")
+_MAKERS = ("explain", "evaluate", "internals", "models", "readout", "score")
 """Where a function makes something and does nothing else, so that it can be asked for its own words of an argument."""
 
 
@@ -111,6 +112,7 @@ def public(function: F) -> F:
             given = bind(*args, **settings).arguments
         except TypeError:  # Python says itself what is missing or too much
             return function(*args, **settings)
+        refuse_opaque(function.__name__, given)
         try:
             hold(function, given)
         except (TypeError, ValueError) as told:
