@@ -138,6 +138,22 @@ def odd_leaf(x: Any) -> tuple[Any, str] | None:
     return None
 
 
+TOO_WIDE = (
+    "which does not fit into the 32 bits of JAX's integers: it would become another number. Number the categories "
+    "from 0 (numpy.unique(values, return_inverse=True)), or set JAX_ENABLE_X64=1."
+)
+
+
+def too_wide(leaf: Any) -> int | None:
+    """A whole number of a 64-bit NumPy array that JAX would change without a word, or None where all fit."""
+    whole = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "iu" and leaf.dtype.itemsize > 4
+    if not whole or leaf.size == 0 or jax.dtypes.canonicalize_dtype(leaf.dtype).itemsize > 4:
+        return None
+    held = np.iinfo(leaf.dtype.name.replace("64", "32"))
+    low, high = int(leaf.min()), int(leaf.max())
+    return low if low < held.min else high if high > held.max else None
+
+
 def _above(x: Any, path: Any) -> Any:
     """The node above a leaf."""
     for key in path[:-1]:

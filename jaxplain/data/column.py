@@ -142,7 +142,7 @@ class Column:
         else:
             absent = self._whole(numbers[:, 1], 2, name) == 1 if self.apart else np.zeros(len(numbers), bool)
             if self.kind == "number":
-                return self._numbers(np.where(absent, np.nan, numbers[:, 0]), library)
+                return self._numbers(np.where(absent, np.nan, _shortest(numbers[:, 0])), library)
             places = self._whole(np.where(absent, 0, numbers[:, 0]), len(self.categories), name)
         return self._categories(np.where(absent, -1, places).astype(np.int64), library)
 
@@ -189,3 +189,14 @@ class Column:
         if hasattr(self.dtype, "ordered"):
             return pandas.Categorical.from_codes(places, dtype=self.dtype)
         return pandas.Series(known[places], dtype=self.dtype).array
+
+
+def _shortest(numbers: np.ndarray) -> np.ndarray:
+    """Numbers in float64: of narrower ones the shortest decimals that round to them, 20.09 and not 20.0900002.
+
+    A tree compares with thresholds between the values that it was trained on, in their own precision.
+    """
+    if numbers.dtype == np.float64 or numbers.dtype.kind != "f":
+        return numbers.astype(np.float64)
+    different, place = np.unique(numbers, return_inverse=True)
+    return np.array([float(str(number)) for number in different], np.float64)[place]

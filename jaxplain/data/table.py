@@ -103,7 +103,7 @@ class Table:
         Raises:
             ValueError: Another width; numbers that are no category or truth, such as one-hot columns that are all zero.
         """
-        rows = np.atleast_2d(np.asarray(x, np.float64))
+        rows = np.atleast_2d(np.asarray(x))
         if rows.ndim != 2 or rows.shape[1] != len(self.template):
             raise ValueError(
                 f"Table.decode: `x` has shape {np.shape(x)}; rows of this table have {len(self.template)} numbers."

@@ -99,7 +99,10 @@ def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.nda
     inputs = batch(values, name, "values", {2: "[B, D]"}, finite=False)
     array = batch(attributions, name, "attributions", {2: "[B, D]"})
     if inputs.shape != array.shape:
-        raise ValueError(f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")
+        raise ValueError(
+            f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}. (Those of encoded "
+            "columns are put together by jaxplain.data.by_variable.)"
+        )
     return inputs, array
 
 
@@ -222,10 +225,13 @@ def dependence(
         second = _index(colour_by, heads, names, "colour_by")
         colours = inputs[there, second]
         low, high = np.nanpercentile(colours, [5, 95]) if np.isfinite(colours).any() else (0.0, 1.0)
+        low, high = (0, max(1, len(columns.words[second]) - 1)) if second in columns.words else (low, high)
         points = axes.scatter(
             x, y, s=14, c=colours, cmap=LOW_TO_HIGH, vmin=low, vmax=high, linewidths=0, plotnonfinite=True
         )
-        bar = figure.colorbar(points, ax=axes, fraction=0.04, pad=0.02, extend="both")
+        bar = figure.colorbar(
+            points, ax=axes, fraction=0.04, pad=0.02, extend="neither" if second in columns.words else "both"
+        )
         bar.set_label(heads[second], fontsize=9)
         bar.ax.tick_params(labelsize=8)
         if second in columns.words:

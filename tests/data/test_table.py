@@ -3,10 +3,12 @@
 import datetime
 import decimal
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxplain
 from jaxplain import data
 from jaxplain.program import read_frame
 
@@ -134,6 +136,43 @@ def test_decimals_and_numbers_of_several_types_are_numbers():
         {"price": [decimal.Decimal("1.5"), decimal.Decimal(2)], "mixed": pd.Series([1, 2.5], dtype=object)}
     )
     assert data.table(df).encode(df).tolist() == [[1.5, 1.0], [2.0, 2.5]]
+
+
+def test_numbers_come_back_as_the_decimals_that_they_were():
+    """A tree's thresholds lie between the values of its training set, in their precision."""
+    values = np.random.default_rng(0).lognormal(3, 1, 500).round(2)
+    df = pd.DataFrame({"fare": values})
+    decoded = data.table(df).decode(data.table(df).encode(df))
+    np.testing.assert_array_equal(decoded["fare"], values)
+
+
+def test_a_frame_in_the_place_of_an_array_is_answered_with_what_to_call():
+    apply, params, key = lambda p, x: x @ p, jnp.ones((2, 2)), jax.random.key(0)
+    e = jaxplain.gradient(lambda x, *_: x.sum())
+    for library in (pd, pl):
+        df, y = library.DataFrame({"a": [1.0, 2.0], "b": [0.5, 1.0]}), library.Series([0, 1])
+        x = df.to_numpy()
+        for call in (
+            lambda df=df: jaxplain.explain_batch(e, df),
+            lambda df=df: e(df),
+            lambda df=df: jaxplain.explain_dataset(e, df, out="memory"),
+            lambda df=df, y=y: jaxplain.explain_dataset(e, (df, y), out="memory"),
+            lambda df=df, y=y: jaxplain.train.fit(apply, params, (df, y), key=key),
+            lambda df=df: jaxplain.train.fit(apply, params, df, key=key),
+            lambda df=df: jaxplain.logit(apply, params)(df, 0),
+            lambda df=df: jaxplain.kernel_shap(e, baseline=df),
+            lambda df=df: jaxplain.aggregate.permutation_importance(e)(key, df),
+            lambda df=df, x=x: jaxplain.evaluate.evaluate_batch(jaxplain.evaluate.deletion(e), x, df),
+            lambda df=df, y=y: data.Dataset(df, y).split(None, test=1),
+        ):
+            with pytest.raises(TypeError, match=r"data frame \(make numbers of it: table = jaxplain.data.table\(df\)"):
+                call()
+        for call in (
+            lambda x=x, y=y: jaxplain.explain_batch(e, x, y),
+            lambda x=x, y=y: jaxplain.train.fit(apply, params, (x, y), key=key),
+        ):
+            with pytest.raises(TypeError, match=r"series \(pass its numbers, series.to_numpy\(\)\)"):
+                call()
 
 
 def test_columns_are_found_by_name_in_any_order():
