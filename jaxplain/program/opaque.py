@@ -22,7 +22,8 @@ FORWARD = {
     *WORKS,
     # of a whole dataset
     *("accumulated_local_effects", "individual_conditional_expectation", "partial_dependence"),
-    *("permutation_importance", "sparse_surrogate", "tree_surrogate", "sobol_importance"),
+    *("permutation_importance", "sparse_surrogate", "tree_surrogate", "sobol_importance", "sobol_indices"),
+    *("context_cite", "compare"),
     # metrics
     *("average_drop", "average_gain", "average_increase", "completeness", "deletion", "deletion_curve", "f_fidelity"),
     *("faithfulness_correlation", "faithfulness_estimate", "infidelity", "insertion", "insertion_curve", "irof"),
