@@ -32,8 +32,8 @@ def frames(rows):
 
 def same(a, b):
     if isinstance(a, pl.DataFrame):
-        assert a.equals(b, null_equal=True)
-        assert a.schema == b.schema
+        assert (a.schema, a.height) == (b.schema, b.height)
+        assert a.height == 0 or a.equals(b, null_equal=True)  # old ones find no two empty frames equal
     else:
         pd.testing.assert_frame_equal(a, b)
 

@@ -74,12 +74,12 @@ def test_it_scores_as_the_function_does_inside_and_outside_of_transformations():
 def test_calls_are_few_and_large():
     model = Counted()
     f = jaxplain.black_box(model, outputs=2)
-    e = jaxplain.kernel_shap(f, baseline=BACKGROUND, samples=64)
-    jax.block_until_ready(e(KEY, X, 0))
+    e = jaxplain.shapley_values(f, baseline=BACKGROUND)
+    jax.block_until_ready(e(X, 0))
     assert sum(model.sizes) <= 2 * 2**4 + 4
     assert len(model.sizes) <= 4
     model.sizes.clear()
-    jax.block_until_ready(jaxplain.explain_batch(e, ROWS, 0, key=KEY))
+    jax.block_until_ready(jaxplain.explain_batch(e, ROWS, 0))
     assert len(model.sizes) <= 4
     assert max(model.sizes) >= 3 * 2 * 2**4 / 2
     model.sizes.clear()

@@ -17,16 +17,19 @@ class Columns(NamedTuple):
     """A table as numbers.
 
     values: `[B, D]`, categories by their places, NaN where one is missing; names: of the columns, or None; words: by
-    column, what its places 0, 1, ... are called.
+    column, what its places 0, 1, ... are called; framed: whether they come from a data frame, where NaN is what is
+    missing.
     """
 
     values: Any
     names: Sequence[Any] | None
     words: Mapping[int, list[str]]
+    framed: bool = False
 
     def text(self, row: int, column: int) -> str:
         """One value in words."""
-        return said(self.values[row, column], self.words.get(column))
+        value = self.values[row, column]
+        return said(value, self.words.get(column)) if self.framed else number(value)
 
 
 class Row(NamedTuple):
@@ -56,7 +59,7 @@ def columns_of(values: Any, names: Sequence[Any] | None, name: str, argument: st
     frame = read_frame(values, name, argument)
     array = np.stack([column.values for column in frame.columns], axis=1)
     words = {k: found for k, column in enumerate(frame.columns) if (found := column.texts()) is not None}
-    return Columns(array, frame.names if names is None else names, words)
+    return Columns(array, frame.names if names is None else names, words, framed=True)
 
 
 def attributions_of(
