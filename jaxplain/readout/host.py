@@ -179,7 +179,8 @@ def black_box(
     It is called on the host (`jax.pure_callback`) with batches of NumPy arrays, inside `jit` and `vmap` as outside, and
     works with everything that only compares scores: `kernel_shap` and the other Shapley values, `lime`,
     `feature_ablation`, `occlusion`, `rise`, `jaxplain.aggregate` and most metrics. What needs a derivative or a layer
-    refuses it by name. Where a method's `batch_size` is None, it is called with up to 4096 rows at once.
+    refuses it by name. Where a method's `batch_size` is None, it is called with up to 4096 rows at once; inside of a
+    function of your own (`lambda x, y: (f(x) - y) ** 2`), which hides it, pass the method a `batch_size`.
 
     Args:
         predict: `predict(batch) -> [B]` or `[B, K]`, numbers without NaN. `batch` has x's structure with a batch axis
