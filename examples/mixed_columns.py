@@ -20,11 +20,11 @@ import numpy as np
 import optax
 
 import jaxplain
-from jaxplain import models, plot, train
+from jaxplain import aggregate, data, models, plot, train
 
 NAMES = ("area", "distance", "door number", "city", "heating")
 CITIES = ("Ulm", "Bonn", "Kiel", "Jena")
-GROUPS = np.array([0, 1, 2, 3, 3, 3, 3, 4, 4, 4])
+GROUPS = [*NAMES[:3], *["city"] * 4, *["heating"] * 3]
 
 
 def rent(row: jax.Array) -> jax.Array:
@@ -40,11 +40,6 @@ def table(key: jax.Array, rows: int) -> np.ndarray:
     city, heating = (jax.random.randint(k, (rows,), 0, n) for k, n in zip(keys[1:], (4, 3), strict=True))
     parts = [jax.random.normal(keys[0], (rows, 3)), jax.nn.one_hot(city, 4), jax.nn.one_hot(heating, 3)]
     return np.asarray(jnp.concatenate(parts, axis=1))
-
-
-def by_variable(attributions: jax.Array) -> np.ndarray:
-    """Sums over the columns of each variable, `[B, 5]`."""
-    return np.stack([np.asarray(attributions)[:, np.equal(GROUPS, k)].sum(1) for k in range(len(NAMES))], axis=1)
 
 
 def main() -> None:
@@ -64,9 +59,10 @@ def main() -> None:
     print(f"root mean square error: {error:.2f} (the rents' deviation is {y_test.std():.2f})")
 
     settings = {"baseline": x[:50], "groups": GROUPS, "batch_size": 50}
-    found = by_variable(jaxplain.explain_batch(jaxplain.shapley_values(f, **settings), test))
-    true = by_variable(jaxplain.explain_batch(jaxplain.shapley_values(rent, **settings), test))
-    control = by_variable(jaxplain.explain_batch(jaxplain.evaluate.random_attribution(), test, key=jax.random.key(4)))
+    found = data.by_variable(jaxplain.explain_batch(jaxplain.shapley_values(f, **settings), test), GROUPS)
+    true = data.by_variable(jaxplain.explain_batch(jaxplain.shapley_values(rent, **settings), test), GROUPS)
+    control = jaxplain.explain_batch(jaxplain.evaluate.random_attribution(), test, key=jax.random.key(4))
+    control = data.by_variable(control, GROUPS)
     agreement = [np.corrcoef(values.ravel(), true.ravel())[0, 1] for values in (found, control)]
     print(f"correlation with the true formula's attributions: {agreement[0]:.3f} (random: {agreement[1]:.3f})")
     mean = float(jax.vmap(f)(x[:50]).mean())
@@ -74,13 +70,13 @@ def main() -> None:
     print(f"largest completeness gap: {np.abs(found.sum(1) - (scores - mean)).max():.1e} (below 1e-4)")
 
     loss = jaxplain.loss(module.apply, params, jaxplain.train.squared_error)
-    importance = jaxplain.aggregate.permutation_importance(loss, groups=GROUPS)(jax.random.key(5), test, y_test)
+    importance = aggregate.permutation_importance(loss, groups=GROUPS)(jax.random.key(5), test, y_test)
     order = np.argsort(-np.asarray(importance.mean))
     print("importance: " + ", ".join(f"{NAMES[k]} {importance.mean[k]:.3f}" for k in order))
     effect = {
-        "area": jaxplain.aggregate.accumulated_local_effects(f, 0, groups=GROUPS)(test),
-        "distance": jaxplain.aggregate.individual_conditional_expectation(f, 1, groups=GROUPS, centered=True)(test),
-        "city": jaxplain.aggregate.partial_dependence(f, 3, groups=GROUPS)(test),
+        "area": aggregate.accumulated_local_effects(f, "area", groups=GROUPS)(test),
+        "distance": aggregate.individual_conditional_expectation(f, "distance", groups=GROUPS, centered=True)(test),
+        "city": aggregate.partial_dependence(f, "city", groups=GROUPS)(test),
     }
     rugs = {"area": test[:, 0], "distance": test[:, 1]}
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -258,6 +258,7 @@ from jaxplain.internals import (
 )
 from jaxplain.program import Function, keep_programs, meant
 from jaxplain.program.fast import fast_layout
+from jaxplain.readout import black_box
 from jaxplain.score import log_probability, logit, loss, margin, output, probability
 
 if TYPE_CHECKING:
@@ -305,6 +306,7 @@ __all__ = [
     "activation_patching",
     "attribution_patching",
     "audit",
+    "black_box",
     "blur_integrated_gradients",
     "capture",
     "class_activation_map",

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.types import is_concrete, is_key, linen_module, odd_leaf, path_text, short
+from jaxplain.types import TOO_WIDE, is_concrete, is_key, linen_module, odd_leaf, path_text, short, too_wide
 
 
 def is_floating(leaf: Any) -> bool:
@@ -60,7 +60,7 @@ def differentiable(x: Any, name: str, argument: str = "x") -> None:
 
 
 def finite(x: Any, name: str, argument: str = "x") -> None:
-    """Require that concrete floating-point leaves hold neither NaN nor infinities."""
+    """Require that concrete floating-point leaves hold neither NaN nor infinities, and integers fit into 32 bits."""
     finite_later(x, name, argument)()
 
 
@@ -70,6 +70,9 @@ def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
     What is dispatched after this call runs while the caller waits for these flags alone.
     """
     leaves = jax.tree_util.tree_leaves_with_path(x)
+    for path, leaf in leaves:
+        if (wide := too_wide(leaf)) is not None:
+            raise ValueError(f"{name}: `{path_text(path, argument)}` holds {wide}, {TOO_WIDE}")
     looked = [(path, leaf) for path, leaf in leaves if is_concrete(leaf) and is_floating(leaf)]
     flags = [_all_finite(leaf) if isinstance(leaf, jax.Array) else None for _, leaf in looked]
 
@@ -110,8 +113,7 @@ def batch_length(x: Any, name: str, argument: str = "x") -> int:
         raise ValueError(
             f"{name}: the leaves of `{argument}` need one common leading (batch) axis, but their shapes are {shapes}."
         )
-    (length,) = lengths.pop()
-    return int(length)
+    return int(lengths.pop()[0])
 
 
 def count(value: Any, name: str, argument: str, least: int = 1) -> int:
@@ -382,9 +384,7 @@ def nothing_changes(name: str, where: str = "", argument: str = "baseline", *, d
 
     Scores that are compared cancel; a `derivative` times zero is NaN where there is none (`jnp.linalg.norm` at 0).
     """
-    result = "zero by construction"
-    if derivative:
-        result = "zero, or NaN where the score has no derivative at `x`"
+    result = "zero, or NaN where the score has no derivative at `x`" if derivative else "zero by construction"
     warnings.warn(
         f"{name}: `{argument}` equals `x` in every value{where}, so the explanation is {result}. Pass the baseline "
         "that means 'absent' for this input, such as the mean of the training set.",

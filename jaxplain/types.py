@@ -70,8 +70,28 @@ def is_concrete(value: Any) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def frame_of(value: Any) -> str | None:
+    """What a value of pandas or polars is, in words with what to do; None for all else. Neither is imported for it."""
+    for kind in type(value).__mro__:
+        library = kind.__module__.partition(".")[0]
+        if library in ("pandas", "polars") and kind.__name__ in _FRAMES:
+            return _FRAMES[kind.__name__].format(library)
+    return None
+
+
+_FRAMES = {
+    "DataFrame": "a {} data frame (make numbers of it: table = jaxplain.data.table(df), then table.encode(df))",
+    "LazyFrame": "a {} lazy frame (collect it, and make numbers of it: jaxplain.data.table(df.collect()))",
+    "Series": "a {} series (pass its numbers, series.to_numpy())",
+    "Index": "a {} index (pass its numbers, index.to_numpy())",
+}
+
+
 def short(value: Any) -> str:
     """A value as an error message shows it: arrays by their shapes, and the beginning of what is long."""
+    frame = frame_of(value)
+    if frame is not None:
+        return frame
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"an array of shape {value.shape} and dtype {value.dtype}"
     text = repr(value)
@@ -106,6 +126,9 @@ def odd_leaf(x: Any) -> tuple[Any, str] | None:
         kind = getattr(leaf, "dtype", None)
         if leaf is None and not path:
             return path, "None, not an array"
+        frame = frame_of(leaf)
+        if frame is not None:
+            return path, f"{frame}, not an array"
         if isinstance(kind, np.dtype) and kind.kind in "OSU":
             return path, f"an array of dtype {kind}, not of numbers"
         if kind is None and leaf is not None and not isinstance(leaf, bool | int | float):
@@ -113,6 +136,22 @@ def odd_leaf(x: Any) -> tuple[Any, str] | None:
         if kind is None and leaf is not None and path and isinstance(_above(x, path), list):
             return path[:-1], "a list of numbers, of which each would be an array of its own"
     return None
+
+
+TOO_WIDE = (
+    "which does not fit into the 32 bits of JAX's integers: it would become another number. Number the categories "
+    "from 0 (numpy.unique(values, return_inverse=True)), or set JAX_ENABLE_X64=1."
+)
+
+
+def too_wide(leaf: Any) -> int | None:
+    """A whole number of a 64-bit NumPy array that JAX would change without a word, or None where all fit."""
+    whole = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "iu" and leaf.dtype.itemsize > 4
+    if not whole or leaf.size == 0 or jax.dtypes.canonicalize_dtype(leaf.dtype).itemsize > 4:
+        return None
+    held = np.iinfo(leaf.dtype.name.replace("64", "32"))
+    low, high = int(leaf.min()), int(leaf.max())
+    return low if low < held.min else high if high > held.max else None
 
 
 def _above(x: Any, path: Any) -> Any:

@@ -9,7 +9,8 @@ import pytest
 import jaxplain
 from shared.bad_calls import BAD, KEY, LABELS, PICTURES, ROWS, VECTOR, VECTOR_PARAMS, VECTORS, dense, fault, publics
 
-WITHOUT = () if importlib.util.find_spec("skimage") else ("image_regions", "baseline.superpixels")
+NEEDED = {"skimage": ("image_regions", "baseline.superpixels"), "pandas": ("data.table",)}
+WITHOUT = [name for package, names in NEEDED.items() if not importlib.util.find_spec(package) for name in names]
 EVERY = [public for public in publics() if public.full not in WITHOUT]
 SPACES = sorted({public.space for public in EVERY})
 ARGUMENTS = 1100

@@ -255,7 +255,7 @@ def _curve(
         check.count(batch_size, name, "batch_size"),
         name,
         grid,
-        check.count(feature, name, "feature", least=0),
+        given.number_of(feature, name),
         check.count(points, name, "points", least=2),
         centered,
     )
@@ -264,7 +264,7 @@ def _curve(
 @public
 def partial_dependence(
     f: Callable[..., Any],
-    feature: int,
+    feature: int | str,
     *,
     grid: ArrayLike | None = None,
     points: int = 32,
@@ -278,13 +278,14 @@ def partial_dependence(
 
     Args:
         f: A score of one example, `f(x, *args) -> scalar`.
-        feature: Which feature: its number in row-major order, leaf after leaf (of whatever dtype), or its group's.
+        feature: Which feature: its number in row-major order, leaf after leaf (of whatever dtype), or its group's; its
+            name where `groups` are names.
         grid: The values, `[G]` (`[G, size]` for a group of several values, in row-major order); None takes up to
             `points` quantiles of the data, all different values where those are fewer, and a group's different
             combinations (the columns of a one-hot variable).
         points: How many quantiles, with both ends.
         groups: Features that go together: integers 0 to n-1 without gaps of one example's structure and shape (or its
-            leading axes); None takes every value, or every pixel of `[H, W, C]`.
+            leading axes), or a name for each column; None takes every value, or every pixel of `[H, W, C]`.
         batch_size: How many examples are scored at once.
 
     Returns:
@@ -310,7 +311,7 @@ def partial_dependence(
 @public
 def individual_conditional_expectation(
     f: Callable[..., Any],
-    feature: int,
+    feature: int | str,
     *,
     grid: ArrayLike | None = None,
     points: int = 32,
@@ -350,7 +351,7 @@ def individual_conditional_expectation(
 @public
 def accumulated_local_effects(
     f: Callable[..., Any],
-    feature: int,
+    feature: int | str,
     *,
     grid: ArrayLike | None = None,
     points: int = 33,

@@ -17,17 +17,30 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import public, wide_dtype
-from jaxplain.types import Array, Arrays, Pytree
+from jaxplain.types import Array, Arrays, Pytree, frame_of
 
 
 class Groups(NamedTuple):
     """Feature numbers as the caller gave them. Made by `as_groups`.
 
     total: how many features there are; None without groups, and where their values are traced.
+    names: what the groups are called, in the order of their numbers; empty where they were given as numbers.
     """
 
     numbers: Any
     total: int | None
+    names: tuple[str, ...] = ()
+
+    def number_of(self, feature: Any, name: str) -> int:
+        """The number of a feature that a caller gave by its number, or by its name where groups have names."""
+        if not isinstance(feature, str):
+            return check.count(feature, name, "feature", least=0)
+        if feature not in self.names:
+            known = f"are {', '.join(map(repr, self.names))}" if self.names else "have no names"
+            raise ValueError(
+                f"{name}: `feature` is {feature!r}, but the `groups` {known}. Pass one of them or a number."
+            )
+        return self.names.index(feature)
 
 
 class Features(NamedTuple):
@@ -48,18 +61,20 @@ def as_groups(groups: Any, name: str) -> Groups:
     """Check groups when a metric is made, while their values can be read.
 
     Args:
-        groups: None, or integers 0 to n-1, every number present: an array, or a pytree of x's structure.
+        groups: None, or integers 0 to n-1, every number present: an array, or a pytree of x's structure. Names in the
+            place of numbers (a list of texts, such as `["area", "city", "city"]`) are numbered as they come.
         name: The metric, for errors.
 
     Returns:
-        The groups and their number n.
+        The groups, their number n and their names.
 
     Raises:
-        TypeError: Groups that are not integers.
+        TypeError: Groups that are neither integers nor names.
         ValueError: Negative numbers, or a number between 0 and the largest that no value has.
     """
     if groups is None:
         return Groups(None, None)
+    groups, names = _numbered(groups, name)
     check.arrays(groups, name, "groups")
     leaves = jax.tree.leaves(groups)
     for leaf in leaves:
@@ -76,7 +91,44 @@ def as_groups(groups: Any, name: str) -> Groups:
             f"{name}: `groups` runs up to {numbers[-1]}, but no value is in group {missing[0]}. Number the groups "
             "from 0 without gaps, for example with numpy.unique(groups, return_inverse=True)."
         )
-    return Groups(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.int32), groups), int(numbers[-1]) + 1)
+    return Groups(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.int32), groups), int(numbers[-1]) + 1, names)
+
+
+def _numbered(groups: Any, name: str) -> tuple[Any, tuple[str, ...]]:
+    """Groups as numbers, and their names where they were given as names: equal names are one group, over all leaves."""
+    leaves, structure = jax.tree.flatten(groups, is_leaf=lambda value: _texts(value) is not None)
+    texts = [_texts(leaf) for leaf in leaves]
+    if not leaves or all(text is None for text in texts):
+        return groups, ()
+    if isinstance(groups, str):
+        raise TypeError(f"{name}: `groups` is the text {groups!r}; pass a name for each column, a list of texts.")
+    if any(text is None for text in texts):
+        raise TypeError(f"{name}: `groups` mixes names and numbers; pass one or the other for every value.")
+    numbers: dict[str, int] = {}
+    for text in texts:
+        for own in text.reshape(-1).tolist():  # type: ignore[union-attr]
+            numbers.setdefault(own, len(numbers))
+    made = [np.vectorize(numbers.__getitem__, otypes=[np.int32])(text) for text in texts]
+    return jax.tree.unflatten(structure, made), tuple(numbers)
+
+
+def _texts(value: Any) -> np.ndarray | None:
+    """Names as an array of texts: a text, a list of them (nested for several axes), an array, columns of a frame."""
+    if isinstance(value, str):
+        return np.asarray(value)
+    if isinstance(value, np.ndarray):
+        if value.dtype.kind not in "UOT" or value.size == 0:
+            return None
+        return value.astype(np.str_) if all(isinstance(item, str) for item in value.reshape(-1).tolist()) else None
+    if frame_of(value) is not None and hasattr(value, "to_numpy"):
+        return _texts(np.asarray(value.to_numpy(), object))
+    if not isinstance(value, list | tuple) or not value:
+        return None
+    if all(isinstance(item, str) for item in value):
+        return np.asarray(value)
+    rows = [_texts(item) for item in value] if isinstance(value, list) else [None]
+    same = all(row is not None for row in rows) and len({row.shape for row in rows if row is not None}) == 1
+    return np.stack([row for row in rows if row is not None]) if same else None
 
 
 @public

@@ -18,7 +18,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.baseline.selection import DERIVATIVE, differs_text, representable
 from jaxplain.program import Function, as_function, is_node, needs_key, public
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Pytree, frame_of
 
 
 class Replacement(NamedTuple):
@@ -65,8 +65,9 @@ def as_baseline(baseline: Any) -> Any:
     if not callable(baseline):
         for leaf in jax.tree.leaves(baseline, is_leaf=lambda value: value is None):
             if check.odd_leaf(leaf) is not None:
+                kind = "no baseline" if frame_of(leaf) else type(leaf).__name__
                 raise TypeError(
-                    f"baseline: {check.short(leaf)} is {type(leaf).__name__}. Pass a number, an array (or pytree) of "
+                    f"baseline: {check.short(leaf)} is {kind}. Pass a number, an array (or pytree) of "
                     "x's shape, or a function of `x` or of `(key, x)`."
                 )
         return baseline

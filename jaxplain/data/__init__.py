@@ -1,4 +1,4 @@
-"""Data: sets that ship with scikit-learn, readers of common files, sets whose true attribution is known, batches.
+"""Data: sets that ship with scikit-learn, readers of files and data frames, sets of known attribution, batches.
 
 Arrays stay NumPy arrays on the host until a program takes them. Images are float32 `[N, H, W, C]` in [0, 1], labels
 int32 `[N]`.
@@ -20,6 +20,7 @@ from jaxplain.data.synthetic import (
     marker_tokens,
     planted_patches,
 )
+from jaxplain.data.table import Table, by_variable, table
 from jaxplain.data.tetrominoes import tetrominoes
 
 __all__ = [
@@ -32,10 +33,12 @@ __all__ = [
     "Splits",
     "Standardization",
     "Synthetic",
+    "Table",
     "additive_tabular",
     "batch_indices",
     "batches",
     "breast_cancer",
+    "by_variable",
     "common_length",
     "diabetes",
     "digits",
@@ -48,5 +51,6 @@ __all__ = [
     "read_cifar10",
     "read_idx",
     "standardize",
+    "table",
     "tetrominoes",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.program import is_array, public
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Pytree, frame_of
 
 
 class Batch(NamedTuple):
@@ -155,5 +155,5 @@ def common_length(parts: dict[str, Pytree], name: str) -> int:
 
 def _kind(leaf: Any) -> str:
     if not is_array(leaf):
-        return type(leaf).__name__
+        return frame_of(leaf) or type(leaf).__name__
     return "a single number" if not np.shape(leaf) else f"an array of dtype {leaf.dtype}, not of numbers"

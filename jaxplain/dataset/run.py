@@ -18,7 +18,17 @@ from jaxplain.dataset.record import Record, record_rows
 from jaxplain.dataset.source import Rows, Source
 from jaxplain.dataset.writer import Writer
 from jaxplain.explain import example_keys, lower_rows
-from jaxplain.program import ROWS, filled, fitting, is_open, most_points, needed_bytes, public
+from jaxplain.program import (
+    ROWS,
+    filled,
+    fitting,
+    host_points,
+    is_hosted,
+    is_open,
+    most_points,
+    needed_bytes,
+    public,
+)
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
@@ -96,6 +106,8 @@ class Plan:
     def points(self, size: int) -> int:
         """How many points at once fill the devices with their parts of a batch of `size`, and fit; all agree on it."""
         device = self.devices.first
+        if is_open(self.record) and is_hosted(self.record):
+            return host_points((self.sample.x, self.sample.args), 1) // max(1, size) or 1
         if not is_open(self.record) or device.platform not in ROWS:
             return 1
         most = most_points(-(-size // self.devices.width), device.platform)

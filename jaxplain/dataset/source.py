@@ -11,7 +11,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.data import common_length
 from jaxplain.program import is_array, public
-from jaxplain.types import Pytree
+from jaxplain.types import Pytree, frame_of
 
 NAME = "explain_dataset"
 
@@ -184,6 +184,8 @@ def as_source(data: Any, ids: Any = None, transform: Callable[[Any], Any] | None
     """
     if transform is not None and not callable(transform):
         raise TypeError(f"{NAME}: `transform` has to be a function of one example's input, not {transform!r}.")
+    if frame_of(data) is not None:
+        raise TypeError(f"{NAME}: `data` is {check.short(data)}; pass arrays, (table.encode(df), targets, ...).")
     if _is_arrays(data):
         parts = _named(data, "data")
         if parts["mask"] is None:

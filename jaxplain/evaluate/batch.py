@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import as_function, needs_key, public, with_points
+from jaxplain.program import as_function, is_hosted, needs_key, public, with_own_errors, with_points
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Arrays
@@ -83,7 +83,7 @@ def evaluate_rows(m: Any, keys: Array | None, given: tuple[Any, ...], *, shared:
     """The metric (or explanation) of every row, with as many points at once as fill the device; one compiled call."""
     rows = _evaluate_shared if shared else _evaluate
     m = with_points(m, lambda m, given, keys: rows.lower(m, keys, given), given, keys)
-    return rows(m, keys, given)
+    return with_own_errors(lambda: rows(m, keys, given)) if is_hosted(m) else rows(m, keys, given)
 
 
 def _present(value: Any, name: str, title: str, what: str) -> Any:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import tokens_alone
 from jaxplain.explain.gradient import IntegratedGradients, refine
-from jaxplain.program import Function, as_function, needs_key, public, with_points
+from jaxplain.program import Function, as_function, is_hosted, needs_key, public, with_own_errors, with_points
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Arrays, Pytree
@@ -96,8 +96,11 @@ _LOOK: ContextVar[_Look | None] = ContextVar("_LOOK", default=None)
 
 
 def explain_filled(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:
-    """As `explain_rows`, with as many points at once as fill the device."""
-    return explain_rows(with_points(e, lower_rows, x, keys, args), keys, x, args)
+    """As `explain_rows`, with as many points at once as fill the device; a score on the host is waited for."""
+    fitted = with_points(e, lower_rows, x, keys, args)
+    if is_hosted(e):
+        return with_own_errors(lambda: explain_rows(fitted, keys, x, args))
+    return explain_rows(fitted, keys, x, args)
 
 
 def explain_rows(e: Any, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> Pytree:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, panels
 from jaxplain.plot.caption import drawn
+from jaxplain.plot.tabular import by_name
 from jaxplain.plot.values import batch, number, numbers, plain, texts
 
 LINES = 200
@@ -22,7 +23,7 @@ LINES = 200
 def effects(
     values: Mapping[str, Any],
     *,
-    data: Mapping[str, Any] | None = None,
+    data: Any = None,
     categories: Mapping[str, Sequence[Any]] | None = None,
     ylabel: str = "score",
     columns: int = 3,
@@ -35,9 +36,10 @@ def effects(
 
     Args:
         values: From a feature's name to its `Effect`, or any object with `grid` and `score`.
-        data: From a feature's name to its values in the dataset, `[N]`, drawn as strips; where there are none, the
-            grid's values are.
-        categories: From a feature's name to the names of its grid's values, drawn in their place (the bars' names).
+        data: From a feature's name to its values in the dataset, `[N]`, or a data frame; drawn as strips, and where
+            there are none, the grid's values are.
+        categories: From a feature's name to the names of its grid's values, drawn in their place (the bars' names), as
+            `jaxplain.data.Table.categories` has them.
         ylabel: What the score is, with its unit.
         columns: Panels in a row.
         shared: Whether all panels share one vertical scale, which shows at once which feature does most.
@@ -63,7 +65,9 @@ def effects(
                 f"effects: `values[{feature!r}]` has to be an object with `grid` and `score`, such as the result of "
                 f"jaxplain.aggregate.partial_dependence, not {check.short(effect)}."
             )
-    columns = check.count(columns, "effects", "columns")
+    columns, data = check.count(columns, "effects", "columns"), by_name(data, "effects", "data")
+    if data is not None and not isinstance(data, Mapping):
+        raise TypeError(f"effects: `data` has to be a mapping or a data frame, not {check.short(data)}.")
     figure, grid = panels(len(values), columns, (3.1, 2.6), f"Effects on {ylabel} of {', '.join(values)}")
     for place, (axes, (name, effect)) in enumerate(zip(grid, values.items(), strict=True)):
         names = None if categories is None else categories.get(name)

@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, feature_axis, open_sides
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.tabular import Part, added_up
+from jaxplain.plot.tabular import (
+    Part,
+    added_up,
+    attributions_of,
+    beside,
+    category_axis,
+    columns_of,
+    piled,
+)
 from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, texts
 from jaxplain.types import Number
 
@@ -32,7 +40,7 @@ def attribution_bar(
 
     Args:
         attributions: `[D]` of one example, drawn with their signs, or `[B, D]`, of which the mean absolute value over
-            the examples is drawn.
+            the examples is drawn; or a data frame or series of them, which brings its names.
         names: Names of the features, `[D]`.
         order: Names or indices of the features drawn, from the top; None takes the largest first.
         limit: Most features drawn, the first of the order; below them a line says what the rest adds up to.
@@ -50,6 +58,7 @@ def attribution_bar(
         >>> [text.get_text() for text in figure.axes[0].get_yticklabels()]
         ['dose', 'age']
     """
+    attributions, names = attributions_of(attributions, names, "attribution_bar")
     array = batch(attributions, "attribution_bar", "attributions", {1: "[D]", 2: "[B, D]"})
     overall = array.ndim == 2
     values = np.abs(array).mean(axis=0) if overall else array
@@ -96,7 +105,10 @@ def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.nda
     inputs = batch(values, name, "values", {2: "[B, D]"}, finite=False)
     array = batch(attributions, name, "attributions", {2: "[B, D]"})
     if inputs.shape != array.shape:
-        raise ValueError(f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")
+        raise ValueError(
+            f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}. (Those of encoded "
+            "columns are put together by jaxplain.data.by_variable.)"
+        )
     return inputs, array
 
 
@@ -110,8 +122,9 @@ def summary(
     absolute attribution.
 
     Args:
-        values: The features `[B, D]`; NaN (missing) is drawn grey.
-        attributions: `[B, D]`, in units of the score.
+        values: The features `[B, D]`; NaN (missing) is drawn grey. A data frame (pandas, polars) brings its names, and
+            categories are coloured by their order.
+        attributions: `[B, D]`, in units of the score; of a data frame the columns are found by name.
         names: Names of the features, `[D]`.
         limit: Most features drawn.
         units: What the score is measured in, as in `attribution_bar`.
@@ -130,7 +143,9 @@ def summary(
         >>> figure.axes[0].get_xlabel()
         'attribution'
     """
-    inputs, array = _pair(values, attributions, "summary")
+    columns = columns_of(values, names, "summary")
+    attributions, names = attributions_of(attributions, columns.names, "summary")
+    inputs, array = _pair(columns.values, attributions, "summary")
     heads = texts(names, array.shape[1], "summary", "names", "feature {}")
     order = feature_order(np.abs(array).mean(axis=0), limit, "summary")
     more = f", the {len(order)} largest" if len(order) < array.shape[1] else ""
@@ -141,7 +156,7 @@ def summary(
     span = max(float(np.ptp(array[:, order])), np.finfo(float).tiny)
     for place, k in enumerate(order):
         axes.axhline(place, color=NEUTRAL, alpha=0.25, linewidth=0.5, linestyle=":", zorder=0)
-        heights = place + _piled(array[:, k], span)
+        heights = place + piled(array[:, k], span)
         missing = ~np.isfinite(inputs[:, k])
         axes.scatter(array[missing, k], heights[missing], s=9, color="0.7", linewidths=0)
         colours = _relative(inputs[~missing, k])
@@ -167,17 +182,6 @@ def _relative(values: np.ndarray) -> np.ndarray:
     return np.clip((values - low) / max(high - low, np.finfo(float).tiny), 0, 1)
 
 
-def _piled(values: np.ndarray, span: float) -> np.ndarray:
-    """Offsets in (-0.4, 0.4) that set points of about the same value side by side, the densest place the widest."""
-    column = np.round(values / span * 120).astype(int)
-    offsets = np.zeros(len(values))
-    for place in np.unique(column):
-        members = np.flatnonzero(column == place)
-        rank = np.arange(len(members))
-        offsets[members] = (rank + 1) // 2 * np.where(rank % 2 == 0, 1, -1)
-    return 0.4 * offsets / max(float(np.abs(offsets).max()), 8.0)
-
-
 @drawn
 def dependence(
     values: Any,
@@ -191,9 +195,10 @@ def dependence(
     """Draw a feature's attribution over its value, a point for each example.
 
     Args:
-        values: The features `[B, D]`; examples where this one is NaN (missing) are left out and counted in the title.
-        attributions: `[B, D]`, in units of the score.
-        feature: Which one: an index or, with `names`, a name.
+        values: The features `[B, D]`; examples where this one is NaN (missing) are left out and counted in the title. A
+            data frame brings its names, and a category gets a place on the axis for each of its values.
+        attributions: `[B, D]`, in units of the score; of a data frame the columns are found by name.
+        feature: Which one: an index or, with names, a name.
         names: Names of the features, `[D]`.
         colour_by: A second feature, whose values colour the points: where colours separate, the two interact.
         units: What the score is measured in, as in `attribution_bar`.
@@ -212,7 +217,9 @@ def dependence(
         >>> figure.axes[0].get_xlabel(), figure.axes[0].get_ylabel()
         ('b', 'attribution of b')
     """
-    inputs, array = _pair(values, attributions, "dependence")
+    columns = columns_of(values, names, "dependence")
+    attributions, names = attributions_of(attributions, columns.names, "dependence")
+    inputs, array = _pair(columns.values, attributions, "dependence")
     heads = texts(names, array.shape[1], "dependence", "names", "feature {}")
     known = [] if names is None else [str(item) for item in names]
     k = feature_index(feature, known, len(heads), "dependence", "feature")
@@ -223,21 +230,30 @@ def dependence(
     axes = figure.add_subplot()
     axes.axhline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
     x, y = inputs[there, k], array[there, k]
+    x = beside(x, y) if k in columns.words else x
     if colour_by is None:
         axes.scatter(x, y, s=14, color=NEGATIVE, alpha=0.7, linewidths=0)
     else:
         second = feature_index(colour_by, known, len(heads), "dependence", "colour_by")
         colours = inputs[there, second]
         low, high = np.nanpercentile(colours, [5, 95]) if np.isfinite(colours).any() else (0.0, 1.0)
+        low, high = (0, max(1, len(columns.words[second]) - 1)) if second in columns.words else (low, high)
         points = axes.scatter(
             x, y, s=14, c=colours, cmap=LOW_TO_HIGH, vmin=low, vmax=high, linewidths=0, plotnonfinite=True
         )
-        bar = figure.colorbar(points, ax=axes, fraction=0.04, pad=0.02, extend="both")
+        bar = figure.colorbar(
+            points, ax=axes, fraction=0.04, pad=0.02, extend="neither" if second in columns.words else "both"
+        )
         bar.set_label(heads[second], fontsize=9)
         bar.ax.tick_params(labelsize=8)
+        if second in columns.words:
+            bar.set_ticks(range(len(columns.words[second])), labels=columns.words[second])
     low, high = axes.get_ylim()
     below = axes.twinx()
-    below.hist(x, bins=min(40, max(1, len(x) // 4)), color="0.88", zorder=-1)
+    if k in columns.words:
+        category_axis(axes, below, inputs[there, k], columns.words[k])
+    else:
+        below.hist(x, bins=min(40, max(1, len(x) // 4)), color="0.88", zorder=-1)
     below.set_ylim(0, 6 * below.get_ylim()[1])
     below.set_axis_off()
     axes.set_zorder(below.get_zorder() + 1)
@@ -266,11 +282,12 @@ def waterfall(
     """Draw how one prediction adds up: from the score of the baseline, feature by feature, to the score of the example.
 
     Args:
-        attributions: `[D]`, in units of the score.
+        attributions: `[D]`, in units of the score, or a row of a data frame (`a.iloc[0]`, `a[:1]`), which brings names.
         baseline_score: f(b), where the bars begin.
         score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)|, what is
             missing is a bar of its own, the completeness gap. None ends at the sum of the attributions.
-        values: The features `[D]`, written beside their names.
+        values: The features `[D]`, written beside their names: numbers, texts, or a row of a data frame (`df[:1]`),
+            which brings its names.
         names: Names of the features, `[D]`.
         order: Names or indices of the features drawn, from the top, the same for examples that are to be compared
             (such as the largest of all: `np.argsort(-np.abs(attributions).mean(0))`); None takes the largest first.

@@ -12,6 +12,7 @@ from jaxplain import check
 from jaxplain.plot.canvas import NEUTRAL, SEQUENTIAL, SERIES, bare, canvas, open_sides, panels, picture, shown
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, Grid, coloured, with_grids
+from jaxplain.plot.tabular import Columns, columns_of
 from jaxplain.plot.values import (
     batch,
     images,
@@ -24,6 +25,7 @@ from jaxplain.plot.values import (
     texts,
     visible,
 )
+from jaxplain.program import is_frame
 
 KINDS = ("image", "signal", "row", "token")
 
@@ -43,7 +45,7 @@ def samples(
 
     Args:
         inputs: Images `[B, H, W]` or `[B, H, W, C]` (C of 1, 3 or 4; drawn on one scale for the set), signals `[B, T]`
-            or `[B, T, C]`, rows of a table `[B, D]`, or B sequences of texts.
+            or `[B, T, C]`, rows of a table `[B, D]`, a data frame of pandas or polars, or B sequences of texts.
         labels: `[B]`, classes, numbers or texts; None for no titles.
         names: Names of the classes, `[K]`.
         features: Names of a table's columns, `[D]`.
@@ -67,8 +69,9 @@ def samples(
     """
     if not hasattr(inputs, "__len__") or isinstance(inputs, dict) or getattr(inputs, "shape", None) == ():
         raise TypeError(f"samples: `inputs` has to be a sequence of examples, not {check.short(inputs)}.")
+    table = columns_of(inputs, features, "samples", "inputs")
     if kind is None:
-        kind = _kind(inputs, features)
+        kind = "row" if is_frame(inputs) else _kind(inputs, features)
     check.choice(kind, KINDS, "samples", "kind")
     check.count(columns, "samples", "columns")
     if len(inputs) == 0:
@@ -78,7 +81,8 @@ def samples(
     if kind == "token":
         figure = _tokens(inputs[:count], titles)
     elif kind == "row":
-        figure = _rows(batch(inputs, "samples", "inputs", {2: "[B, D]"}, finite=False), titles, features, count)
+        values = batch(table.values, "samples", "inputs", {2: "[B, D]"}, finite=False)
+        figure = _rows(table._replace(values=values), titles, count)
     elif kind == "signal":
         signals = batch(inputs, "samples", "inputs", {2: "[B, T]", 3: "[B, T, C]"})
         figure = _signals(signals.reshape(*signals.shape[:2], -1)[:count], titles, columns)
@@ -119,19 +123,22 @@ def _signals(signals: np.ndarray, titles: list[str], columns: int) -> Figure:
     return figure
 
 
-def _rows(table: np.ndarray, titles: list[str], features: Sequence[Any] | None, count: int) -> Figure:
-    heads = texts(features, table.shape[1], "samples", "features", "feature {}")
+def _rows(columns: Columns, titles: list[str], count: int) -> Figure:
+    table = columns.values
+    heads = texts(columns.names, table.shape[1], "samples", "features", "feature {}")
     # The colours compare an example with the whole set, so the ends are those of all rows, not of those drawn.
-    low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+    there = np.where(np.isnan(table).all(axis=0), 0.0, table)
+    low, high = np.nanmin(there, axis=0), np.nanmax(there, axis=0)
     relative = (table - low[None]) / np.maximum(high - low, np.finfo(float).tiny)[None]
     figure = canvas(1.5 + 0.55 * table.shape[1], 1.2 + 0.24 * count, f"{count} rows of {table.shape[1]} input features")
     axes = figure.add_subplot()
     axes.imshow(relative[:count], cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
     rows = titles[:count] if any(titles) else [str(i) for i in range(count)]
     written = [[Cell(name)] for name in rows]
-    for (row, column), value in np.ndenumerate(table[:count]):
-        written[row].append(coloured(number(value), SEQUENTIAL(relative[row, column] / 1.6)))
-        axes.text(column, row, number(value), ha="center", va="center", fontsize=7)
+    for row, column in np.ndindex(count, table.shape[1]):
+        text = plain(columns.text(row, column))
+        written[row].append(coloured(text, SEQUENTIAL(relative[row, column] / 1.6)))
+        axes.text(column, row, text, ha="center", va="center", fontsize=7)
     axes.set_xticks(range(len(heads)), heads, rotation=40, ha="left", rotation_mode="anchor", fontsize=7)
     axes.set_yticks(range(count), rows, fontsize=7)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)

@@ -4,8 +4,19 @@ Here lives what every family stands on and nothing that knows a method. `trace` 
 back, `node` says what groups of its equations mean, `fast` writes them as a backend is fast at.
 """
 
-from jaxplain.program.chunk import ROWS, filled, fitting, has_room, is_open, most_points, with_points
+from jaxplain.program.chunk import (
+    ROWS,
+    filled,
+    fitting,
+    has_room,
+    host_points,
+    is_hosted,
+    is_open,
+    most_points,
+    with_points,
+)
 from jaxplain.program.differentiate import common_dtype, like, map_floating, total, value_and_gradient
+from jaxplain.program.frame import Frame, FrameColumn, as_frame, is_frame, read_frame
 from jaxplain.program.function import (
     Function,
     Static,
@@ -39,6 +50,7 @@ from jaxplain.program.loop import (
     widen,
 )
 from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
+from jaxplain.program.opaque import NeedsDerivative, needs_derivative, note_failure, with_own_errors
 from jaxplain.program.place import as_folder, as_path
 from jaxplain.program.spelling import meant, public, unknown_setting
 from jaxplain.program.text import call_name, html_table, short
@@ -47,11 +59,15 @@ from jaxplain.program.thread import as_called
 __all__ = [
     "ROWS",
     "RULES",
+    "Frame",
+    "FrameColumn",
     "Function",
     "Moments",
+    "NeedsDerivative",
     "Static",
     "as_called",
     "as_folder",
+    "as_frame",
     "as_function",
     "as_path",
     "call_name",
@@ -70,8 +86,11 @@ __all__ = [
     "has_room",
     "hold",
     "host_bytes",
+    "host_points",
     "html_table",
     "is_array",
+    "is_frame",
+    "is_hosted",
     "is_node",
     "is_open",
     "keep_programs",
@@ -87,10 +106,13 @@ __all__ = [
     "merge_moments",
     "most_points",
     "needed_bytes",
+    "needs_derivative",
     "needs_key",
+    "note_failure",
     "points_at_once",
     "public",
     "quadrature",
+    "read_frame",
     "setting",
     "short",
     "side_by_side",
@@ -101,6 +123,7 @@ __all__ = [
     "value_and_gradient",
     "wide_dtype",
     "widen",
+    "with_own_errors",
     "with_points",
     "without_value",
 ]

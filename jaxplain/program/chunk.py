@@ -15,9 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.function import Function, kept
+from jaxplain.program.function import AROUND_CALL, Function, kept
 from jaxplain.program.memory import free_bytes, needed_bytes
-from jaxplain.types import is_concrete
+from jaxplain.program.opaque import holds_opaque, with_own_errors
+from jaxplain.types import is_concrete, is_key
 
 ROWS = {"gpu": 256, "tpu": 256}
 """Examples times points that fill a device, by platform; on a CPU one point at a time is fastest.
@@ -26,6 +27,13 @@ Measured on one H100 in bfloat16: with 32 images 8 points at once reach 98 % of 
 (ResNet-50: 7,952 of 8,115, one point 6,781; ViT-B/16: 2,624 of 2,614, one point 1,984). On two CPU cores with 32 images
 one point takes 0.65 of the time of sixteen (Deep SHAP) to 0.87 (Score-CAM), on a small convolutional network.
 """
+
+
+HOST_ROWS = 4096
+"""Rows in a call of a Python function (`black_box`): a call costs what hundreds of rows of a small model do."""
+
+HOST_BYTES = 1 << 28
+"""The most bytes of rows in such a call."""
 
 
 def is_open(e: Any) -> bool:
@@ -124,6 +132,8 @@ def with_points(e: Any, lower: Callable[..., Any], x: Any, *inputs: Any) -> Any:
     """
     if not is_open(e):
         return e
+    if is_hosted(e):
+        return filled(e, host_points(x, jnp.shape(jax.tree.leaves(x)[0])[0]))
     devices = _devices_of(x)
     if not devices or devices[0].platform not in ROWS:
         return e
@@ -134,6 +144,29 @@ def with_points(e: Any, lower: Callable[..., Any], x: Any, *inputs: Any) -> Any:
         points = most_points(-(-shapes[0][0][0] // width), platform)
         known[platform, width, shapes] = filled(e, fitting(e, points, has_room(lower, devices[0], x, *inputs)))
     return known[platform, width, shapes]
+
+
+def is_hosted(e: Any) -> bool:
+    """Whether an explanation waits for a function on the host, whose calls are few and large then."""
+    return bool(kept(e, "_hosted", lambda: holds_opaque(e)))
+
+
+def host_points(x: Any, examples: int) -> int:
+    """How many points of each of so many examples a function on the host is called with; `x` has all of them."""
+    sizes = [jnp.size(leaf) * jnp.result_type(leaf).itemsize for leaf in jax.tree.leaves(x) if not is_key(leaf)]
+    rows = min(HOST_ROWS, HOST_BYTES * examples // max(1, sum(sizes)))
+    return max(1, rows // max(1, examples))
+
+
+def _around_call(call: Callable[..., Any], e: Any, inputs: tuple[Any, ...]) -> Any:
+    """A call of an explanation by itself: of a score on the host with many points, waited for to hear of its errors."""
+    if not is_hosted(e):
+        return call(e, *inputs)
+    arrays = [leaf for leaf in jax.tree.leaves(inputs) if hasattr(leaf, "dtype")]
+    return with_own_errors(lambda: call(filled(e, host_points(arrays, 1)), *inputs))
+
+
+AROUND_CALL.append(_around_call)
 
 
 def has_room(lower: Callable[..., Any], device: Any, *inputs: Any) -> Callable[[Any], bool]:

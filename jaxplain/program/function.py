@@ -29,6 +29,10 @@ def setting(*, default: Any = dataclasses.MISSING, points: bool = False) -> Any:
     return dataclasses.field(default=default, metadata={"static": True, "points": points})
 
 
+AROUND_CALL: list[Callable[..., Any]] = []
+"""How a `Function` is called that holds others: `(call, function, inputs) -> result`, put here by `chunk`."""
+
+
 @dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(setting, dataclasses.field))
 class Function:
     """Base of every score, explanation, wrapper and metric: a frozen dataclass that is a pytree.
@@ -58,6 +62,8 @@ class Function:
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         static = [f.name for f in fields if f.metadata.get("static", False)]
         jax.tree_util.register_dataclass(cls, [f.name for f in fields if f.name not in static], static)
+        if call is not None and any(f.name == "score" or f.metadata.get("points", False) for f in fields):
+            cls.__call__ = _around(cls.__dict__["__call__"])  # type: ignore[method-assign]
 
     def __getstate__(self) -> dict[str, Any]:
         """The fields alone: what was looked up for this object (`kept`) is not true of a copy or in another process."""
@@ -85,6 +91,16 @@ def _with_key(call: Callable[..., Any]) -> Callable[..., Any]:
         return call(self, *args, **kwargs)
 
     return with_key
+
+
+def _around(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A call that fits what the function holds: a score on the host is asked for many points at once."""
+
+    @functools.wraps(call)
+    def around(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return AROUND_CALL[0](functools.partial(call, **kwargs), self, args)
+
+    return around
 
 
 def kept(owner: Any, name: str, make: Callable[[], Any]) -> Any:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from jaxplain.program.kinds import hold
+from jaxplain.program.opaque import refuse_opaque
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,7 +88,7 @@ FUNCTIONS = {
 """A function here, and what it is called elsewhere, beside capitals and underscores."""
 
 
-_MAKERS = ("explain", "evaluate", "internals", "models", "score")
+_MAKERS = ("explain", "evaluate", "internals", "models", "readout", "score")
 """Where a function makes something and does nothing else, so that it can be asked for its own words of an argument."""
 
 
@@ -113,6 +114,7 @@ def public(function: F) -> F:
         given = {**dict(zip(places, args, strict=False)), **settings}  # `Signature.bind` takes ten times as long
         if not due <= given.keys():  # Python says itself what is missing
             return function(*args, **settings)
+        refuse_opaque(function.__name__, given)
         try:
             hold(function, given)
         except (TypeError, ValueError) as told:

@@ -4,13 +4,16 @@ Shared by scores, which explain one example, and by training, which minimises ov
 """
 
 from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
+from jaxplain.readout.host import BlackBox, black_box
 from jaxplain.readout.selection import Select, selector
 from jaxplain.readout.target import Pick
 
 __all__ = [
+    "BlackBox",
     "Pick",
     "Select",
     "binary_cross_entropy",
+    "black_box",
     "cross_entropy",
     "selector",
     "squared_error",

@@ -16,7 +16,7 @@ from jaxplain.program import is_array
 from jaxplain.program.node import LastOperations
 from jaxplain.readout import binary_cross_entropy, cross_entropy
 from jaxplain.train.epoch import Batch, Program
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Pytree, frame_of
 
 ARGUMENTS = ("inputs", "targets", "weights")
 
@@ -36,6 +36,8 @@ def as_batch(data: Any, name: str) -> Batch | None:
         ValueError: Nothing in it, or unequal lengths.
         TypeError: Leaves that are no arrays.
     """
+    if frame_of(data) is not None:
+        raise TypeError(f"{name}: `data` is {check.short(data)}; pass arrays, (table.encode(df), targets).")
     if hasattr(data, "inputs") and hasattr(data, "targets"):
         parts = (data.inputs, data.targets, getattr(data, "weights", None))
         mask = getattr(data, "mask", None)

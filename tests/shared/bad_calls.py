@@ -395,6 +395,7 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "accentuate": {"image": lambda w: PIXELS},
     "activation_grid": {"image": lambda w: PIXELS},
     "deep_dream": {"octaves": lambda w: 1},
+    "black_box": {"predict": lambda w: lambda rows: np.stack([rows[:, 0]] * 3, axis=1)},
     "explain_batch": {"x": lambda w: w.rows},
     "explain_dataset": {
         "e": lambda w: GRADIENT(lambda x: (x**2).sum()),
@@ -516,6 +517,8 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "aggregate.top_activations": {"k": lambda w: 2},
     "aggregate.top_k": {"k": lambda w: 2},
     "data.": {"examples": lambda w: 8},
+    "data.by_variable": {"attributions": lambda w: w.rows, "groups": lambda w: ["a", "a", "b", "b"]},
+    "data.table": {"df": lambda w: _frame()},
     "data.batch_indices": {"count": lambda w: 5, "batch_size": lambda w: 2},
     "data.batches": {"data": lambda w: (w.rows, LABELS), "batch_size": lambda w: 2},
     "data.common_length": {"parts": lambda w: {"a": w.rows}, "name": lambda w: "name"},
@@ -773,6 +776,10 @@ def _concepts() -> Any:
 
 def _mean_loss(world: World) -> Any:
     return jaxplain.train.mean_loss(world.apply, world.params, (world.rows, LABELS))
+
+
+def _frame() -> Any:
+    return importlib.import_module("pandas").DataFrame({"area": [1.0, 2.0], "city": ["Ulm", "Bonn"]})
 
 
 def _nnx() -> Any:

@@ -89,8 +89,9 @@ def feature_ablation(
             number leaves them alone, but where `x` is one array of token ids: there an integer is an id (0, if nobody
             says another).
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
-            (`[H, W]` for `[H, W, C]`), or a pytree of them, whose groups may span several leaves. None takes every
-            value, and every pixel of `[H, W, C]`. May be traced, as under `vmap` over segmentations.
+            (`[H, W]` for `[H, W, C]`), or a pytree of them, whose groups may span several leaves; or names in their
+            place, `["area", "city", "city"]` for the columns of a table. None takes every value, and every pixel of
+            `[H, W, C]`. May be traced, as under `vmap` over segmentations.
         max_groups: With traced groups, the most that an example has; None evaluates as many as there are values. An
             example with more gets NaN.
         batch_size: How many features are evaluated at once; memory grows with it and not with the features. None takes

@@ -94,8 +94,9 @@ def shapley_values(
             number leaves them alone, but where `x` is one array of token ids: there an integer is an id (0, if nobody
             says another).
         groups: Features that go together: integers 0 to n-1 without gaps, an array of x's shape or of its leading axes
-            (`[H, W]` for `[H, W, C]`), or a pytree of them, in which one group may span several arrays. None takes
-            every value, or every pixel of `[H, W, C]`. May be traced (one segmentation for each example, under `vmap`).
+            (`[H, W]` for `[H, W, C]`), or a pytree of them, in which one group may span several arrays; or names in
+            their place, `["area", "city", "city"]` for the columns of a table. None takes every value, or every pixel
+            of `[H, W, C]`. May be traced (one segmentation for each example, under `vmap`).
         max_groups: The most groups an example has; needed where `groups` is traced. Too small a number gives NaN.
         batch_size: How many points (a coalition with one baseline) are scored at once. None takes what fills the device
             in `explain_batch` and `explain_dataset`, and 1 elsewhere.

@@ -176,9 +176,9 @@ def owen_values(
         raise TypeError(f"{name}: `groups` is None; pass which features belong together, or use shapley_values.")
     if samples is not None:
         samples = check.count(samples, name, "samples")
-    leaves, structure = jax.tree.flatten(groups)
-    if not all(check.is_concrete(leaf) for leaf in leaves):
+    if not all(check.is_concrete(leaf) for leaf in jax.tree.leaves(groups)):
         raise ValueError(f"{name}: `groups` is being traced; its values decide what is computed, so make it outside.")
     fields = checked(name, f, baseline, groups, None, batch_size)
+    leaves, structure = jax.tree.flatten(fields[2])  # names are numbers there
     unions = tuple((np.shape(leaf), tuple(np.asarray(leaf).reshape(-1).tolist())) for leaf in leaves)
     return OwenValues(*fields[:2], None, None, None, *fields[5:], structure, unions, samples)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE
+from jaxplain.plot.tabular.frame import attributions_of, row_heads, row_of
 from jaxplain.plot.values import batch, feature_order, number, numbers, others, texts
 
 GAP = "completeness gap"
@@ -39,11 +40,16 @@ def added_up(
     name: str,
 ) -> tuple[list[Part], float, float]:
     """The parts in the order in which they are drawn, f(b), and f(x), which is f(b) plus all of them."""
+    row = row_of(values, name)
+    names = row.names if names is None and row is not None else names
+    attributions, names = attributions_of(attributions, names, name, row=True)
     array = batch(attributions, name, "attributions", {1: "[D]"})
     heads = texts(names, len(array), name, "names", "feature {}")
     start = float(batch(baseline_score, name, "baseline_score", {0: "a number"}))
     end = start + float(array.sum())
-    if values is not None:
+    if row is not None:
+        heads = row_heads(heads, row, names, name)
+    elif values is not None:
         inputs = numbers(values, name, "values", finite=False)
         if inputs.shape != array.shape:
             raise ValueError(f"{name}: `values` has shape {inputs.shape}, but `attributions` has {array.shape}.")

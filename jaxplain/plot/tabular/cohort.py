@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, feature_axis, legend_below
 from jaxplain.plot.caption import drawn
+from jaxplain.plot.tabular.frame import attributions_of
 from jaxplain.plot.values import batch, feature_order, measured, number, others, plain, table_of, texts
 
 MOST = 14
@@ -29,7 +30,8 @@ def cohorts(
     """Draw features' mean absolute attributions in each group of examples, a bar for each group.
 
     Args:
-        attributions: `[B, D]` in units of the score, with `groups`; or `{group: [B, D]}`.
+        attributions: `[B, D]` in units of the score, with `groups` (a data frame brings its names); or
+            `{group: [B, D]}`.
         groups: `[B]`, the group of each example: texts or whole numbers. Numbers are drawn in their order, texts in
             that of their first example.
         names: Names of the features, `[D]`.
@@ -51,6 +53,7 @@ def cohorts(
         >>> [float(patch.get_width()) for patch in figure.axes[0].patches]
         [2.0, 0.5, 2.0, 1.25]
     """
+    attributions, names = attributions_of(attributions, names, "cohorts")
     tables = _tables(attributions, groups)
     means = np.stack([np.abs(table).mean(axis=0) for table in tables.values()])
     heads = texts(names, means.shape[1], "cohorts", "names", "feature {}")

@@ -16,6 +16,7 @@ from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SERIES, canvas, legend_below, open_sides, row_text
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, TOLERANCE
+from jaxplain.plot.tabular.frame import attributions_of
 from jaxplain.plot.values import batch, feature_order, measured, number, numbers, others, texts
 from jaxplain.score import ModelScore
 
@@ -43,7 +44,7 @@ def decision(
     a reason in common; one that leaves the others shows at which feature it does. This is the "decision plot" of SHAP.
 
     Args:
-        attributions: `[B, D]`, or `[D]` of one example, in units of the score.
+        attributions: `[B, D]`, or `[D]` of one example, in units of the score; a data frame of them brings its names.
         baseline_score: f(b), where all lines begin, or one for each example, `[B]`.
         scores: f(x), `[B]` (a number for one example); where one of them differs from f(b) plus its attributions by
             more than 1e-3 of |f(x) - f(b)|, what is missing is the first step of all lines, the completeness gap. None
@@ -72,6 +73,7 @@ def decision(
         >>> [line[:, 0].tolist() for line in figure.axes[0].collections[0].get_segments()]
         [[1.0, 1.5, -0.5], [1.0, 1.5, 2.5]]
     """
+    attributions, names = attributions_of(attributions, names, "decision")
     array = np.atleast_2d(batch(attributions, "decision", "attributions", {1: "[D]", 2: "[B, D]"}))
     starts = _of_each(baseline_score, len(array), "baseline_score")
     reached = None if scores is None else _of_each(scores, len(array), "scores", one=len(array) == 1)

@@ -45,7 +45,7 @@ def force(
         baseline_score: f(b), which a dashed line marks.
         score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)|, what is
             missing is a grey segment, the completeness gap. None takes the sum of the attributions.
-        values: The features `[D]`, written beside their names.
+        values: The features `[D]`, written beside their names: numbers, texts, or a row of a data frame (`df[:1]`).
         names: Names of the features, `[D]`.
         order: Names or indices of the features drawn, from f(x) outwards; None takes the largest first.
         limit: Most features drawn, the first of the order; the sum of the rest is one segment.

@@ -35,7 +35,8 @@ from jaxplain.program.node.flat import Value, flatten, widened
 from jaxplain.program.node.flow import blocked, sums, sunk, together
 from jaxplain.program.node.lookups import Lookup, cut_at_lookups, refuse_unread
 from jaxplain.program.node.nodes import Graph, Node, build
-from jaxplain.program.trace import Equation, View, look, loop_parts
+from jaxplain.program.opaque import needs_derivative
+from jaxplain.program.trace import Equation, View, look, loop_parts, on_host
 from jaxplain.program.trace import run as run_program
 from jaxplain.types import Array, Pytree
 
@@ -158,6 +159,8 @@ def open_score(
         arguments = [*arguments, *found[0]]
     check.scalar(jax.tree.unflatten(view.structure, [jax.ShapeDtypeStruct(*o) for o in view.outputs()]), name)
     graph = build(flat, [place in moving for place in range(len(flat.inputs))], stops=stops, opaque=opaque)
+    if any(on_host(step.equation) for node in graph.walk() for step in node.steps):
+        raise needs_derivative(name)
     if lost := [node for node in graph.walk() if node.kind == "complex"]:
         raise without_rule(
             name,

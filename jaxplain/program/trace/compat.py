@@ -163,6 +163,12 @@ def has_effects(equation: Equation) -> bool:
     return bool(equation.effects)
 
 
+def on_host(equation: Equation) -> bool:
+    """Whether an equation, or one of the programs in its parameters, calls a function on the host for its value."""
+    inner = (one for program in subprograms(equation) for one in program.equations)
+    return equation.primitive.name in ("pure_callback", "io_callback") or any(map(on_host, inner))
+
+
 def shape_of(atom: Any) -> tuple[int, ...]:
     """The shape of an operand; () for what has none (tokens, abstract references)."""
     return tuple(getattr(atom.aval, "shape", ()))

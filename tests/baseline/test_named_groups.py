@@ -1,0 +1,81 @@
+"""Groups by name: a list of texts wherever groups are taken, the same as their numbers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxplain
+from jaxplain.baseline import as_groups
+
+KEY = jax.random.key(0)
+X = jnp.array([2.0, 3.0, 1.0])
+ROWS = jnp.array([[2.0, 3.0, 1.0], [1.0, 0.0, 2.0], [0.0, 1.0, 1.0]])
+NAMES = ["city", "area", "city"]
+NUMBERS = np.array([0, 1, 0])
+
+
+def f(x):
+    return x[0] * x[1] + x[2]
+
+
+def test_names_are_numbered_as_they_come():
+    for names in (NAMES, tuple(NAMES), np.array(NAMES), np.array(NAMES, object)):
+        found = as_groups(names, "name")
+        assert found.numbers.tolist() == [0, 1, 0]
+        assert (found.total, found.names) == (2, ("city", "area"))
+    nested = as_groups([["a", "b"], ["b", "c"]], "name")
+    assert nested.numbers.tolist() == [[0, 1], [1, 2]]
+    tree = as_groups({"cat": "city", "num": ["area", "city"]}, "name")
+    assert jax.tree.map(lambda leaf: leaf.tolist(), tree.numbers) == {"cat": 0, "num": [1, 0]}
+    assert as_groups(NUMBERS, "name").names == ()
+    for groups, words in {
+        "city": "`groups` is the text 'city'; pass a name for each column",
+        ("a", 1): "`groups` mixes names and numbers",
+    }.items():
+        with pytest.raises(TypeError, match=words):
+            as_groups(groups, "name")
+    with pytest.raises(ValueError, match=r"`groups` has shape \(2,\), but `x` has shape \(3,\)"):
+        jaxplain.feature_ablation(f, groups=["a", "b"])(X)
+
+
+METHODS = {
+    "feature_ablation": lambda g: jaxplain.feature_ablation(f, groups=g),
+    "feature_permutation": lambda g: jaxplain.feature_permutation(f, ROWS, groups=g),
+    "kernel_shap": lambda g: jaxplain.kernel_shap(f, groups=g),
+    "lime": lambda g: jaxplain.lime(f, groups=g, samples=16),
+    "owen_values": lambda g: jaxplain.owen_values(f, g),
+    "rise": lambda g: jaxplain.rise(f, groups=g, samples=8),
+    "shapley_sampling": lambda g: jaxplain.shapley_sampling(f, groups=g, samples=4),
+    "shapley_sampling_with_error": lambda g: jaxplain.shapley_sampling_with_error(f, groups=g, samples=4),
+    "shapley_values": lambda g: jaxplain.shapley_values(f, groups=g),
+    "shapley_interactions": lambda g: jaxplain.shapley_interactions(f, groups=g),
+    "permutation_importance": lambda g: jaxplain.aggregate.permutation_importance(f, groups=g, samples=2),
+    "partial_dependence": lambda g: jaxplain.aggregate.partial_dependence(f, 1, groups=g),
+    "deletion": lambda g: jaxplain.evaluate.deletion(f, groups=g),
+    "group_sum": lambda g: jaxplain.dataset.group_sum(g),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_takes_names_for_numbers(name):
+    """It is the same object, so it computes the same."""
+    one, other = METHODS[name](NAMES), METHODS[name](NUMBERS)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_an_effect_is_asked_by_name():
+    one = jaxplain.aggregate.partial_dependence(f, "area", groups=NAMES)(ROWS)
+    other = jaxplain.aggregate.partial_dependence(f, 1, groups=NUMBERS)(ROWS)
+    np.testing.assert_array_equal(one.score, other.score)
+    with pytest.raises(ValueError, match="`feature` is 'town', but the `groups` are 'city', 'area'"):
+        jaxplain.aggregate.partial_dependence(f, "town", groups=NAMES)
+    with pytest.raises(ValueError, match="`feature` is 'area', but the `groups` have no names"):
+        jaxplain.aggregate.partial_dependence(f, "area")
+
+
+def test_columns_of_frames_are_names():
+    pd = pytest.importorskip("pandas", reason="the extra [tables] is not installed")
+    assert as_groups(pd.Index(NAMES), "name").numbers.tolist() == [0, 1, 0]
+    assert as_groups(pd.Series(NAMES), "name").names == ("city", "area")
