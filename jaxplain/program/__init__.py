@@ -39,8 +39,9 @@ from jaxplain.program.loop import (
 )
 from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
 from jaxplain.program.place import as_folder, as_path
+from jaxplain.program.progress import in_notebook, notebook_bar
 from jaxplain.program.spelling import meant, public
-from jaxplain.program.text import call_name, html_table, short
+from jaxplain.program.text import call_name, html_table, short, shown
 from jaxplain.program.thread import as_called
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "has_room",
     "host_bytes",
     "html_table",
+    "in_notebook",
     "is_array",
     "is_node",
     "is_open",
@@ -86,11 +88,13 @@ __all__ = [
     "most_points",
     "needed_bytes",
     "needs_key",
+    "notebook_bar",
     "points_at_once",
     "public",
     "quadrature",
     "setting",
     "short",
+    "shown",
     "side_by_side",
     "thaw",
     "total",
