@@ -91,7 +91,7 @@ def main() -> None:
     print(f"the bar's presence lies on the bar: {on_bar > 0.3}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     figure = plot.heatmaps(with_bar(asked[:6]), maps)
-    sections = [report.concept_section(result), ("Where the bar is seen", figure)]
+    sections = [report.concept_section(result), report.Section("Where the bar is seen", figure)]
     print(report.report(arguments.output / "concepts.html", sections, title="Concepts of a digits network"))
 
 

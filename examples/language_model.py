@@ -87,10 +87,10 @@ def main() -> None:
     asks = [f"why {words[k]}, not {words[j]}?" for k, j in zip(verbs[:6], foils[:6], strict=True)]
     read = jax.jit(language.lens(lambda x: module.apply(params, x[None])[0], "*block_?"))(jnp.array(text))
     patterns = jax.jit(language.attention_weights(logit))(jnp.array(text), len(text) - 1, 0)
-    sections = [("Why this word", plot.tokens(asked, [a[0] for a in why[:6]], asks))]
-    sections += [("What each word rests on", plot.token_map(shown[3:], shown[:-1], rests))]
-    sections += [("What each block would say", plot.lens_table(read, words, tokens=shown))]
-    sections += [("What the heads attend to", plot.attention_heads(patterns, tokens=shown))]
+    sections = [report.Section("Why this word", plot.tokens(asked, [a[0] for a in why[:6]], asks))]
+    sections += [report.Section("What each word rests on", plot.token_map(shown[3:], shown[:-1], rests))]
+    sections += [report.Section("What each block would say", plot.lens_table(read, words, tokens=shown))]
+    sections += [report.Section("What the heads attend to", plot.attention_heads(patterns, tokens=shown))]
     arguments.output.mkdir(parents=True, exist_ok=True)
     report.report(arguments.output / "generated.html", sections, title="What words rest on")
 

@@ -82,15 +82,12 @@ def main() -> None:
     plane = train.principal_plane(objective, result.snapshots.params)
     surface = train.loss_surface(objective, plane)
     curvature = {"hessian": train.sharpness(objective, result.params, k=3, key=KEY)}
-    page = report.report(
-        options.output / "report.html",
-        [
-            report.training_section(result.history, params=result.params, sweep=sweep),
-            report.learning_dynamics_section(dynamics, labels=y, drift=drift, inputs=x[some], attributions=found[some]),
-            report.landscape_section(surface, spectra=curvature),
-        ],
-        title="One run seen from inside",
-    )
+    sections = [
+        report.training_section(result.history, params=result.params, sweep=sweep),
+        report.learning_dynamics_section(dynamics, labels=y, drift=drift, inputs=x[some], attributions=found[some]),
+        report.landscape_section(surface, spectra=curvature),
+    ]
+    page = report.report(options.output / "report.html", sections, title="One run seen from inside")
     print("report:", page)
 
 

@@ -91,7 +91,7 @@ def main() -> None:
     texts, answers = words[cut : cut + 6], zip(labels[cut:], predicted[:6], strict=False)
     heads = [f"predicted: {names[answer]}, labelled: {names[label]}" for label, answer in answers]
     cuts = {name: [v[: len(t)] for v, t in zip(value, texts, strict=False)] for name, value in found.items()}
-    sections = [(name, plot.tokens(texts, values, heads)) for name, values in cuts.items()]
+    sections = [report.Section(name, plot.tokens(texts, values, heads)) for name, values in cuts.items()]
     report.report(arguments.output / "tokens.html", sections, title="Which words decided?")
 
 

@@ -222,7 +222,6 @@ from jaxplain.explain import (
     integrated_hessians,
     internal_influence,
     kernel_shap,
-    language,
     layer_cam,
     lime,
     lrp,
@@ -244,8 +243,13 @@ from jaxplain.explain import (
     xgrad_cam,
     xrai,
 )
-from jaxplain.explain.backward import pattern, relevance
-from jaxplain.explain.visualization import image, objective, regulariser, transform
+from jaxplain.explain import language as language
+from jaxplain.explain.backward import pattern as pattern
+from jaxplain.explain.backward import relevance as relevance
+from jaxplain.explain.visualization import image as image
+from jaxplain.explain.visualization import objective as objective
+from jaxplain.explain.visualization import regulariser as regulariser
+from jaxplain.explain.visualization import transform as transform
 from jaxplain.internals import (
     activation_patching,
     attribution_patching,
@@ -263,6 +267,8 @@ from jaxplain.score import log_probability, logit, loss, margin, output, probabi
 
 if TYPE_CHECKING:
     from jaxplain import aggregate as aggregate
+    from jaxplain import baseline as baseline
+    from jaxplain import concept as concept
     from jaxplain import data as data
     from jaxplain import dataset as dataset
     from jaxplain import evaluate as evaluate

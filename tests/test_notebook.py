@@ -1,7 +1,5 @@
 """What a notebook shows of results: figures as pictures, tables as tables, sentences as sentences; no pyplot needed."""
 
-import html.parser
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +7,7 @@ import pytest
 
 import jaxplain
 from jaxplain import plot, train
+from shared.html_rows import rows_of
 
 KEY = jax.random.key(0)
 X = np.asarray(jax.random.normal(KEY, (12, 4)))
@@ -21,35 +20,6 @@ def apply(params, x):
 
 
 F = jaxplain.logit(apply, WEIGHTS)
-
-
-class _Rows(html.parser.HTMLParser):
-    """The cells of a table, row by row; elements have to close in their order."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.rows = [], []
-
-    def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        if self.open[-1:] in (["td"], ["th"]):
-            self.rows[-1][-1] += data
-
-
-def rows_of(markup):
-    parser = _Rows()
-    parser.feed(markup)
-    assert parser.open == []
-    return parser.rows
 
 
 @pytest.fixture(scope="module")

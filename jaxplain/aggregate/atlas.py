@@ -15,10 +15,11 @@ from jaxplain.aggregate.unit import given_batches, read_units
 from jaxplain.explain.visualization import Settings, template, visualize_directions
 from jaxplain.explain.visualization.image import shape_of
 from jaxplain.explain.visualization.objective import reading
-from jaxplain.program import public
+from jaxplain.program import public, shown
 from jaxplain.types import Array, Arrays
 
 
+@shown
 class ActivationAtlas(NamedTuple):
     """A map of a layer's activations.
 

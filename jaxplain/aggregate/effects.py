@@ -11,10 +11,11 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.baseline import Features, Groups, as_groups, features, representable
-from jaxplain.program import Function, as_function, fold_range, map_range, public, setting, wide_dtype
+from jaxplain.program import Function, as_function, fold_range, map_range, public, setting, shown, wide_dtype
 from jaxplain.types import Array, ArrayLike, Pytree
 
 
+@shown
 class Effect(NamedTuple):
     """A feature's effect on the score.
 

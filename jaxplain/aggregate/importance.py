@@ -12,10 +12,11 @@ import numpy as np
 from jaxplain import check
 from jaxplain.aggregate.effects import Global, row_of
 from jaxplain.baseline import Groups, as_groups, features
-from jaxplain.program import as_function, fold_range, public, setting
+from jaxplain.program import as_function, fold_range, public, setting, shown
 from jaxplain.types import Array, Pytree
 
 
+@shown
 class Importance(NamedTuple):
     """How much the mean score grows when a feature is permuted, feature by feature.
 

@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
-from jaxplain.program import public, setting
+from jaxplain.program import public, setting, shown
 from jaxplain.types import Array, Pytree
 
 EMPTY = np.iinfo(np.int32).max  # the index of a place in a ranking that no example has taken
@@ -24,6 +24,7 @@ class TopKState(NamedTuple):
     undefined: Array
 
 
+@shown
 class TopK(NamedTuple):
     """Result of `top_k`, best first; places that no example has taken hold NaN and -1.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.aggregate.aggregator import Aggregator, mask_or_all, per_example
-from jaxplain.program import public, setting, wide_dtype
+from jaxplain.program import public, setting, shown, wide_dtype
 from jaxplain.types import Array, Pytree
 
 
@@ -34,6 +34,7 @@ class MomentsState(NamedTuple):
     square: Pytree
 
 
+@shown
 class Moments(NamedTuple):
     """Result of `moments`. With classes every field but `outside` has a leading axis K.
 

@@ -16,7 +16,7 @@ from jaxplain.aggregate.ranking import EMPTY
 from jaxplain.data import Batch, batches
 from jaxplain.explain.visualization import cut, receptive_field
 from jaxplain.explain.visualization.objective import reading
-from jaxplain.program import public, setting
+from jaxplain.program import public, setting, shown
 from jaxplain.types import Array, Arrays, Pytree
 
 
@@ -28,6 +28,7 @@ class UnitsState(NamedTuple):
     positions: Array
 
 
+@shown
 class TopUnits(NamedTuple):
     """Result of `top_units`: `[U, k]`, best first; places that no example has taken hold NaN and -1."""
 
@@ -116,6 +117,7 @@ def top_units(k: int = 9) -> TopUnitsAggregator:
     return TopUnitsAggregator(check.count(k, "top_units", "k"))
 
 
+@shown
 class TopActivations(NamedTuple):
     """What the units of a layer respond to most in a dataset, for units U and ranks k, best first.
 
@@ -239,6 +241,7 @@ def _chosen(units: Sequence[int] | None, size: int, path: str) -> np.ndarray:
     return chosen
 
 
+@shown
 class UnitActivity(NamedTuple):
     """How the units of a layer behave over a dataset, each `[U]`.
 

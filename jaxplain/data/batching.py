@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import is_array, public
+from jaxplain.program import is_array, public, shown
 from jaxplain.types import Array, Pytree, frame_of
 
 
+@shown
 class Batch(NamedTuple):
     """Examples of one fixed size: inputs `[B, ...]`, targets `[B, ...]`, mask `[B]`, index `[B]`.
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.data.batching import common_length, take
-from jaxplain.program import public
+from jaxplain.program import public, shown
 from jaxplain.types import Array, Pytree
 
 
+@shown
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """Examples as arrays, a pytree: names are static, everything else has one row for each example.
@@ -110,6 +111,7 @@ def hold_out(train: Dataset, validation: float | int, name: str) -> tuple[Datase
     return train.take(slice(len(train) - size)), train.take(slice(len(train) - size, None)) if size else None
 
 
+@shown
 class Standardization(NamedTuple):
     """How values were standardised: z = (x - mean) / scale, with the training set's mean and standard deviation."""
 
@@ -129,6 +131,7 @@ def _beside(statistic: Any, values: Any) -> Any:
     return statistic.reshape((1,) * (values.ndim - statistic.ndim) + statistic.shape)
 
 
+@shown
 class Splits(NamedTuple):
     """A dataset divided for training; the statistics are those it was standardised with, or None.
 

@@ -11,10 +11,11 @@ import numpy as np
 from jaxplain import check
 from jaxplain.data.pixels import checked_size
 from jaxplain.data.splits import Dataset
-from jaxplain.program import Function, public
+from jaxplain.program import Function, public, shown
 from jaxplain.types import Array
 
 
+@shown
 class Synthetic(NamedTuple):
     """A set and its closed-form score; `data.truth` marks what decides, `score.attribution` says how much."""
 

@@ -28,8 +28,11 @@ class Devices:
     def __init__(self, mesh: Mesh | None) -> None:
         if mesh is None and jax.process_count() > 1:
             mesh = jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
-        self.mesh = None if mesh is None else _automatic(mesh)
-        self.groups, self.group, self.writes, self.width = 1, 0, True, 1
+        self.mesh: Mesh | None = None if mesh is None else _automatic(mesh)
+        self.groups: int = 1
+        self.group: int = 0
+        self.writes: bool = True
+        self.width: int = 1
         self.rows: NamedSharding | None = None
         if self.mesh is None:
             return

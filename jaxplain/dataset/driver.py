@@ -30,13 +30,14 @@ from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import OWN, Spec
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
 from jaxplain.explain import check_calls, check_own_baseline, require_key
-from jaxplain.program import as_folder, as_function, needs_key, public
+from jaxplain.program import as_folder, as_function, needs_key, public, shown
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"
 MEMORY = "memory"
 
 
+@shown
 class Explained(NamedTuple):
     """Result of `explain_dataset`.
 
@@ -104,7 +105,7 @@ def explain_dataset(
         aggregate: An aggregator of `jaxplain.aggregate`, folded in the same pass; it sees attributions as `e` gives
             them (not reduced), as label the data's label or the target explained, as score f(x), as index the place.
         resume: Finish what the folder holds of the same run; False refuses a folder that holds a run.
-        progress: A bar, where standard error is a terminal.
+        progress: A bar, where standard error is a terminal, and in a notebook.
         target: None takes the data's targets; "predicted" explains the class the model predicts, an integer one class
             for all. The data's own targets are then kept as 'label'.
         reduce: A function of one attribution, applied before it is written: `dataset.channel_sum()`,

@@ -93,7 +93,8 @@ class Explanations(Mapping[str, Any]):
 
     def __init__(self, arrays: Mapping[str, Any], settings: Mapping[str, Any], finished: np.ndarray) -> None:
         self._arrays, self._tree = dict(arrays), nested(arrays)
-        self.settings, self.finished = settings, finished
+        self.settings: Mapping[str, Any] = settings
+        self.finished: np.ndarray = finished
         self._ids: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> Pytree:

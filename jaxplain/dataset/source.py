@@ -52,7 +52,7 @@ class Source:
     """Examples in a fixed order. `count` is their number, None where it shows only at the end."""
 
     count: int | None = None
-    random_access = True
+    random_access: bool = True
 
     def read(self, start: int, stop: int) -> Rows:
         """The examples from `start` to `stop`, where there is random access."""
@@ -86,7 +86,7 @@ class ArraySource(Source):
 
     def __init__(self, x: Pytree, args: tuple[Any, ...], ids: Any, index: Any = None) -> None:
         x, args = jax.tree.map(_on_host, (x, args))
-        self.count = common_length({"x": x, **{f"argument {i + 1}": a for i, a in enumerate(args)}}, NAME)
+        self.count: int | None = common_length({"x": x, **{f"argument {i + 1}": a for i, a in enumerate(args)}}, NAME)
         self._x, self._args, self._index = x, args, index
         self._ids = None if ids is None else as_ids(ids, self.count)
 
@@ -105,7 +105,7 @@ class RecordSource(Source):
     """Anything with a length and `[i]` that gives one example: a Grain data source, a list-like dataset."""
 
     def __init__(self, data: Any, ids: Any, transform: Callable[[Any], Any] | None = None) -> None:
-        self.count = len(data)
+        self.count: int | None = len(data)
         if self.count == 0:
             raise ValueError(f"{NAME}: the dataset (`data`) is empty. Pass at least one example.")
         self._data, self._transform = data, transform
@@ -158,7 +158,8 @@ class MappedSource(Source):
     """A source whose inputs are transformed on the host, one example at a time."""
 
     def __init__(self, source: Source, transform: Callable[[Any], Any]) -> None:
-        self.count, self.random_access = source.count, source.random_access
+        self.count: int | None = source.count
+        self.random_access: bool = source.random_access
         self._source, self._transform = source, transform
 
     def _map(self, rows: Rows) -> Rows:

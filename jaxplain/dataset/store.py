@@ -50,14 +50,17 @@ class Spec:
     """Shape of one example's value and dtype of an array."""
 
     def __init__(self, shape: tuple[int, ...], dtype: Any) -> None:
-        self.shape, self.dtype = tuple(shape), np.dtype(dtype)
+        self.shape: tuple[int, ...] = tuple(shape)
+        self.dtype: np.dtype[Any] = np.dtype(dtype)
 
 
 class Store:
     """The arrays of a folder, open for writing or reading."""
 
     def __init__(self, folder: Path, chunk: int, arrays: dict[str, Any]) -> None:
-        self.folder, self.chunk, self.arrays = folder, chunk, arrays
+        self.folder: Path = folder
+        self.chunk: int = chunk
+        self.arrays: dict[str, Any] = arrays
         self.finished: Mapping[int, Finished] = {}  # what chunks that are read are compared with
 
     def write(self, start: int, rows: Mapping[str, np.ndarray]) -> list[Any]:

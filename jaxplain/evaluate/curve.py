@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from jaxplain.program import shown
 from jaxplain.types import Array
 
 
+@shown
 class Curve(NamedTuple):
     """How the score goes as features are removed or inserted, most relevant first.
 

@@ -20,7 +20,7 @@ class Metric(Function):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "__call__" in cls.__dict__:
-            cls.__call__ = _checked(cls.__call__)  # type: ignore[method-assign]
+            type.__setattr__(cls, "__call__", _checked(cls.__call__))
         super().__init_subclass__(**kwargs)
 
     @property

@@ -121,33 +121,36 @@ class Task:
     """
 
     def __init__(self, metric: Faithful, inputs: tuple[Any, ...]) -> None:
-        name = self.name = metric.name
+        name: str = metric.name
+        self.name = name
         key: Any = None
         if metric.needs_key:
             key, *rest = check.needed_key(inputs, name, "m(key, x, attribution, *args)"), *inputs[1:]
             inputs = tuple(rest)
         if len(inputs) < 2:
             raise TypeError(f"{name}: it judges an attribution: m(x, attribution, *args), with a key first if random.")
-        self.x, self.attribution, *self.args = inputs
-        self.score_function = metric.score
+        self.x: Pytree = inputs[0]
+        self.attribution: Pytree = inputs[1]
+        self.args: list[Any] = list(inputs[2:])
+        self.score_function: Any = metric.score
         self.key: Any = None if key is None or not metric.draws else jax.random.fold_in(key, 0)
-        self.baseline_key = jax.random.fold_in(key, 1) if key is not None and metric.draws else key
-        self.baseline = metric.baseline
-        self.given = Groups(metric.groups, metric.count)
+        self.baseline_key: Any = jax.random.fold_in(key, 1) if key is not None and metric.draws else key
+        self.baseline: Any = metric.baseline
+        self.given: Groups = Groups(metric.groups, metric.count)
         if metric.window is not None:
             self.given = region_groups(self.x, metric.window, name)
         check.arrays(self.x, name)
         check.finite(self.x, name)
-        self.imputes = bool(getattr(self.baseline, "needs_mask", False))
+        self.imputes: bool = bool(getattr(self.baseline, "needs_mask", False))
         self.absent: Any = None
         moves = None
         if metric.removes and not self.imputes:
             self.absent, moves = replacement(self.baseline, self.x, self.baseline_key, name=name)
             if metric.holds is not None:
                 self.absent, moves = held(self.absent, self.x, name, why=metric.holds), None
-        self.parts = features(self.x, self.given, name, moves)
-        self.relevance = feature_sums(self.attribution, self.x, self.given, self.parts, name)
-        self.valid = jnp.arange(self.parts.slots) < self.parts.total
+        self.parts: Features = features(self.x, self.given, name, moves)
+        self.relevance: Array = feature_sums(self.attribution, self.x, self.given, self.parts, name)
+        self.valid: Array = jnp.arange(self.parts.slots) < self.parts.total
 
     def score(self, x: Pytree) -> Array:
         """The score of one input, in float32 or wider."""

@@ -14,11 +14,12 @@ from jaxplain.influence.rank import rank_correlation, ranks
 from jaxplain.influence.result import Influence, checked_queries, masks_of
 from jaxplain.influence.retrain import retrain
 from jaxplain.influence.similarity import self_influence
-from jaxplain.program import public
+from jaxplain.program import public, shown
 from jaxplain.train import TrainingRun
 from jaxplain.types import Array, ArrayLike
 
 
+@shown
 class DatamodelingScore(NamedTuple):
     """Rank correlation of predictions and retrainings.
 
@@ -35,6 +36,7 @@ class DatamodelingScore(NamedTuple):
     masks: int
 
 
+@shown
 class Curve(NamedTuple):
     """What became of the scores as examples were left out, by row: the method beside random, loss and gradient norm.
 

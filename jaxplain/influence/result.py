@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, public, setting
+from jaxplain.program import Function, as_function, public, setting, shown
 from jaxplain.program.trace import dependent, is_literal, shape_of, trace
 from jaxplain.readout import cross_entropy
 from jaxplain.train import as_trainable
 from jaxplain.types import Array, ArrayLike, Pytree
 
 
+@shown
 class Influence(NamedTuple):
     """What every training example does to every query.
 
@@ -52,6 +53,7 @@ class Queries(Function):
         return jax.vmap(self.criterion)(self.model(params, *self.inputs), self.targets)
 
 
+@shown
 class Top(NamedTuple):
     """The training examples that matter most, for each query: indices and values, both `[Q, k]`, largest first.
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxplain.program import Function, as_function, public, setting
+from jaxplain.program import Function, as_function, html_table, public, setting
 from jaxplain.program.fast import CUDNN, Row, attention_rows, implementation, platform_of
 from jaxplain.program.trace import look, owner_path, scopes
 from jaxplain.types import Pytree
@@ -42,6 +42,9 @@ class AttentionTable(tuple[FusedAttention, ...]):
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return html_table(FusedAttention._fields, self)
 
 
 class FusedAttentions(Function):

@@ -18,7 +18,7 @@ NAME = "load_safetensors"
 LONGEST = 100_000_000
 """The longest header, in bytes, that the format's library reads."""
 
-DTYPES = {
+DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
     "F16": np.dtype("<f2"),

@@ -52,16 +52,18 @@ class Transformer(nn.Module):
     def setup(self) -> None:
         """Make the submodules (not compact, so that `embed` can be called by itself)."""
         if self.patch is None:
-            self.token_embedding = nn.Embed(self.vocabulary, self.width)
+            self.token_embedding: nn.Embed = nn.Embed(self.vocabulary, self.width)
         else:
             size = (self.patch, self.patch)
-            self.patch_embedding = nn.Conv(self.width, size, strides=size, padding="VALID")
+            self.patch_embedding: nn.Conv = nn.Conv(self.width, size, strides=size, padding="VALID")
         if self.pool == "class":
-            self.class_token = self.param("class_token", nn.initializers.normal(0.02), (1, 1, self.width))
-        self.position = self.param("position", nn.initializers.normal(0.02), (1, self.length, self.width))
-        self.block = [TransformerBlock(self.heads, self.activation, self.dropout) for _ in range(self.depth)]
-        self.norm = nn.LayerNorm()
-        self.head = nn.Dense(self.outputs)
+            self.class_token: Array = self.param("class_token", nn.initializers.normal(0.02), (1, 1, self.width))
+        self.position: Array = self.param("position", nn.initializers.normal(0.02), (1, self.length, self.width))
+        self.block: list[TransformerBlock] = [
+            TransformerBlock(self.heads, self.activation, self.dropout) for _ in range(self.depth)
+        ]
+        self.norm: nn.LayerNorm = nn.LayerNorm()
+        self.head: nn.Dense = nn.Dense(self.outputs)
 
     def embed(self, x: Array) -> Array:
         """Embed ids `[B, T]` or images `[B, H, W, C]` as `[B, T, width]`, without positions."""

@@ -52,8 +52,9 @@ from jaxplain.program.loop import (
 from jaxplain.program.memory import free_bytes, host_bytes, needed_bytes
 from jaxplain.program.opaque import NeedsDerivative, needs_derivative, note_failure, with_own_errors
 from jaxplain.program.place import as_folder, as_path
+from jaxplain.program.progress import in_notebook, notebook_bar
 from jaxplain.program.spelling import meant, public, unknown_setting
-from jaxplain.program.text import call_name, html_table, short
+from jaxplain.program.text import call_name, html_table, short, shown
 from jaxplain.program.thread import as_called
 
 __all__ = [
@@ -88,6 +89,7 @@ __all__ = [
     "host_bytes",
     "host_points",
     "html_table",
+    "in_notebook",
     "is_array",
     "is_frame",
     "is_hosted",
@@ -109,12 +111,14 @@ __all__ = [
     "needs_derivative",
     "needs_key",
     "note_failure",
+    "notebook_bar",
     "points_at_once",
     "public",
     "quadrature",
     "read_frame",
     "setting",
     "short",
+    "shown",
     "side_by_side",
     "thaw",
     "total",

@@ -51,13 +51,14 @@ class Function:
         super().__init_subclass__(**kwargs)
         # JAX takes the structures of two dataclasses for equal if their fields are, so that one class's program could
         # run for another's: the class itself is a static field.
-        cls.__annotations__ = {**inspect.get_annotations(cls), "kind_of": "type"}
+        annotations = {**inspect.get_annotations(cls), "kind_of": "type"}
+        type.__setattr__(cls, "__annotations__", annotations)  # written so for checkers, which read it as a field else
         cls.kind_of = dataclasses.field(  # type: ignore[attr-defined]
             default=cls, kw_only=True, repr=False, metadata={"static": True}
         )
         call = cls.__dict__.get("__call__")
         if call is not None and [*inspect.signature(call).parameters][1:2] == ["key"]:
-            cls.__call__ = _with_key(call)  # type: ignore[method-assign]
+            type.__setattr__(cls, "__call__", _with_key(call))
         dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
         fields = dataclasses.fields(cls)  # type: ignore[arg-type]
         static = [f.name for f in fields if f.metadata.get("static", False)]

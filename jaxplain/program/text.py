@@ -10,7 +10,7 @@ import re
 import sys
 import types
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -18,7 +18,12 @@ import numpy as np
 MOST_LEAVES = 3
 """A tree of more arrays is told by its totals."""
 
+FEW = 8
+"""So many numbers of a result are shown as numbers; more of them as a shape."""
+
 _SHORT = {"bool": "bool", "bfloat16": "bf16"}
+
+K = TypeVar("K", bound=type)
 
 
 def call_text(value: Any) -> str:
@@ -167,3 +172,35 @@ def html_table(heads: Sequence[str], rows: Iterable[Sequence[Any]], note: str = 
     below = f"<p>{html.escape(note)}</p>" if note else ""
     body = "".join(line(cells, "td") for cells in rows)
     return f"<table><thead>{line(heads, 'th')}</thead><tbody>{body}</tbody></table>{below}"
+
+
+def shown(kind: K) -> K:
+    """Have notebooks show a result as a table of its parts, arrays by dtype and shape, and not as all their numbers.
+
+    For named tuples and dataclasses; what they are is said below, in the first sentence of their docstring.
+    """
+
+    def _repr_html_(self: Any) -> str:
+        rows = ((name.replace("_", " "), _cell(value)) for name, value in _parts(self))
+        words = re.split(r"(?<=[.:])\s", " ".join((inspect.getdoc(kind) or "").split()))[0]
+        return html_table((kind.__name__, ""), rows, words.rstrip(":."))
+
+    kind._repr_html_ = _repr_html_  # type: ignore[attr-defined]
+    return kind
+
+
+def _parts(value: Any) -> list[tuple[str, Any]]:
+    """Names and values of a result's fields."""
+    own = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else value._fields
+    return [(name, getattr(value, name)) for name in own if not name.startswith("_")]
+
+
+def _cell(value: Any) -> str:
+    """A part of a result: few numbers as they are, another result by its own parts."""
+    few = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
+    if few and value.ndim == 1 and 0 < value.size <= FEW and value.dtype.kind in "biuf":
+        return ", ".join(f"{number:.4g}" if value.dtype.kind == "f" else str(number) for number in value.tolist())
+    if hasattr(type(value), "_fields") or (dataclasses.is_dataclass(value) and not hasattr(value, "kind_of")):
+        parts = [(name, part) for name, part in _parts(value) if part is not None]
+        return ", ".join(f"{name.replace('_', ' ')} {short(part)}" for name, part in parts[:FEW])
+    return "-" if value is None else short(value)

@@ -19,6 +19,9 @@ from jaxplain.report.word import clean
 
 __all__ = ["Section", "Table", "report"]
 
+    def _repr_html_(self) -> str:
+        return _table(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class Section:
@@ -35,6 +38,16 @@ class Section:
     alt: str = ""
     collapsed: bool = False
     reading: str = ""
+
+    def _ipython_display_(self) -> None:
+        """In a notebook: the heading, and each part as notebooks show it."""
+        from IPython.display import HTML, display
+
+        display(HTML(f"<h3>{_text(self.heading)}</h3>"))
+        figures = _Figures(80, "png")
+        for part in self.content if isinstance(self.content, list | tuple) else [self.content]:
+            own = isinstance(part, Figure) or hasattr(part, "_repr_html_") or hasattr(part, "_repr_svg_")
+            display(part if own else HTML(_html(part, figures, self.alt, self.heading)))
 
 
 @public

@@ -18,7 +18,7 @@ import optax
 
 from jaxplain import check
 from jaxplain.data import batch_indices
-from jaxplain.program import Function, Static, html_table, map_floating, setting
+from jaxplain.program import Function, Static, html_table, map_floating, setting, shown
 from jaxplain.program.fast import traced_fast
 from jaxplain.readout import binary_cross_entropy, cross_entropy, squared_error
 from jaxplain.train.layer import LayerHistory, layer_history, recorded_columns, take, without_record
@@ -30,6 +30,7 @@ PENALTY = 2**32 - 3  # folded into a step's key, apart from the streams that the
 COLUMNS = ("loss", "accuracy", "gradient_norm", "validation_loss", "validation_accuracy")
 
 
+@shown
 class Batch(NamedTuple):
     """Examples: inputs (a tuple of pytrees `[B, ...]`), targets `[B, ...]` and weights `[B]` or None."""
 
@@ -43,6 +44,7 @@ class Batch(NamedTuple):
         return jnp.shape(jax.tree.leaves(self.inputs)[0])[0]
 
 
+@shown
 class TrainState(NamedTuple):
     """What a training step changes: `params` (all that `apply` needs), the optimizer's state, the step's number.
 
@@ -55,6 +57,7 @@ class TrainState(NamedTuple):
     key: Array
 
 
+@shown
 class Metrics(NamedTuple):
     """Means over the examples of a batch; `gradient_norm` is the L2 norm of the batch's whole gradient."""
 
@@ -314,6 +317,7 @@ def run_epochs(
     return run, rows, None if album is None else Snapshots(album.steps, filled_rows(album))
 
 
+@shown
 class History(NamedTuple):
     """What training measured, one row an epoch: arrays `[E]`, the validation's None where there was none.
 

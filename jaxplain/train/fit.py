@@ -183,7 +183,7 @@ def fit(
         resume: Continue the run in `checkpoint`, if there is one; bit for bit what an uninterrupted run gives. It has
             to be the same run: model, loss, optimizer, initial params, data, weights, validation, key and batch size
             are compared (of data in batches the first batch), and what differs is named. `epochs` may grow.
-        progress: Show a bar; by default on a terminal.
+        progress: Show a bar; by default on a terminal and in a notebook.
         on_device: Whether arrays are moved to the device as a whole; by default if they take at most half of it.
         on_divergence: After an epoch with a loss, a validation loss or trained numbers that are not finite, "raise"
             ends with an error, "warn" warns and returns what was there after the epoch before. Both name the epoch.

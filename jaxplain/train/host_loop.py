@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.program import in_notebook, notebook_bar
 from jaxplain.train.epoch import (
     COLUMNS,
     Batch,
@@ -171,23 +172,23 @@ class HostLoop(NamedTuple):
 
 @contextlib.contextmanager
 def _bar(progress: bool | None, epochs: int) -> Iterator[Callable[[int, Any], None]]:
-    """A progress bar on standard error, or nothing; reading a row waits for its epoch, so nothing reads it silently."""
-    if not (sys.stderr.isatty() if progress is None else progress):
+    """A progress bar, or nothing; reading a row waits for its epoch, so nothing reads it silently."""
+    if not (sys.stderr.isatty() or in_notebook() if progress is None else progress):
         yield lambda done, row: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
+    elif in_notebook():
+        with notebook_bar("training", epochs) as write:
+            yield lambda done, row: write(done, _measured(done, row))
+    else:
+        from rich.console import Console
+        from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True)) as bar:
-        task = bar.add_task("training", total=epochs)
+        with Progress(console=Console(stderr=True)) as bar:
+            task = bar.add_task("training", total=epochs)
+            yield lambda done, row: bar.update(task, completed=done, description=_measured(done, row))
 
-        def show(done: int, row: Any) -> None:
-            numbers = np.asarray(row)[: len(COLUMNS)]
-            text = "  ".join(
-                f"{name.replace('_', ' ')} {number:.4g}"
-                for name, number in zip(COLUMNS, numbers, strict=True)
-                if np.isfinite(number)
-            )
-            bar.update(task, completed=done, description=f"epoch {done}: {text}")
 
-        yield show
+def _measured(done: int, row: Any) -> str:
+    """An epoch's numbers in a line."""
+    numbers = zip(COLUMNS, np.asarray(row)[: len(COLUMNS)], strict=True)
+    text = "  ".join(f"{name.replace('_', ' ')} {number:.4g}" for name, number in numbers if np.isfinite(number))
+    return f"epoch {done}: {text}"

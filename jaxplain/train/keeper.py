@@ -22,7 +22,8 @@ class Keeper:
     """The params at some steps as the host collects them: on the device, or in a run's folder and on the host."""
 
     def __init__(self, steps: tuple[int, ...], folder: Path | None, setup: dict[str, np.ndarray], done: int) -> None:
-        self.steps, self.done = steps, done
+        self.steps: tuple[int, ...] = steps
+        self.done: int = done
         self._folder, self._setup, self._kept = folder, setup, dict[int, Pytree]()
 
     def begin(self, params: Pytree) -> None:

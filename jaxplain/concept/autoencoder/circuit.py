@@ -12,13 +12,14 @@ import numpy as np
 from jaxplain import check
 from jaxplain.concept.dictionary import Dictionary, require_reconstruction, require_site
 from jaxplain.internals import capture, intervene, split
-from jaxplain.program import as_function, public, quadrature
+from jaxplain.program import as_function, public, quadrature, shown
 from jaxplain.program.trace import look
 from jaxplain.types import Array, Pytree
 
 NAME = "feature_circuit"
 
 
+@shown
 class Nodes(NamedTuple):
     """A layer's nodes: effects of its features `[M]` and of its error, and which features are kept, indices `[n]`."""
 

@@ -19,7 +19,7 @@ from jaxplain.concept.dictionary import (
     require_site,
 )
 from jaxplain.internals import intervene, split
-from jaxplain.program import Function, as_function, public
+from jaxplain.program import Function, as_function, public, shown
 from jaxplain.types import Array, ArrayLike, Pytree
 
 
@@ -43,6 +43,7 @@ class Recovery(NamedTuple):
         return f"Recovery({numbers})"
 
 
+@shown
 class LossRecovered(NamedTuple):
     """Mean losses of a network: as it is, with a layer's reconstruction in its place, and with zeros there.
 

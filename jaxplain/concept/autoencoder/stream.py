@@ -21,10 +21,14 @@ class ActivationStream:
     """Batches of activations for each epoch's key: `stream(key) -> iterator`. Made by `activation_stream`."""
 
     def __init__(self, bodies: tuple[Any, ...], batches: Any, batch_size: int, buffer: int, skip: Any) -> None:
-        self.bodies, self.batches, self.batch_size, self.buffer, self.skip = bodies, batches, batch_size, buffer, skip
+        self.bodies: tuple[Any, ...] = bodies
+        self.batches: Any = batches
+        self.batch_size: int = batch_size
+        self.buffer: int = buffer
+        self.skip: Any = skip
         leaves, structure = jax.tree.flatten(bodies)  # a module may hold functions among its arrays
         arrays, others = ([leaf if is_array(leaf) == held else None for leaf in leaves] for held in (True, False))
-        self.parts = arrays, Static((structure, tuple(others)))
+        self.parts: tuple[Any, Static] = arrays, Static((structure, tuple(others)))
 
     def __repr__(self) -> str:
         layers = ", ".join(repr(body.path) for body in self.bodies)

@@ -11,10 +11,11 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.distance import median_distance, squared_distances
-from jaxplain.program import public
+from jaxplain.program import public, shown
 from jaxplain.types import Array, ArrayLike
 
 
+@shown
 class Prototypes(NamedTuple):
     """What stands for a set of examples and what does not. Made by `prototypes`.
 
@@ -29,6 +30,7 @@ class Prototypes(NamedTuple):
     witness: Array
 
 
+@shown
 class Counterfactuals(NamedTuple):
     """The nearest examples of other classes. Made by `counterfactual_examples`.
 

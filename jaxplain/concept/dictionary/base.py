@@ -11,10 +11,11 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.concept.dictionary.site import Site, require_site
-from jaxplain.program import Function
+from jaxplain.program import Function, shown
 from jaxplain.types import Array, ArrayLike
 
 
+@shown
 class Importance(NamedTuple):
     """What each concept does to a score, to first order.
 
@@ -26,6 +27,7 @@ class Importance(NamedTuple):
     error: Array
 
 
+@shown
 class TopCodes(NamedTuple):
     """The strongest codes of each concept over a set of activations, strongest first; ties by the first.
 

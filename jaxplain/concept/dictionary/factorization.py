@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import public, wide_dtype
+from jaxplain.program import public, shown, wide_dtype
 from jaxplain.types import Array, ArrayLike
 
 
+@shown
 class Factorization(NamedTuple):
     """A non-negative factorisation, activations = codes @ atoms + rest.
 

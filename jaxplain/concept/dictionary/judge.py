@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary, require_reconstruction
-from jaxplain.program import public
+from jaxplain.program import public, shown
 from jaxplain.types import Array, ArrayLike
 
 
@@ -35,6 +35,7 @@ class Judged(NamedTuple):
         )
 
 
+@shown
 class Matched(NamedTuple):
     """Atoms of two dictionaries in pairs. order: `[m]` pairs of indices, `[m, 2]`; cosine: `[m]`, absolute."""
 
@@ -42,6 +43,7 @@ class Matched(NamedTuple):
     cosine: np.ndarray
 
 
+@shown
 class ConceptCurves(NamedTuple):
     """Scores while concepts are deleted (or inserted), most important first: means over the examples.
 

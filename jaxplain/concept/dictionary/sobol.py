@@ -12,12 +12,13 @@ import numpy as np
 from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary
 from jaxplain.concept.dictionary.site import require_site
-from jaxplain.program import map_range, public, wide_dtype
+from jaxplain.program import map_range, public, shown, wide_dtype
 from jaxplain.types import Array
 
 BITS = 24  # of a point's digits that a shift changes: those that float32 holds
 
 
+@shown
 class SobolIndices(NamedTuple):
     """Total indices of a function of masks.
 

@@ -16,10 +16,11 @@ from jaxplain.concept.vector.direction import ConceptVectors
 from jaxplain.concept.vector.fit import Recipe, fit
 from jaxplain.concept.vector.sensitivity import STATISTICS, chosen_pool, fits, gradients, statistic_of
 from jaxplain.concept.vector.testing import fold_sizes, random_statistics
-from jaxplain.program import chunked_map, public
+from jaxplain.program import chunked_map, public, shown
 from jaxplain.types import Array, ArrayLike
 
 
+@shown
 class TTest(NamedTuple):
     """What the published test says of C concepts.
 

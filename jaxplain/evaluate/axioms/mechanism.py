@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, public, setting
+from jaxplain.program import Function, public, setting, shown
 from jaxplain.types import Array, ArrayLike
 
 NAME = "mechanisms"
@@ -38,6 +38,7 @@ class Network(Function):
         return jax.nn.softmax(outputs)[0] if self.softmax else outputs[0]
 
 
+@shown
 @dataclasses.dataclass(frozen=True)
 class Mechanism:
     """One model with a known mechanism, inputs to it and the truth about them. Made by `mechanisms`.

@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.axioms.mechanism import Mechanism, mechanisms
 from jaxplain.evaluate.batch import evaluate_rows, example_keys
-from jaxplain.program import as_function, needs_key, public
+from jaxplain.program import as_function, html_table, needs_key, public
 from jaxplain.types import Array
 
 NAME = "mechanism_table"
@@ -44,17 +44,29 @@ class MechanismTable:
 
     def __str__(self) -> str:
         """The table as text, one line a method."""
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([*lines, *self._notes()])
+
+    def _repr_html_(self) -> str:
+        heads, *rows = self._rows()
+        return html_table(heads, rows, "; ".join(self._notes()))
+
+    def _rows(self) -> list[list[str]]:
+        """The heads, and a row for each method."""
         rows = [["method", *self.mechanisms, "passed"]]
         for row, method in enumerate(self.methods):
             cells = [self._cell(row, column) for column in range(len(self.mechanisms))]
             rows.append([method, *cells, f"{self.passes[row].sum()} of {len(self.mechanisms)}"])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-        lines.insert(1, "  ".join("-" * width for width in widths))
-        lines += [f"{name}: {question}" for name, question in zip(self.mechanisms, self.questions, strict=True)]
+        return rows
+
+    def _notes(self) -> list[str]:
+        """What each column asks, and who refuses it."""
+        lines = [f"{name}: {question}" for name, question in zip(self.mechanisms, self.questions, strict=True)]
         lines += [f"{method} refuses {name}: {words}" for (method, name), words in self.refusals.items()]
-        lines.append(f"mean error of each; at most {self.tolerance:g} passes")
-        return "\n".join(lines)
+        return [*lines, f"mean error of each; at most {self.tolerance:g} passes"]
 
     def _cell(self, row: int, column: int) -> str:
         if (self.methods[row], self.mechanisms[column]) in self.refusals:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,6 +70,9 @@ class ModelComparison:
         if self.undefined:
             lines.append(f"{self.undefined} examples have pairs whose similarity is undefined, which are left out")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return "".join(f"<p>{html.escape(line)}</p>" for line in str(self).split("\n"))
 
 
 @public

@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program import Function, public
+from jaxplain.program import Function, public, shown
 from jaxplain.types import Array, ArrayLike, Pytree
 
 
@@ -73,6 +73,7 @@ def random_attribution() -> RandomAttribution:
     return RandomAttribution()
 
 
+@shown
 class PairedDifference(NamedTuple):
     """The mean difference between paired scores, with a bootstrap interval.
 

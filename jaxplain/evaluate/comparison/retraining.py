@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.evaluate.batch import batched, example_keys
 from jaxplain.evaluate.comparison.control import random_attribution
 from jaxplain.evaluate.removal import Faithful, Task, parts_of_one, ranked, settings, share_of
-from jaxplain.program import Function, as_function, chunked_map, public, setting
+from jaxplain.program import Function, as_function, chunked_map, html_table, public, setting
 from jaxplain.types import Array, Pytree
 
 NAME = "remove_and_retrain"
@@ -67,22 +67,32 @@ class Retrainings:
 
     def __str__(self) -> str:
         """The curves as text, one line a method."""
-        heads = ["method", *(f"{fraction:.0%}" for fraction in self.fractions), "area"]
-        rows = [heads]
+        rows = self._rows()
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, self._note()])
+
+    def _repr_html_(self) -> str:
+        heads, *rows = self._rows()
+        return html_table(heads, rows, self._note())
+
+    def _rows(self) -> list[list[str]]:
+        """The heads, and a row for each method."""
+        rows = [["method", *(f"{fraction:.0%}" for fraction in self.fractions), "area"]]
         for row, method in enumerate(self.methods):
             cells = [
                 f"{mean:.3g}" + ("" if np.isnan(spread) else f" ±{spread:.1g}")
                 for mean, spread in zip(self.mean[row], self.deviation[row], strict=True)
             ]
             rows.append([f"[{method}]" if method == CONTROL else method, *cells, f"{self.area[row]:.4g}"])
-        widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return rows
+
+    def _note(self) -> str:
         removed = "most" if self.order == "morf" else "least"
-        lines.append(
+        return (
             f"retrained {self.values.shape[-1]} times without the {removed} relevant share of the features, ± the "
             f"standard deviation over the times; {self.better} is better; [control]"
         )
-        return "\n".join(lines)
 
 
 class _Ranks(Faithful):

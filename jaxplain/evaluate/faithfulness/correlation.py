@@ -12,10 +12,11 @@ import numpy as np
 from jaxplain import check
 from jaxplain.evaluate.removal import Faithful, Task, part_of_one, random_subset, settings, share_of
 from jaxplain.evaluate.similarity import pearson, spearman
-from jaxplain.program import chunked_map, public, setting
+from jaxplain.program import chunked_map, public, setting, shown
 from jaxplain.types import Array
 
 
+@shown
 class SensitivityCurve(NamedTuple):
     """Correlation by how many features are removed.
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, public, setting
+from jaxplain.program import Function, as_function, html_table, public, setting
 from jaxplain.program.node import Node, Opened, Rule, open_score, pull
 from jaxplain.types import Array, Pytree
 
@@ -86,12 +86,20 @@ class RewrittenTable(tuple[Rewritten, ...]):
 
     def __str__(self) -> str:
         """The table as text."""
-        columns = Rewritten._fields if any(row.note for row in self) else Rewritten._fields[:-1]
-        rows = [columns, *(tuple(map(str, row[: len(columns)])) for row in self)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(columns))]
+        rows = self._rows()
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        heads, *rows = self._rows()
+        return html_table(heads, rows)
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        """The heads, without that of notes where there are none, and a row for each node."""
+        columns = Rewritten._fields if any(row.note for row in self) else Rewritten._fields[:-1]
+        return [columns, *(tuple(map(str, row[: len(columns)])) for row in self)]
 
 
 def _row(node: Node, rule: Rule) -> Rewritten:

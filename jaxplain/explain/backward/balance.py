@@ -10,11 +10,12 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.backward.lrp import Propagation, lrp
-from jaxplain.program import Function, as_function, public, setting, total
+from jaxplain.program import Function, as_function, public, setting, shown, total
 from jaxplain.program.node import pull_with_flow
 from jaxplain.types import Array, Pytree
 
 
+@shown
 class Amplified(NamedTuple):
     """An operation that passed on `factor` times the absolute relevance that it received."""
 

@@ -13,12 +13,13 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import rows_of
 from jaxplain.internals import normalized, on_grid, resized, spread, without_axis
-from jaxplain.program import Function, as_function, public, setting, total, wide_dtype, widen
+from jaxplain.program import Function, as_function, public, setting, shown, total, wide_dtype, widen
 from jaxplain.program.node import BehindLookups, Bias, biases, feeds, scaled
 from jaxplain.program.trace import Program, batch_axes, look, run
 from jaxplain.types import Array, Pytree
 
 
+@shown
 class FullGradTerms(NamedTuple):
     """A score divided among the input and the biases.
 

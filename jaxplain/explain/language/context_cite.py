@@ -10,12 +10,13 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.shapley import Coalitional, checked, lasso, least_squares
-from jaxplain.program import public, setting
+from jaxplain.program import public, setting, shown
 from jaxplain.types import Array, Pytree
 
 NAME = "context_cite"
 
 
+@shown
 class Citation(NamedTuple):
     """What a text rests on, and how far that can be believed. Made by `context_cite`.
 

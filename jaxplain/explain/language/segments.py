@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import public
+from jaxplain.program import public, shown
 
 NAME = "segments"
 SPECIAL = "<special>"
@@ -28,6 +28,7 @@ _SENTENCE = re.compile(rf"\S(?:(?!\n\s*\n).)*?(?:{_STOP})", re.DOTALL)
 _UNITS = {"word": _WORD, "sentence": _SENTENCE, "line": _LINE, "paragraph": _PARAGRAPH}
 
 
+@shown
 class Segments(NamedTuple):
     """Which unit each token is in. Made by `segments`.
 

@@ -21,6 +21,7 @@ from jaxplain.program import (
     map_floating,
     public,
     setting,
+    shown,
     wide_dtype,
 )
 from jaxplain.types import Array, Arrays, Number, Pytree
@@ -29,6 +30,7 @@ FARTHEST = 32.0
 """How far off, in units of `scale`, one is expected at most: where a score saturates its gradient is flat."""
 
 
+@shown
 class Counterfactual(NamedTuple):
     """What a search for a counterfactual found.
 

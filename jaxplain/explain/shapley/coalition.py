@@ -66,8 +66,8 @@ class Game:
             self._rows = 1
             self._absent, self.moves = replacement(e.baseline, x, key, name=name)
         self._given = e.numbered(x, self.moves)
-        self.parts = features(x, self._given, name, self.moves)
-        self.n = _players(self.parts, self._given, e.max_groups, name)
+        self.parts: Features = features(x, self._given, name, self.moves)
+        self.n: int = _players(self.parts, self._given, e.max_groups, name)
         warn_if_nothing_changes(self._absent, x, name)
 
     def spread(self, values: Array) -> Keep:

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.explain.shapley.coalition import Coalitional, Game, checked, random_ranks
-from jaxplain.program import Moments, fold_range, masked, merge_moments, public, setting, side_by_side
+from jaxplain.program import Moments, fold_range, masked, merge_moments, public, setting, shown, side_by_side
 from jaxplain.types import Array, Pytree
 
 ROUNDING = 8
 """Units in the last place of the largest score, by which intervals are wider: no estimate is nearer than its scores."""
 
 
+@shown
 class ShapleyEstimate(NamedTuple):
     """Sampled Shapley values and what is known of their error, each of x's structure and in units of the score.
 

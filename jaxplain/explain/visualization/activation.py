@@ -17,7 +17,7 @@ from jaxplain.explain.visualization.image import Several, pixels, shape_of
 from jaxplain.explain.visualization.objective import Objective
 from jaxplain.explain.visualization.regulariser import l2, total_variation
 from jaxplain.explain.visualization.transform import jitter
-from jaxplain.program import Function, Static, as_function, public, setting
+from jaxplain.program import Function, Static, as_function, public, setting, shown
 from jaxplain.program.fast import as_among_others, fast_layout
 from jaxplain.program.trace import rectified
 from jaxplain.types import Array, Pytree
@@ -37,6 +37,7 @@ __all__ = [
 NAME = "activation_maximization"
 
 
+@shown
 class Visualization(NamedTuple):
     """What an activation maximization found.
 
@@ -50,6 +51,7 @@ class Visualization(NamedTuple):
     values: Array
 
 
+@shown
 class Record(NamedTuple):
     """A visualization and how it came about.
 
@@ -70,10 +72,10 @@ class NonFiniteObjective(ValueError):
     """
 
     def __init__(self, record: Record) -> None:
-        self.visualization = record.visualization
-        self.step = int(record.step)
+        self.visualization: Visualization = record.visualization
+        self.step: int = int(record.step)
         last = min(self.step, len(record.visualization.values) - 1)
-        self.terms = {name: float(values[last]) for name, values in record.terms.items()}
+        self.terms: dict[str, float] = {name: float(values[last]) for name, values in record.terms.items()}
         terms = ", ".join(f"{name} = {value:.4g}" for name, value in self.terms.items())
         what = "the gradient of the objective" if all(map(_finite, self.terms.values())) else "the objective"
         super().__init__(

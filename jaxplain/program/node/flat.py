@@ -45,7 +45,9 @@ class Value:
     __slots__ = ("dtype", "number", "shape")
 
     def __init__(self, shape: tuple[int, ...], dtype: Any, number: Any = None) -> None:
-        self.shape, self.dtype, self.number = shape, wide(dtype), number
+        self.shape: tuple[int, ...] = shape
+        self.dtype: Any = wide(dtype)
+        self.number: Any = number
 
     @property
     def is_floating(self) -> bool:
@@ -72,8 +74,12 @@ class Step:
         path: str,
         route: Route = (),
     ) -> None:
-        self._program, self.equation = program, _widened(equation)
-        self.operands, self.results, self.path, self.route = operands, results, path, route
+        self._program = program
+        self.equation: Equation = _widened(equation)
+        self.operands: list[Value] = operands
+        self.results: list[Value] = results
+        self.path: str = path
+        self.route: Route = route
 
     @property
     def name(self) -> str:

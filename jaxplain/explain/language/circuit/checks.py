@@ -11,10 +11,11 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.language.circuit.edges import Patched, _OfPairs, open_pair
-from jaxplain.program import as_function, public, setting
+from jaxplain.program import as_function, public, setting, shown
 from jaxplain.types import Array, Pytree
 
 
+@shown
 class Checks(NamedTuple):
     """What became of a circuit.
 

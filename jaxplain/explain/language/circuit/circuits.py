@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxplain import check
 from jaxplain.explain.language.circuit.edges import Patched, _OfPairs, open_pair
-from jaxplain.program import as_function, public, setting
+from jaxplain.program import as_function, public, setting, shown
 from jaxplain.types import Array, ArrayLike, Pytree
 
 FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -163,6 +163,7 @@ def _shares(fractions: Any, name: str) -> tuple[float, ...]:
     return tuple(float(value) for value in values)
 
 
+@shown
 class Areas(NamedTuple):
     """How faithful circuits are over their sizes.
 
