@@ -217,3 +217,22 @@ def test_docstrings_keep_their_words_and_lose_what_sphinx_takes_for_marks():
     assert prose.sentence("Cost: one pass of 1.5 f.x. More.", "Cost") == "one pass of 1.5 f.x"
     assert prose.sentence("Cost, for n: two. More.", "Cost") == "for n: two"
     assert prose.source('a\n\nSource: A 2020, "B",\nequation 3.\n') == 'A 2020, "B", equation 3.'
+
+
+def test_every_example_becomes_a_page_that_is_run_with_quick(tmp_path):
+    gallery = program("gallery")
+    gallery.copy(tmp_path / "examples")
+    scripts = sorted(path.stem for path in (tmp_path / "examples").glob("*.py"))
+    assert scripts == sorted(path.stem for path in SITE.parent.glob("*.py"))
+    assert set(gallery.QUICK) <= set(scripts)
+    for stem in scripts:
+        doc = ast.get_docstring(ast.parse((tmp_path / "examples" / f"{stem}.py").read_text(encoding="utf-8")))
+        title, line, empty, *text = doc.split("\n")
+        assert (set(line), len(line), empty) == ({"="}, len(title), ""), stem
+        assert len(text) > 3, stem
+    made = gallery.arguments({}, {"src_file": str(tmp_path / "examples" / "road.py")})
+    assert made == ["--quick", "--output", str(tmp_path / "made" / "road")]
+    pattern = gallery.settings(tmp_path / "examples", False)["filename_pattern"]
+    assert [stem for stem in scripts if re.search(pattern, f"/a/{stem}.py")] == sorted(gallery.QUICK)
+    pattern = gallery.settings(tmp_path / "examples", True)["filename_pattern"]
+    assert all(re.search(pattern, f"/a/{stem}.py") for stem in scripts)

@@ -20,6 +20,10 @@ QUICK = (
 )
 """Examples that take less than half a minute; the others are shown unrun, unless the site is built with `--all`."""
 
+ABOUT = (
+    "The scripts of ``examples/``. Those with pictures were run for this page, with ``--quick``; others take longer."
+)
+
 
 def titled(source: str, stem: str) -> str:
     """An example's source with its docstring as a page: a title, and the rest as it stands."""
@@ -34,7 +38,7 @@ def titled(source: str, stem: str) -> str:
 def copy(folder: Path) -> None:
     """The examples with titles, in a folder of their own; what they import of each other lies beside them."""
     folder.mkdir(parents=True, exist_ok=True)
-    head = "Examples\n========\n\nEach is a script in ``examples/``, run here with ``--quick``.\n"
+    head = f"Examples\n========\n\n{ABOUT}\n"
     texts = {"README.rst": head}
     for script in sorted((ROOT / "examples").glob("*.py")):
         texts[script.name] = titled(script.read_text(encoding="utf-8"), script.stem)
@@ -65,7 +69,7 @@ def figures(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any]
         target = next(block_vars["image_path_iterator"])
         shutil.move(picture, target)
         shown.append(target)
-    return figure_rst(shown, gallery_conf["src_dir"])
+    return "".join(figure_rst([picture], gallery_conf["src_dir"]) for picture in shown)
 
 
 def settings(folder: Path, everything: bool) -> dict[str, Any]:

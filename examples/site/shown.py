@@ -110,6 +110,7 @@ ABSENT: dict[tuple[str, str], str] = {
     **{(name, kind): ONLY_IMAGES for name in ("xrai", "extremal_perturbation") for kind in ("table", "text")},
     ("blur_integrated_gradients", "text"): "ids cannot be blurred",
     ("class_activation_map", "text"): "a normalisation follows the pooling",
+    ("guided_grad_cam", "text"): "ids have no derivative",
     **{(name, "text"): IDS for name in ("fgsm", "pgd", "counterfactual")},
     **{(name, "text"): OTHER_LAYERS for name in ("pattern_net", "pattern_attribution")},
     **{(name, kind): NO_ATTENTION for name in ("attention_rollout", "gradient_rollout", "attention_flow")
