@@ -20,7 +20,7 @@ QUICK = (
 )
 """Examples that take less than half a minute; the others are shown unrun, unless the site is built with `--all`."""
 
-ABOUT = "The scripts of ``examples/``. Those with pictures were run here, with ``--quick``; others take longer."
+ABOUT = f"Scripts of ``examples/``. Run here, with ``--quick``: {', '.join(QUICK)}. The others take longer."
 
 
 def titled(source: str, stem: str) -> str:
