@@ -41,7 +41,8 @@ def illustrated(text: str, stem: str, folder: Path) -> str:
         if not (folder / f"{name}.png").exists():
             return match[0]
         alt = (folder / f"{name}.txt").read_text(encoding="utf-8") or "the figure that this code makes"
-        return f"{match[0]}\n\n```{{image}} /pictures/{name}.png\n:alt: {alt}\n:class: picture\n```"
+        image = f"```{{image}} /pictures/{name}.png\n:alt: {alt}\n:class: picture\n```"
+        return f"{match[0]}\n\n:::{{container}} pictured\n{image}\n:::"
 
     return BLOCK.sub(with_picture, text)
 

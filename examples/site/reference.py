@@ -131,7 +131,8 @@ def method(space: str, name: str, pictured: bool) -> list[str]:
     lines += [""]
     if pictured:
         alt = f"{name}: attributions of an image of a digit, of a row of a table, and of a sentence"
-        lines += [f".. image:: /pictures/{name}.png", f"   :alt: {alt}", "   :class: picture", ""]
+        image = [f".. image:: /pictures/{name}.png", f"   :alt: {alt}", "   :class: picture"]
+        lines += [".. container:: pictured", "", *(f"   {line}" for line in image), ""]
     return [*lines, *directive(space, name)]
 
 
