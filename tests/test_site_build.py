@@ -3,6 +3,7 @@
 import importlib
 from pathlib import Path
 
+import jax
 import pytest
 
 import jaxplain
@@ -48,7 +49,8 @@ def test_every_equation_is_mathml():
 def test_the_path_runs_from_data_to_control():
     pytest.importorskip("sklearn")
     lessons = importlib.import_module("lessons")
-    figures = dict(lessons.run())
+    with jax.numpy_rank_promotion("allow"):  # as it is for whoever reads them
+        figures = dict(lessons.run())
     assert len(figures) > 20
     assert {name[:2] for name in figures} == {page.stem[:2] for page in lessons.pages()}
     assert all(figure.axes for figure in figures.values())
