@@ -37,8 +37,8 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     axes | axes counted from the front | - | images | None; (0,1): blur, blur_integrated_gradients
     baseline | what absent means: a number, an array, a function of x or (key, x) | units of x | all | 0.0; 0:
           context_cite, feature_ablation, kernel_shap, lime, occlusion, owen_values, rise, shapley_interactions,
-          shapley_sampling, shapley_sampling_with_error, shapley_values; (0.0,1.0): xrai; None: remove_and_retrain,
-          road, road_curve
+          shapley_sampling, shapley_sampling_with_error, shapley_values; (0.0,1.0): xrai; None:
+          hypothetical_contributions, remove_and_retrain, road, road_curve
     batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
     batch_size | points, samples, masks or rows at once: the memory knob; None fills the device (`explain_batch`) |
           count | all | None; 8: deep_dream, frechet_bootstrap; 64: ace, concept_regions, concept_sensitivity,
@@ -134,8 +134,9 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           lime; 1000: linear_datamodeling_score, rise; 256: shapley_sampling_with_error; 16: smoothgrad,
           smoothgrad_squared, vargrad; 2000: compare; 50: f_fidelity, tcav_t_test; 100: data_out_of_bag,
           faithfulness_correlation, infidelity, sensitivity_n, sensitivity_n_curve; 200: frechet_bootstrap,
-          mu_fidelity; 10000: paired_difference, score_table; 20: soft_comprehensiveness, soft_sufficiency; 8:
-          permutation_importance; 32: craft, sobol_importance, sobol_indices, sub_concepts
+          mu_fidelity; 10000: paired_difference, score_table; 20: hypothetical_contributions,
+          soft_comprehensiveness, soft_sufficiency; 8: permutation_importance; 32: craft, sobol_importance,
+          sobol_indices, sub_concepts
     scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
     select | which part of the model's output | - | scores | None
     sequence | which evenly spread points | - | concepts | 'sobol'
@@ -155,10 +156,10 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     step_size | of one step | units of x | all | 0.01; -: pgd; 0.5: metasmoothness
     steps | gradients on a path, steps of a search or a curve | count | all | None; 256: activation_maximization;
           50: blur_integrated_gradients, guided_integrated_gradients, representer_points; 32: conductance,
-          integrated_hessians, internal_influence, xrai; 500: counterfactual, craft, non_negative_dictionary,
-          non_negative_factorization, sub_concepts; 10: concept_curves, deep_dream, pgd; 200: extremal_perturbation;
-          8: continuity, edge_attribution, node_attribution; 20: concept_vectors; 1: feature_circuit; 300: k_means;
-          1000: sparse_surrogate; 16: site_attribution
+          hypothetical_contributions, integrated_hessians, internal_influence, xrai; 500: counterfactual, craft,
+          non_negative_dictionary, non_negative_factorization, sub_concepts; 10: concept_curves, deep_dream, pgd;
+          200: extremal_perturbation; 8: continuity, edge_attribution, node_attribution; 20: concept_vectors; 1:
+          feature_circuit; 300: k_means; 1000: sparse_surrogate; 16: site_attribution
     stride | between patches; None is the window | pixels | images | None
     target | of which class | class | all | None
     targeted | move towards the target | - | attacks | False
@@ -207,7 +208,6 @@ from jaxplain.explain import (
     fgsm,
     full_grad,
     full_grad_terms,
-    genomics,
     grad_cam,
     grad_cam_plus_plus,
     gradient,
@@ -243,6 +243,7 @@ from jaxplain.explain import (
     xgrad_cam,
     xrai,
 )
+from jaxplain.explain import genomics as genomics
 from jaxplain.explain import language as language
 from jaxplain.explain.backward import pattern as pattern
 from jaxplain.explain.backward import relevance as relevance

@@ -18,8 +18,8 @@ FAMILIES = "aggregate concept data dataset evaluate explain influence internals 
 """Where results are made."""
 
 INNER = """
-    attention.Layer backward.Rewritten cost.Costs cost.Share detached.Linear edges.Pair edges.Patched edges.Replaced
-    epoch.Run estimate.Steps estimate.Work fit.Recipe flow.Flow flow.Ran folder.Run fused.FusedAttention
+    attention.Layer backward.Rewritten column.Column cost.Costs cost.Share detached.Linear edges.Pair edges.Patched
+    edges.Replaced epoch.Run estimate.Steps estimate.Work fit.Recipe flow.Flow flow.Ran folder.Run fused.FusedAttention
     generation.Row gradients.Rows graph.Graph graph.Node group.Group held.Held host_loop.HostLoop kernel.Design
     kronecker.Factors labels.Chosen layers.Layer ledger.Finished manifest.Entry occlusion.Slide owen.Unions
     plan.Plan ranking.TopKState reader.Batch recorder.Recorded reduce.Strongest rows.Pieces run.Placed run.Plan

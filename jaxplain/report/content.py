@@ -35,6 +35,9 @@ class Table:
     rows: Sequence[Sequence[Any]]
     caption: str = ""
 
+    def _repr_html_(self) -> str:
+        return _table(self)
+
 
 @dataclasses.dataclass
 class Writer:

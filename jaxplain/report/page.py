@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from jaxplain import check
 from jaxplain.program import public
 from jaxplain.report.content import Table, Writer
@@ -18,9 +20,6 @@ from jaxplain.report.style import GALLERY, PAGE
 from jaxplain.report.word import clean
 
 __all__ = ["Section", "Table", "report"]
-
-    def _repr_html_(self) -> str:
-        return _table(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +42,11 @@ class Section:
         """In a notebook: the heading, and each part as notebooks show it."""
         from IPython.display import HTML, display
 
-        display(HTML(f"<h3>{_text(self.heading)}</h3>"))
-        figures = _Figures(80, "png")
+        display(HTML(f"<h3>{clean(self.heading)}</h3>" + (f"<p>{clean(self.reading)}</p>" if self.reading else "")))
+        writer = Writer(80, "png", interactive=False)
         for part in self.content if isinstance(self.content, list | tuple) else [self.content]:
             own = isinstance(part, Figure) or hasattr(part, "_repr_html_") or hasattr(part, "_repr_svg_")
-            display(part if own else HTML(_html(part, figures, self.alt, self.heading)))
+            display(part if own else HTML(writer.html(part, self.alt, self.heading)))
 
 
 @public

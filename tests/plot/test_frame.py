@@ -91,7 +91,7 @@ def test_the_other_figures_of_tables_take_frames():
     for df in FRAMES:
         named = type(df)({name: A[:, k] for k, name in enumerate(ROWS)})
         bar = plot.force(named[:1], 1.0, values=df[:1])
-        said = [text.get_text() for axes in bar.axes for text in axes.texts]
+        said = [text for axes in bar.axes for text in ticks(axes.get_yticklabels())]
         assert any("city = Ulm" in text for text in said), said
         lines = plot.decision(named, 1.0).axes[0]
         assert {"city", "area", "new"} <= set(ticks(lines.get_yticklabels()))
