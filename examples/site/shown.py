@@ -124,6 +124,8 @@ NOT_DRAWN = {
     "explain_generation": "needs a model that generates",
     "context_cite": "needs a model that generates",
     "value_weighted_norms": "one table for each head",
+    "hypothetical_contributions": "needs a one-hot sequence",
+    "saturation_mutagenesis": "needs a one-hot sequence",
 }
 """Methods without a picture."""
 
