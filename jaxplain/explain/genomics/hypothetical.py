@@ -124,7 +124,7 @@ def hypothetical_contributions(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> e = hypothetical_contributions(lambda x: (x * jnp.array([1.0, 5.0])).sum(), baseline=0.5)
+        >>> e = hypothetical_contributions(lambda x: (x @ jnp.array([1.0, 5.0])).sum(), baseline=0.5)
         >>> e(jnp.array([[1.0, 0.0], [0.0, 1.0]])).tolist()
         [[-2.0, 2.0], [-2.0, 2.0]]
 

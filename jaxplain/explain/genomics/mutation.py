@@ -63,7 +63,7 @@ def saturation_mutagenesis(f: Callable[..., Any], *, batch_size: int | None = No
 
     Example:
         >>> import jax.numpy as jnp
-        >>> e = saturation_mutagenesis(lambda x: (x * jnp.array([1.0, 5.0])).sum())
+        >>> e = saturation_mutagenesis(lambda x: (x @ jnp.array([1.0, 5.0])).sum())
         >>> e(jnp.array([[1.0, 0.0], [0.0, 1.0]])).tolist()
         [[0.0, 4.0], [-4.0, 0.0]]
 
