@@ -276,7 +276,8 @@ def called(function: Callable[..., Any], values: Mapping[str, Any], where: str) 
     needed = missing(function, values)
     if needed:
         name = getattr(function, "__name__", "it")
-        raise TypeError(f"{where}: {name} needs `{needed[0]}`; write {name}({', '.join(n.upper() for n in needed)}).")
+        written = [n if n in SPECIAL else n.upper() for n in needed]  # what there is is written by its name
+        raise TypeError(f"{where}: {name} needs `{needed[0]}`; write {name}({', '.join(written)}).")
     places = [p.name for p in inspect.signature(function).parameters.values() if p.kind in _POSITIONAL]
     first = [values[name] for name in places if name in values] if "*" in values else []
     rest = {name: value for name, value in values.items() if name != "*" and not (first and name in places)}

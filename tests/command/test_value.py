@@ -114,6 +114,7 @@ def test_objects_are_named_by_module_and_by_file(here):
         ("baseline", "blurr(3)", "there is no 'blurr'; nearest: blur"),
         ("rule", "epsilon_pluss", "nearest: epsilon_plus"),
         ("baseline", "blur", "blur needs `sigma`; write blur(SIGMA)"),
+        ("baseline", "mean", "mean needs `data`; write mean(data)"),
         ("baseline", "blur(3, radius=2)", "there is no setting `radius`"),
         ("baseline", "blur(1, 2, 3)", "blur takes sigma by place"),
         ("baseline", "blur(3, sigma=3)", "write every setting once"),
