@@ -173,8 +173,12 @@ def _table(table: Table) -> str:
 
 
 def _value_cell(value: Any) -> str:
-    words = ' class="words"' if isinstance(value, str) and len(value) > SENTENCE else ""
+    words = ' class="words"' if isinstance(value, str) and (len(value) > SENTENCE or _is_word(value)) else ""
     return f"<td{words}>{clean(value_text(value))}</td>"
+
+
+def _is_word(text: str) -> bool:
+    return any(map(str.isalpha, text)) and not any(map(str.isdigit, text))
 
 
 def _frame(caption: str, heads: Sequence[str], rows: Iterable[Iterable[str]], label: str = "") -> str:

@@ -235,5 +235,6 @@ def bars_html(names: Sequence[str], values: Any, inputs: Any, most: int = 5) -> 
         own = "" if inputs is None else f" = {float(inputs[k]):.3g}"
         kind = "for" if values[k] >= 0 else "against"
         wide = f"width: {abs(float(values[k])) / end * 6:.2f}rem"
-        lines.append(f'<li>{clean(names[k])}{own} <i class="{kind}" style="{wide}"></i> {float(values[k]):+.3g}</li>')
+        bar = f'<i class="{kind}" style="{wide}"></i> {float(values[k]):+.3g}'
+        lines.append(f"<li><span>{clean(names[k])}{own}</span> <span>{bar}</span></li>")
     return f'<ul class="bars">{"".join(lines)}</ul>'

@@ -83,7 +83,9 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 .end::after { content: attr(data-end); }
 .right { color: var(--right); white-space: nowrap; }
 .wrong { color: var(--wrong); white-space: nowrap; }
-.bars { list-style: none; margin: 0; padding: 0; text-align: left; font-size: .9rem; }
+.bars { display: grid; grid-template-columns: fit-content(60%) 1fr; column-gap: .4rem; list-style: none; margin: 0;
+  padding: 0; text-align: left; font-size: .9rem; }
+.bars li { display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; }
 .bars i { display: inline-block; height: .7rem; background: var(--wrong); vertical-align: baseline; }
 .bars i.against { background: var(--against); }
 .tip { position: fixed; z-index: 9; padding: .1rem .5rem; border-radius: .3rem; font-size: .9rem; pointer-events: none;

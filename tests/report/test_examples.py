@@ -144,7 +144,9 @@ def test_rows_of_a_table_are_bars(tmp_path):
     x = np.array([[1.0, 2.0, 3.0]])
     made = report.examples_section(x, {"gradient": np.array([[0.5, -2.0, 0.0]])}, features=["age", "dose", "<c>"])
     text = write(tmp_path, [made])
-    bars = re.findall(r'<li>(.*?) <i class="(\w+)" style="width: ([\d.]+)rem"></i> (.*?)</li>', text)
+    bars = re.findall(
+        r'<li><span>(.*?)</span> <span><i class="(\w+)" style="width: ([\d.]+)rem"></i> (.*?)</span></li>', text
+    )
     assert bars == [
         ("dose = 2", "against", "6.00", "-2"),
         ("age = 1", "for", "1.50", "+0.5"),
