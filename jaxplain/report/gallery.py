@@ -235,5 +235,7 @@ def bars_html(names: Sequence[str], values: Any, inputs: Any, most: int = 5) -> 
         own = "" if inputs is None else f" = {float(inputs[k]):.3g}"
         kind = "for" if values[k] >= 0 else "against"
         wide = f"width: {abs(float(values[k])) / end * 6:.2f}rem"
-        lines.append(f'<li>{clean(names[k])}{own} <i class="{kind}" style="{wide}"></i> {float(values[k]):+.3g}</li>')
+        # Isolated: beside a name from right to left a number would have its sign behind it.
+        head = f"<bdi>{clean(names[k])}</bdi>{own}"
+        lines.append(f'<li>{head} <i class="{kind}" style="{wide}"></i> {float(values[k]):+.3g}</li>')
     return f'<ul class="bars">{"".join(lines)}</ul>'

@@ -146,9 +146,9 @@ def test_rows_of_a_table_are_bars(tmp_path):
     text = write(tmp_path, [made])
     bars = re.findall(r'<li>(.*?) <i class="(\w+)" style="width: ([\d.]+)rem"></i> (.*?)</li>', text)
     assert bars == [
-        ("dose = 2", "against", "6.00", "-2"),
-        ("age = 1", "for", "1.50", "+0.5"),
-        (html.escape("<c>") + " = 3", "for", "0.00", "+0"),
+        ("<bdi>dose</bdi> = 2", "against", "6.00", "-2"),
+        ("<bdi>age</bdi> = 1", "for", "1.50", "+0.5"),
+        (f"<bdi>{html.escape('<c>')}</bdi> = 3", "for", "0.00", "+0"),
     ]
 
 

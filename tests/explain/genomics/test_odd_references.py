@@ -38,15 +38,13 @@ def test_references_that_are_none_and_scores_that_are_nan_are_refused(method):
 
 def test_no_tree_is_drawn_that_leads_elsewhere_than_to_the_end(monkeypatch):
     """Whatever number between 0 and 1 is drawn, also one beside a step of the sums."""
+    sums, search = [], jnp.searchsorted
+    monkeypatch.setattr(shuffle.jnp, "searchsorted", lambda s, *a, **k: sums.append(s) or search(s, *a, **k))
     for seed in range(4):
         path = np.random.default_rng(seed).integers(0, 4, 500)
         counts = jnp.zeros((5, 5), jnp.int32).at[path[:-1], path[1:]].add(1)
-        sums = []
-        own = jnp.searchsorted
-        monkeypatch.setattr(shuffle.jnp, "searchsorted", lambda *a, own=own, **k: sums.append(a[0]) or own(*a, **k))
         shuffle._last_steps(jax.random.key(0), counts, path[-1])
-        monkeypatch.undo()
-        up_to = np.asarray(sums[0])
+        up_to = np.asarray(sums.pop())
         maps = np.stack(np.unravel_index(np.arange(5**5), (5,) * 5), axis=1)
         for index in np.flatnonzero(np.diff(up_to, prepend=0) != 0):  # what some number can lead to
             letter = np.arange(5)
