@@ -56,8 +56,8 @@ def comparable(labels: Any, predicted: Any, name: str) -> tuple[Any, Any]:
         return labels, predicted
     if "text" in kinds[0] | kinds[1]:
         raise ValueError(
-            f"{name}: `labels` is {check.short(labels)}, but `predicted` {check.short(predicted)}; what is compared has "
-            "to be of one form. Pass numbers of classes as both, and `names`, or texts as both."
+            f"{name}: `labels` is {check.short(labels)}, but `predicted` {check.short(predicted)}; both have to be "
+            "of one form. Pass numbers of classes as both, and `names`, or texts as both."
         )
     first, second = (np.asarray(value) for value in (labels, predicted))
     return tuple(v.astype(int) if v.dtype == bool else v for v in (first, second))  # type: ignore[return-value]

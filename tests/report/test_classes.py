@@ -31,7 +31,7 @@ def test_a_class_is_right_in_any_form():
     for one, labels in FORMS.items():
         for other, predicted in said.items():
             if (one == "texts") != (other == "texts"):
-                with pytest.raises(ValueError, match="`labels` is .* but `predicted` .*one form"):
+                with pytest.raises(ValueError, match=r"`labels` is .* but `predicted` .*one form"):
                     columns(labels, predicted)
                 continue
             cells, gallery = columns(labels, predicted)

@@ -124,6 +124,7 @@ def test_hostile_words_stay_words(tmp_path):
         page = Page(text)
         assert {tag for tag, _ in page.elements} <= {tag for tag, _ in bare.elements} | {
             "ul",
+            "bdi",
             "li",
             "i",
             "figure",
