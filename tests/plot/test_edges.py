@@ -1,0 +1,54 @@
+"""Figures of numbers at their edges: f(x) that is f(b), curves that are constant, letters that cannot be seen."""
+
+import io
+
+import numpy as np
+import pytest
+
+from jaxplain import plot
+from jaxplain.plot.tabular.addition import GAP
+
+
+def drawn(figure):
+    """A figure that was drawn; a warning is an error here."""
+    figure.savefig(io.BytesIO(), dpi=20)
+    return figure
+
+
+def words(figure):
+    return " ".join(text.get_text() for text in figure.findobj(lambda part: hasattr(part, "get_text")))
+
+
+def test_rounding_is_no_completeness_gap():
+    """Where f(x) is f(b), or all is large, 1e-3 of their difference is less than float32 holds."""
+    cancelled = np.array([1, -1 + 3e-7], np.float32)
+    for kind, more in ((plot.force, [1.0, 1.0]), (plot.waterfall, [1.0, 1.0]), (plot.decision, [1.0, 1.0])):
+        assert GAP not in words(kind(cancelled, *more)), kind
+    large = np.float32(20000.0), np.float32(20000.0) + np.float32(0.002)  # neighbours in float32
+    assert large[1] > large[0]
+    assert GAP not in words(plot.force([0.0, 0.001], *large))
+    for f_x in (1.00001, 0.5, 1.5):  # and a gap is one, on either side
+        assert GAP in words(plot.force(cancelled, 1.0, f_x)), f_x
+        assert GAP in words(plot.decision(np.stack([cancelled, cancelled]), 1.0, [1.0, f_x])), f_x
+
+
+def test_constant_curves_of_any_size_are_drawn():
+    for value, mark in ((1e6, "background"), (-1e20, "background"), (1e300, "line")):
+        low, high = drawn(plot.series(np.full(5, value), np.arange(5.0), mark=mark)).axes[0].get_ylim()
+        assert low < value < high
+    drawn(plot.force([1e-12, -2e-12], 1e6))
+    drawn(plot.decision([[1e-12, -2e-12]], 1e6))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plot.logo(np.ones((2, 2)), np.full((2, 2), 0.5), letters="AB"), "2 positions that are no one-hot"),
+        (lambda: plot.logo(np.ones((2, 2)), [[1, 0], [1, 1]], letters="AB"), "first is 1"),
+        (lambda: plot.logo(np.ones((2, 2)), letters="A\u200b"), "letters that can be seen"),
+        (lambda: plot.cohorts(np.ones((3, 2)), np.array(["1", 1, 2], object)), "two groups have one name"),
+    ],
+)
+def test_what_would_be_drawn_wrong_is_refused(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
