@@ -40,6 +40,16 @@ def test_constant_curves_of_any_size_are_drawn():
     drawn(plot.decision([[1e-12, -2e-12]], 1e6))
 
 
+def test_numbers_stand_behind_names_from_right_to_left():
+    """The names end with a mark of the other direction, which gives it to all that follows."""
+    name = "\u200e\u05e9\u05dc\u05d5\u05dd\u200e"
+    names, values = [name.strip("\u200e"), "a"], [-3.0, 1.0]
+    assert f"{name} = -3: -2" in words(plot.force([-2.0, 1.0], 0.0, names=names, values=values))
+    assert f"{name} = -3" in words(plot.waterfall([-2.0, 1.0], 0.0, names=names, values=values))
+    assert f"{name} (2 examples)" in words(plot.cohorts(np.ones((4, 2)), [names[0], "b"] * 2))
+    assert "a = 1: +1" in words(plot.force([-2.0, 1.0], 0.0, names=names, values=values))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
