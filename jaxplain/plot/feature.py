@@ -21,7 +21,7 @@ from jaxplain.plot.tabular import (
     columns_of,
     piled,
 )
-from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, texts
+from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, plain, texts
 from jaxplain.types import Number
 
 ROW = 0.27
@@ -247,7 +247,7 @@ def dependence(
         bar.set_label(heads[second], fontsize=9)
         bar.ax.tick_params(labelsize=8)
         if second in columns.words:
-            bar.set_ticks(range(len(columns.words[second])), labels=columns.words[second])
+            bar.set_ticks(range(len(columns.words[second])), labels=list(map(plain, columns.words[second])))
     low, high = axes.get_ylim()
     below = axes.twinx()
     if k in columns.words:

@@ -62,3 +62,14 @@ def test_numbers_stand_behind_names_from_right_to_left():
 def test_what_would_be_drawn_wrong_is_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+def test_dollars_in_values_are_no_mathematics():
+    """A text with two dollars would be drawn in italics without them."""
+    for kind in (plot.force, plot.waterfall):
+        assert r"price = \$10-\$20" in words(kind([1.0, 2.0], 0.0, names=["price", "b"], values=["$10-$20", 1.0]))
+    pandas = pytest.importorskip("pandas", reason="data frames")
+    frame = pandas.DataFrame({"a": [1.0, 2.0, 3.0], "price": ["$10-$20", "$20-$30", "$10-$20"]})
+    found = words(plot.dependence(frame, np.ones((3, 2)), "a", colour_by="price"))
+    assert r"\$20-\$30" in found
+    assert " $20-$30" not in found

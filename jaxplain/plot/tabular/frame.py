@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxplain import check
-from jaxplain.plot.values import number
+from jaxplain.plot.values import number, plain
 from jaxplain.program import is_frame, read_frame
 from jaxplain.types import frame_of
 
@@ -121,7 +121,7 @@ def row_heads(heads: list[str], row: Row, names: Sequence[Any] | None, name: str
         if sorted(wanted) != sorted(row.names):
             raise ValueError(f"{name}: `values` has the names {row.names}, but the attributions have {wanted}.")
         values = [values[row.names.index(head)] for head in wanted]
-    return [f"{head} = {check_said(value, name)}" for head, value in zip(heads, values, strict=True)]
+    return [f"{head} = {plain(check_said(value, name))}" for head, value in zip(heads, values, strict=True)]
 
 
 def check_said(value: Any, name: str) -> str:
