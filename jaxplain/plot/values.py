@@ -211,6 +211,10 @@ def feature_index(feature: Any, known: list[str], size: int, name: str, argument
     if isinstance(feature, str):
         if feature not in known:
             raise ValueError(f"{name}: `{argument}` holds {feature!r}, which is none of `names`: {known[:5]} ...")
+        if known.count(feature) > 1:
+            raise ValueError(
+                f"{name}: `{argument}` holds {feature!r}, which {known.count(feature)} of `names` are; pass its index."
+            )
         return known.index(feature)
     if not 0 <= check.count(feature, name, argument, least=0) < size:
         raise ValueError(f"{name}: `{argument}` holds {feature}, but there are {size} features, from 0.")

@@ -57,6 +57,9 @@ def test_numbers_stand_behind_names_from_right_to_left():
         (lambda: plot.logo(np.ones((2, 2)), [[1, 0], [1, 1]], letters="AB"), "first is 1"),
         (lambda: plot.logo(np.ones((2, 2)), letters="A\u200b"), "letters that can be seen"),
         (lambda: plot.cohorts(np.ones((3, 2)), np.array(["1", 1, 2], object)), "two groups have one name"),
+        (lambda: plot.sound(np.ones(9), np.ones((4, 2)), rate=10, frequencies=[1, 6]), "none above 5 Hz"),
+        (lambda: plot.force([1, 2], 0, names=["a", "a"], order=["a"]), "'a', which 2 of `names` are"),
+        (lambda: plot.dependence(np.ones((3, 2)), np.ones((3, 2)), "a", names=["a", "a"]), "'a', which 2 of `names`"),
     ],
 )
 def test_what_would_be_drawn_wrong_is_refused(call, message):
@@ -73,3 +76,17 @@ def test_dollars_in_values_are_no_mathematics():
     found = words(plot.dependence(frame, np.ones((3, 2)), "a", colour_by="price"))
     assert r"\$20-\$30" in found
     assert " $20-$30" not in found
+
+
+def test_columns_of_one_name_keep_their_values():
+    pandas = pytest.importorskip("pandas", reason="data frames")
+    found = pandas.Series([1.0, -2.0, 4.0], index=["a", "a", "b"])
+    values = pandas.Series([10.0, 20.0, 30.0], index=["a", "a", "b"])
+    said = words(plot.force(found, 0.0, values=values))
+    for part in ("a = 10: +1", "a = 20: -2", "b = 30: +4"):
+        assert part in said
+    for more in ({"values": values.iloc[[2, 0, 1]]}, {"names": ["b", "a", "a"]}):
+        with pytest.raises(ValueError, match="has 'a' 2 times, in another order"):
+            plot.force(found, 0.0, **more)
+    with pytest.raises(ValueError, match="`values` has 'a' 2 times, in another order"):
+        plot.force([4.0, 1.0, -2.0], 0.0, names=["b", "a", "a"], values=values)
