@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -143,3 +144,15 @@ def test_tables_that_were_text_are_tables(kind):
     markup = table._repr_html_()
     assert rows_of(markup)[:1] == ([head] if head else [])
     assert text in markup
+
+
+def test_an_array_that_was_given_away_is_a_shape():
+    @shown
+    class Kept(NamedTuple):
+        """What is kept."""
+
+        few: jax.Array
+
+    few = jnp.arange(3.0) + 1
+    few.delete()
+    assert "f32[3]" in Kept(few)._repr_html_()

@@ -21,7 +21,7 @@ from jaxplain.plot.tabular import (
     columns_of,
     piled,
 )
-from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, texts
+from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, plain, texts
 from jaxplain.types import Number
 
 ROW = 0.27
@@ -247,7 +247,7 @@ def dependence(
         bar.set_label(heads[second], fontsize=9)
         bar.ax.tick_params(labelsize=8)
         if second in columns.words:
-            bar.set_ticks(range(len(columns.words[second])), labels=columns.words[second])
+            bar.set_ticks(range(len(columns.words[second])), labels=list(map(plain, columns.words[second])))
     low, high = axes.get_ylim()
     below = axes.twinx()
     if k in columns.words:
@@ -284,8 +284,9 @@ def waterfall(
     Args:
         attributions: `[D]`, in units of the score, or a row of a data frame (`a.iloc[0]`, `a[:1]`), which brings names.
         baseline_score: f(b), where the bars begin.
-        score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)|, what is
-            missing is a bar of its own, the completeness gap. None ends at the sum of the attributions.
+        score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)| and than
+            rounding, what is missing is a bar of its own, the completeness gap. None ends at the sum of the
+            attributions.
         values: The features `[D]`, written beside their names: numbers, texts, or a row of a data frame (`df[:1]`),
             which brings its names.
         names: Names of the features, `[D]`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.score import ModelScore
+
+LEFT_TO_RIGHT = "\u200e"
+"""A mark that is not seen."""
 
 
 def numbers(value: Any, name: str, argument: str, *, finite: bool = True) -> np.ndarray:
@@ -82,8 +86,14 @@ def images(value: Any, name: str, argument: str = "images") -> np.ndarray:
 
 
 def plain(text: Any) -> str:
-    """Text that matplotlib draws as it stands: no mathematics between dollars, nothing hidden by an underscore."""
+    """Text that matplotlib draws as it stands: no mathematics between dollars, nothing hidden by an underscore.
+
+    One that is written from right to left stands between marks of the other direction: without them a number beside it
+    is drawn on its other side, with its sign behind it.
+    """
     escaped = str(text).replace("$", r"\$")
+    if any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in escaped):
+        return f"{LEFT_TO_RIGHT}{escaped}{LEFT_TO_RIGHT}"
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
@@ -201,6 +211,10 @@ def feature_index(feature: Any, known: list[str], size: int, name: str, argument
     if isinstance(feature, str):
         if feature not in known:
             raise ValueError(f"{name}: `{argument}` holds {feature!r}, which is none of `names`: {known[:5]} ...")
+        if known.count(feature) > 1:
+            raise ValueError(
+                f"{name}: `{argument}` holds {feature!r}, which {known.count(feature)} of `names` are; pass its index."
+            )
         return known.index(feature)
     if not 0 <= check.count(feature, name, argument, least=0) < size:
         raise ValueError(f"{name}: `{argument}` holds {feature}, but there are {size} features, from 0.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import html
@@ -199,7 +200,8 @@ def _cell(value: Any) -> str:
     """A part of a result: few numbers as they are, another result by its own parts."""
     few = isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer)
     if few and value.ndim == 1 and 0 < value.size <= FEW and value.dtype.kind in "biuf":
-        return ", ".join(f"{number:.4g}" if value.dtype.kind == "f" else str(number) for number in value.tolist())
+        with contextlib.suppress(RuntimeError):  # an array that was given away
+            return ", ".join(f"{number:.4g}" if value.dtype.kind == "f" else str(number) for number in value.tolist())
     if hasattr(type(value), "_fields") or (dataclasses.is_dataclass(value) and not hasattr(value, "kind_of")):
         parts = [(name, part) for name, part in _parts(value) if part is not None]
         return ", ".join(f"{name.replace('_', ' ')} {short(part)}" for name, part in parts[:FEW])

@@ -13,7 +13,7 @@ from jaxplain.report.gallery import Column, Gallery, bars_html, map_html, pictur
 from jaxplain.report.page import Section
 from jaxplain.report.raster import map_data, picture_data, pooled
 from jaxplain.report.reading import SECTIONS
-from jaxplain.report.word import clean, titles
+from jaxplain.report.word import clean, comparable, titles, told_apart
 
 NAME = "examples_section"
 
@@ -45,7 +45,7 @@ def examples_section(
         inputs: Images `[B, H, W]` or `[B, H, W, C]`, or rows of a table `[B, D]`; None leaves them out.
         attributions: `{method: [B, h, w(, C)]}` of images (summed over channels) or `{method: [B, D]}` of rows, in
             units of the score; or one array.
-        labels: `[B]`, true classes, or texts.
+        labels: `[B]`, true classes, or texts. Classes of one name are told apart by their numbers.
         predicted: `[B]`, classes that the model said, in the form of `labels`.
         scores: `[B]`, the score that was explained.
         gaps: `[B]`, the completeness gap, or `{method: [B]}`; filtered by the first one's size.
@@ -68,6 +68,8 @@ def examples_section(
         ['example', 'input', 'gradient', 'class', 'score']
     """
     by_method = attributions if isinstance(attributions, Mapping) else {"attribution": attributions}
+    if len({str(method) for method in by_method}) < len(by_method):
+        raise ValueError(f"{NAME}: two methods of `attributions` have one name: {list(by_method)}.")
     maps = {str(method): check_numbers(value, f"attributions[{method!r}]") for method, value in by_method.items()}
     if not maps:
         raise ValueError(f"{NAME}: `attributions` is empty; pass {{method: [B, ...]}}.")
@@ -77,6 +79,13 @@ def examples_section(
     for argument, value in {**{f"attributions[{m!r}]": v for m, v in maps.items()}, "inputs": given}.items():
         if value is not None and len(value) != size:
             raise ValueError(f"{NAME}: `{argument}` holds {len(value)} examples, but the attributions {size}.")
+        if given is not None and value is not None and value.ndim == given.ndim == 2 and value.shape != given.shape:
+            raise ValueError(
+                f"{NAME}: `{argument}` has {value.shape[1]} columns, but `inputs` {given.shape[1]}; pass the columns "
+                "that were explained, or None."
+            )
+    if labels is not None and predicted is not None:
+        labels, predicted = comparable(labels, predicted, NAME)
     byte = getattr(inputs, "dtype", None) == np.uint8
     columns, ends = picture_columns(given, maps, count, features, check.count(resolution, NAME, "resolution"), byte)
     spaces = gaps if isinstance(gaps, Mapping) else {} if gaps is None else {"": gaps}
@@ -210,7 +219,7 @@ def as_gallery(
 ) -> Gallery:
     """The table: what names the rows, their pictures, classes and predictions, and numbers."""
     columns = [Column("example", [clean(row) for row in rows], range(len(rows)), "ascending"), *pictures]
-    order = {str(name): (float(place), "") for place, name in reversed(list(enumerate(() if names is None else names)))}
+    order = {name: (float(place), "") for place, name in enumerate(told_apart(() if names is None else names))}
     classes = [] if labels is None else sorted(set(labels), key=lambda text: order.get(text, _natural(text)))
     if labels is not None:
         columns.append(Column("class", [clean(own) for own in labels], _ranks(labels, order), "ascending"))
@@ -231,9 +240,10 @@ def as_gallery(
 def _natural(text: str) -> tuple[float, str]:
     """Numbers before words, and by their size."""
     try:
-        return float(text), text
+        number = float(text)
     except ValueError:
-        return float("inf"), text
+        number = np.inf
+    return (np.inf if np.isnan(number) else number), text
 
 
 def _ranks(texts: Sequence[str], order: Mapping[str, tuple[float, str]]) -> list[float]:

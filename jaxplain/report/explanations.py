@@ -41,7 +41,7 @@ def explanations_page(
 
     It says which model, data and method it was, how far to trust the explanations, and shows the examples that stand
     out (of the highest score, wrong, of the largest gap) with their class, prediction, score and pictures, to sort and
-    to filter; then the mean absolute attribution, or the strongest features of a table.
+    to filter; then the mean absolute attribution, or the strongest features of a table, of all that are finite.
 
     Args:
         path: The file to write.
@@ -76,7 +76,7 @@ def explanations_page(
     parts["Examples that stand out"] = _examples(explanations, rows, data, transform, examples, names)
     if "target" in explanations and _flat(explanations["target"]):
         parts["Classes"] = _classes(explanations, rows, names)
-    parts |= _means(explanations, rows, data, transform, examples)
+    parts |= _means(explanations, rows[_finite(explanations, rows)], data, transform, examples)
     sections = [Section(heading, content, reading=EXPLANATIONS[heading]) for heading, content in parts.items()]
     last = "Settings and versions"
     if explanations.settings:
@@ -145,6 +145,11 @@ def _details(explanations: Explanations) -> dict[str, Any]:
     return facts | {f"{name} version": settings["versions"][name] for name in ("jax", "jaxplain", "python")}
 
 
+def _finite(explanations: Explanations, rows: np.ndarray) -> np.ndarray:
+    """Which of these examples have an attribution without NaN and infinities."""
+    return np.asarray(explanations["finite"][rows], bool) if "finite" in explanations else np.ones(len(rows), bool)
+
+
 def _trust(explanations: Explanations, rows: np.ndarray) -> dict[str, Any]:
     known = {name: explanations[name] for name in explanations if _flat(explanations[name])}
     values = {name: np.asarray(column[rows]) for name, column in known.items() if name != "id"}
@@ -184,6 +189,8 @@ def _examples(
 ) -> Gallery:
     """The examples that stand out, with all that is known of each."""
     places, why = _standing_out(explanations, rows, examples)
+    for k in np.flatnonzero(~_finite(explanations, places)):
+        why[k] += "; not finite, what is NaN or infinite is drawn as 0"
     known = {name: np.asarray(explanations[name][places]) for name in explanations if _flat(explanations[name])}
     words: dict[str, list[str] | None] = {"labels": None, "predicted": None}
     numbers: dict[str, np.ndarray] = {name: known[name].astype(float) for name in ("score", "gap") if name in known}
@@ -255,11 +262,11 @@ def _drawable(inputs: np.ndarray) -> bool:
 
 
 def _means(explanations: Explanations, rows: np.ndarray, data: Any, transform: Any, examples: int) -> dict[str, Any]:
-    """The mean absolute attribution of maps, or the strongest features of a table."""
+    """The mean absolute attribution of maps, or the strongest features of a table; nothing where no example is left."""
     from jaxplain import plot
 
     column = explanations["attribution"]
-    if not hasattr(column, "shape") or len(column.shape) not in (2, 3, 4):
+    if rows.size == 0 or not hasattr(column, "shape") or len(column.shape) not in (2, 3, 4):
         return {}
     if len(column.shape) > 2:
         shown, ends = picture_columns(None, {"attribution": _mean_absolute(column, rows)[None]}, 1, None, 64)

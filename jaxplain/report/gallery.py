@@ -235,6 +235,8 @@ def bars_html(names: Sequence[str], values: Any, inputs: Any, most: int = 5) -> 
         own = "" if inputs is None else f" = {float(inputs[k]):.3g}"
         kind = "for" if values[k] >= 0 else "against"
         wide = f"width: {abs(float(values[k])) / end * 6:.2f}rem"
+        # Isolated: beside a name from right to left a number would have its sign behind it.
+        head = f"<bdi>{clean(names[k])}</bdi>{own}"
         bar = f'<i class="{kind}" style="{wide}"></i> {float(values[k]):+.3g}'
-        lines.append(f"<li><span>{clean(names[k])}{own}</span> <span>{bar}</span></li>")
+        lines.append(f"<li><span>{head}</span> <span>{bar}</span></li>")
     return f'<ul class="bars">{"".join(lines)}</ul>'

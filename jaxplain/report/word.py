@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,54 @@ def clean(text: Any) -> str:
 
 
 def titles(labels: Any, count: int, names: Any, name: str, argument: str = "labels") -> list[str]:
-    """Labels as texts: names of classes where there are some, numbers and texts as they are."""
+    """Labels as texts: names of classes where there are some, numbers (whole ones as such) and texts as they are."""
     if isinstance(labels, str) or not hasattr(labels, "__len__") or len(labels) != count:
         raise ValueError(f"{name}: `{argument}` is {check.short(labels)}, but there are {count} examples.")
+    items = list(np.asarray(labels)) if hasattr(labels, "dtype") else list(labels)
+    if any(np.ndim(item) for item in items):
+        raise ValueError(
+            f"{name}: `{argument}` has shape {np.shape(labels)}; it has to be [B], one class or text for each example "
+            "(of scores, `scores.argmax(-1)`)."
+        )
     if names is None:
-        return [str(label) for label in labels]
-    known = np.array([check.count(label, name, argument, least=0) for label in np.asarray(labels)])
+        return [_whole(item) for item in items]
+    known = np.array([check.count(item, name, argument, least=0) for item in items])
     if len(known) and len(names) <= known.max():
         raise ValueError(
             f"{name}: `names` holds {len(names)} names, but there is class {known.max()}; give one name for each "
             "class, from 0."
         )
-    return [str(names[label]) for label in known]
+    texts = told_apart(names)
+    return [texts[item] for item in known]
+
+
+def told_apart(names: Any) -> list[str]:
+    """Names of classes, those that several classes have with the number of the class."""
+    texts = [str(name) for name in names]
+    times = Counter(texts)
+    return [f"{text} (class {place})" if times[text] > 1 else text for place, text in enumerate(texts)]
+
+
+def comparable(labels: Any, predicted: Any, name: str) -> tuple[Any, Any]:
+    """Both of one form: beside numbers True and False are 1 and 0; texts beside numbers are refused."""
+    kinds = [{_kind(item) for item in np.asarray(value).ravel()} for value in (labels, predicted)]
+    if kinds[0] & kinds[1]:
+        return labels, predicted
+    if "text" in kinds[0] | kinds[1]:
+        raise ValueError(
+            f"{name}: `labels` is {check.short(labels)}, but `predicted` {check.short(predicted)}; both have to be "
+            "of one form. Pass numbers of classes as both, and `names`, or texts as both."
+        )
+    first, second = (np.asarray(value) for value in (labels, predicted))
+    return tuple(v.astype(int) if v.dtype == bool else v for v in (first, second))  # type: ignore[return-value]
+
+
+def _kind(item: Any) -> str:
+    return "text" if isinstance(item, str) else "truth" if isinstance(item, bool | np.bool_) else "number"
+
+
+def _whole(item: Any) -> str:
+    """A label as text; 1.0 is class 1."""
+    whole = (isinstance(item, float) or hasattr(item, "dtype")) and not isinstance(item, str | np.bool_)
+    whole = whole and check.is_floating(item) and float(item).is_integer()
+    return str(int(item) if whole else item)

@@ -58,15 +58,25 @@ class HypotheticalContributions(Function):
             return m - jnp.sum(m * reference, axis=-1, keepdims=True)
 
         if is_background(self.baseline, x):
-            rows, count = jnp.asarray(self.baseline), len(self.baseline)
-            return like(chunked_sum(term, rows, self.batch_size) / count, x)
+            check.finite(self.baseline, NAME, "baseline")
+            count = check.batch_length(self.baseline, NAME, "baseline")
+            rows = jnp.asarray(self.baseline)
+            total = chunked_sum(lambda row: term(resolve(row, x, name=NAME)), rows, self.batch_size)
+            return self._defined(like(total / count, x), x, args)
         if not self.needs_key:
-            return like(term(resolve(self.baseline, x, name=NAME)), x)
+            return self._defined(like(term(resolve(self.baseline, x, name=NAME)), x), x, args)
 
         def drawn(index: Array) -> Array:
             return term(resolve(self.baseline, x, jax.random.fold_in(key, index), name=NAME))
 
-        return like(chunked_sum(drawn, jnp.arange(self.samples), self.batch_size) / self.samples, x)
+        total = chunked_sum(drawn, jnp.arange(self.samples), self.batch_size)
+        return self._defined(like(total / self.samples, x), x, args)
+
+    def _defined(self, found: Array, x: Array, args: tuple[Any, ...]) -> Array:
+        """The contributions; refused where they are concrete and not finite since the score of x is not."""
+        if check.is_concrete(found) and not jnp.isfinite(found).all():
+            check.finite_score(self.score, x, args, NAME)
+        return found
 
     def _multipliers(self, x: Array, args: tuple[Any, ...]) -> Callable[[Array], Array]:
         """From a reference to the change of the score by each unit of each value between it and x."""
@@ -101,8 +111,9 @@ def hypothetical_contributions(
 
     m are the multipliers of DeepLIFT (or the mean gradients on the path from b to x): a letter's difference from the
     reference is weighed as that of the letter that is there. So `x * h` are the contributions of the letters that are
-    there, of which the sum is f(x) - f(b), averaged over the references, as far as the method is complete; the other
-    columns show which motif the model looks for (TF-MoDISco clusters them).
+    there, of which the sum is f(x) - f(b), averaged over the references, as far as the method is complete and every
+    letter is known (at a row of zeros `x * h` is 0); the other columns show which motif the model looks for (TF-MoDISco
+    clusters them).
 
     Args:
         f: A score, `f(x, *args) -> scalar`, of one-hot `x` `[L, A]`; a logit.
@@ -118,8 +129,8 @@ def hypothetical_contributions(
         Cost: two forward passes and one backward pass for each reference, or `steps` gradients.
 
     Raises:
-        ValueError: An `x` of another rank, a concrete one that is not one-hot, an unknown `method`, counts below 1, and
-            what `deep_lift` refuses.
+        ValueError: An `x` of another rank, a concrete one that is not one-hot, an unknown `method`, counts below 1, no
+            references or NaN in them, a score of x that is not finite, and what `deep_lift` refuses.
         TypeError: `x` has no floating-point values.
 
     Example:

@@ -84,7 +84,10 @@ def _last_steps(key: Array, counts: Array, end: Array) -> Array:
         reached = jnp.take_along_axis(reached, reached, axis=1)
     whole = (reached == end).all(axis=1)
     ways = jnp.log(weights)[jnp.arange(letters)[None, :], maps].sum(axis=1)
-    up_to = jnp.cumsum(jax.nn.softmax(jnp.where(whole, ways, -jnp.inf)))
+    weight = jax.nn.softmax(jnp.where(whole, ways, -jnp.inf))
+    # Sums of a prefix are rounded each in its own way: without this a map of weight 0 can be a little ahead of the one
+    # before it, and is drawn once in some ten million times.
+    up_to = lax.cummax(jnp.where(weight > 0, jnp.cumsum(weight), 0))
     place = jax.random.uniform(key) * up_to[-1]
     return jnp.asarray(maps)[jnp.searchsorted(up_to, place, side="right")]
 

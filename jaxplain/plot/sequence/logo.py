@@ -54,7 +54,7 @@ def logo(
         A figure, all its lines on one scale.
 
     Raises:
-        ValueError: Wrong shapes, NaN, an alphabet of another size.
+        ValueError: Wrong shapes, NaN, an alphabet of another size, `inputs` that are not one-hot.
         TypeError: No arrays of numbers.
 
     Example:
@@ -67,6 +67,13 @@ def logo(
         sequence = batch(inputs, "logo", "inputs", {2: "[L, A]"})
         if sequence.shape != array.shape:
             raise ValueError(f"logo: `inputs` has shape {sequence.shape}, but `attributions` has {array.shape}.")
+        wrong = np.flatnonzero(~np.isin(sequence, (0, 1)).all(axis=1) | (sequence.sum(axis=1) > 1))
+        if wrong.size:
+            raise ValueError(
+                f"logo: `inputs` has {wrong.size} positions that are no one-hot letters (the first is {wrong[0]}, "
+                f"{sequence[wrong[0]].tolist()}). Each row has to hold one 1, or zeros; of other inputs pass `inputs * "
+                "attributions` as the attributions."
+            )
         array = array * sequence
     alphabet = _alphabet(letters, array.shape[1])
     first = check.count(start, "logo", "start", least=-(2**62))
@@ -93,11 +100,17 @@ def logo(
 
 
 def _alphabet(letters: Any, size: int) -> list[str]:
-    if not isinstance(letters, Sequence) or not all(isinstance(letter, str) and letter.strip() for letter in letters):
-        raise TypeError(f"logo: `letters` has to be a text or a sequence of letters, not {check.short(letters)}.")
+    if not isinstance(letters, Sequence) or not all(map(_is_seen, letters)):
+        raise TypeError(
+            f"logo: `letters` has to be a text or a sequence of letters that can be seen, not {check.short(letters)}."
+        )
     if len(letters) != size:
         raise ValueError(f"logo: `letters` holds {len(letters)}, but `attributions` has {size} columns.")
     return list(letters)
+
+
+def _is_seen(letter: Any) -> bool:
+    return isinstance(letter, str) and bool(letter.strip()) and letter.isprintable()
 
 
 def _draw(axes: Axes, values: np.ndarray, alphabet: list[str], first: int) -> None:

@@ -95,7 +95,8 @@ def sound(
         same score into parts of different sizes.
 
     Raises:
-        ValueError: Wrong shapes, NaN, frequencies that do not rise, a window longer than the sound.
+        ValueError: Wrong shapes, NaN, frequencies that do not rise or are above rate / 2, a window longer than the
+            sound.
         TypeError: No arrays of numbers.
 
     Example:
@@ -144,6 +145,11 @@ def _frames(window: Any, hop: Any, length: int, rate: float, frequencies: Any) -
     hertz = None if frequencies is None else batch(frequencies, "sound", "frequencies", {1: "[F]"})
     if hertz is not None and ((np.diff(hertz) <= 0).any() or hertz[0] < 0):
         raise ValueError("sound: `frequencies` have to rise from 0 or more, in hertz.")
+    if hertz is not None and hertz[-1] > 1.001 * rate / 2:
+        raise ValueError(
+            f"sound: `frequencies` rise to {hertz[-1]:.6g} Hz, but at a `rate` of {rate:.6g} a sound has none above "
+            f"{rate / 2:.6g} Hz. Pass both in hertz, and the rate of this waveform."
+        )
     return Frames(size, hop, length, rate, hertz)
 
 

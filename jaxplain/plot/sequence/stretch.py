@@ -50,7 +50,7 @@ def coloured_curve(
     dots: dict[str, Any] = {"marker": "o" if len(curve) == 1 else "." if len(curve) <= 40 else None, "markersize": 4}
     low, high = float(curve.min()), float(curve.max())
     dense = len(curve) > MOST  # fills what is behind it
-    room = (0.25 if dense else 0.08) * (high - low) or 1.0
+    room = max((0.25 if dense else 0.08) * (high - low), 1e-9 * max(abs(low), abs(high))) or 1.0
     axes.set(xlim=(edges[0], edges[-1]), ylim=(low - room, high + room))
     style: dict[str, Any] = {"color": "black", "linewidth": 0.5 if dense else 0.8, "alpha": 0.5 if dense else 1.0}
     if mark == "background":

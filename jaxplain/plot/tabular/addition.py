@@ -13,6 +13,8 @@ from jaxplain.plot.values import batch, feature_order, number, numbers, others, 
 GAP = "completeness gap"
 TOLERANCE = 1e-3
 """A gap above this share of |f(x) - f(b)| is drawn."""
+ROUNDING = 2e-7
+"""A gap up to this share of all that is added up may be float32's, as where f(x) is f(b)."""
 
 
 class Part(NamedTuple):
@@ -26,6 +28,12 @@ class Part(NamedTuple):
     def colour(self) -> str:
         """Red where it raises the score, blue where it lowers it, grey for what no feature explains."""
         return NEUTRAL if self.gap else POSITIVE if self.amount > 0 else NEGATIVE
+
+
+def is_gap(gap: Any, start: Any, reached: Any, size: Any) -> Any:
+    """Whether f(x) less f(b) and attributions, in absolute value `size` together, is more than rounding."""
+    rounding = ROUNDING * (size + np.abs(start) + np.abs(reached))
+    return np.abs(gap) > np.maximum(TOLERANCE * np.abs(reached - start), rounding)
 
 
 def added_up(
@@ -60,7 +68,7 @@ def added_up(
         parts.append(Part(others(len(array) - len(chosen)), float(np.delete(array, chosen).sum())))
     if score is not None:
         reached = float(batch(score, name, "score", {0: "a number"}))
-        if abs(reached - end) > TOLERANCE * abs(reached - start):
+        if is_gap(reached - end, start, reached, np.abs(array).sum()):
             parts.append(Part(GAP, reached - end, gap=True))
         end = reached
     return parts, start, end

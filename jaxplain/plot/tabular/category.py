@@ -10,6 +10,7 @@ from jaxplain.plot.values import plain
 
 def piled(values: np.ndarray, span: float) -> np.ndarray:
     """Offsets in (-0.4, 0.4) that set points of about the same value side by side, the densest place the widest."""
+    span = max(span, 1e-12 * float(np.abs(values).max()))  # all equal but for rounding: one place
     column = np.round(values / span * 120).astype(int)
     offsets = np.zeros(len(values))
     for place in np.unique(column):

@@ -105,11 +105,13 @@ def _tables(attributions: Any, groups: Any) -> dict[str, np.ndarray]:
         if groups is not None:
             raise ValueError("cohorts: `groups` belongs to one array; `attributions` is {group: array} already.")
         tables = {plain(k): batch(v, "cohorts", f"attributions[{k!r}]", {2: "[B, D]"}) for k, v in attributions.items()}
-        if len(tables) < len(attributions):
-            raise ValueError(f"cohorts: two groups of `attributions` have one name: {list(attributions)}.")
+        given = list(attributions)
     else:
         array = batch(attributions, "cohorts", "attributions", {2: "[B, D]"})
-        tables = {plain(name): array[rows] for name, rows in _members(groups, len(array)).items()}
+        members = _members(groups, len(array))
+        tables, given = {plain(name): array[rows] for name, rows in members.items()}, list(members)
+    if len(tables) < len(given):
+        raise ValueError(f"cohorts: two groups have one name: {given}.")
     sizes = {table.shape[1] for table in tables.values()}
     if len(sizes) > 1:
         raise ValueError(f"cohorts: `attributions` of the groups differ in their features: {sorted(sizes)}.")

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from jaxplain import check
 from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SERIES, canvas, legend_below, open_sides, row_text
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.tabular.addition import GAP, TOLERANCE
+from jaxplain.plot.tabular.addition import GAP, is_gap
 from jaxplain.plot.tabular.frame import attributions_of
 from jaxplain.plot.values import batch, feature_order, measured, number, numbers, others, texts
 from jaxplain.score import ModelScore
@@ -47,8 +47,8 @@ def decision(
         attributions: `[B, D]`, or `[D]` of one example, in units of the score; a data frame of them brings its names.
         baseline_score: f(b), where all lines begin, or one for each example, `[B]`.
         scores: f(x), `[B]` (a number for one example); where one of them differs from f(b) plus its attributions by
-            more than 1e-3 of |f(x) - f(b)|, what is missing is the first step of all lines, the completeness gap. None
-            ends at the sums of the attributions.
+            more than 1e-3 of |f(x) - f(b)| and than rounding, what is missing is the first step of all lines, the
+            completeness gap. None ends at the sums of the attributions.
         values: The features `[D]` of one example, written beside their names.
         names: Names of the features, `[D]`.
         order: Names or indices of the features drawn, from the top; None takes those with the largest mean absolute
@@ -136,7 +136,7 @@ def _levels(
         ticks.insert(0, others(array.shape[1] - len(chosen)))
     if reached is not None:
         gap = reached - starts - array.sum(axis=1)
-        if (np.abs(gap) > TOLERANCE * np.abs(reached - starts)).any():
+        if is_gap(gap, starts, reached, np.abs(array).sum(axis=1)).any():
             steps.insert(0, gap)
             ticks.insert(0, GAP)
     levels = np.cumsum([starts, *steps], axis=0).T
@@ -190,7 +190,7 @@ def _axes(axes: Axes, ticks: list[str], levels: np.ndarray) -> None:
     for place in range(1, len(ticks)):
         axes.axhline(place, color=NEUTRAL, alpha=0.3, linewidth=0.5, linestyle=":", zorder=0)
     low, high = float(levels.min()), float(levels.max())
-    room = 0.04 * (high - low) or 1.0
+    room = max(0.04 * (high - low), 1e-9 * max(abs(low), abs(high))) or 1.0
     axes.set_xlim(low - room, high + room)
     open_sides(axes, "top", "right", "left")
 

@@ -43,8 +43,8 @@ def force(
     Args:
         attributions: `[D]`, in units of the score.
         baseline_score: f(b), which a dashed line marks.
-        score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)|, what is
-            missing is a grey segment, the completeness gap. None takes the sum of the attributions.
+        score: f(x); where it differs from f(b) plus all attributions by more than 1e-3 of |f(x) - f(b)| and than
+            rounding, what is missing is a grey segment, the completeness gap. None takes the sum of the attributions.
         values: The features `[D]`, written beside their names: numbers, texts, or a row of a data frame (`df[:1]`).
         names: Names of the features, `[D]`.
         order: Names or indices of the features drawn, from f(x) outwards; None takes the largest first.
@@ -75,7 +75,7 @@ def force(
     figure = canvas(8.6, 1.5 + (0.1 + 0.13 * lines) * rows, description)
     axes = figure.add_subplot()
     totals = [sum(abs(part.amount) for part in side) for side in sides]
-    room = 0.03 * sum(totals) or 1.0
+    room = max(0.03 * sum(totals), 1e-9 * abs(end)) or 1.0
     axes.set_xlim(end - totals[0] - room, end + totals[1] + room)
     axes.set_ylim(-rows - 0.6, 0.8)
     _segments(axes, sides[0], texts[0], end, -1)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxplain import check
-from jaxplain.plot.values import number
+from jaxplain.plot.values import number, plain
 from jaxplain.program import is_frame, read_frame
 from jaxplain.types import frame_of
 
@@ -88,7 +88,19 @@ def attributions_of(
         if len(wanted) == len(own) and not set(wanted) & set(own):
             return array, names  # other words for the same columns, in their order
         raise ValueError(f"{name}: `attributions` has the columns {own}, but the values have {wanted}.")
-    return array[..., [own.index(head) for head in wanted]], names
+    return array[..., _places(wanted, own, name, "attributions")], names
+
+
+def _places(wanted: list[str], own: list[str], name: str, argument: str) -> list[int]:
+    """Where the wanted names stand among the same ones in another order."""
+    if wanted == own:
+        return list(range(len(own)))
+    if twice := [head for head in own if own.count(head) > 1]:
+        raise ValueError(
+            f"{name}: `{argument}` has {twice[0]!r} {own.count(twice[0])} times, in another order than the names; pass "
+            "names that differ, or both in one order."
+        )
+    return [own.index(head) for head in wanted]
 
 
 def row_of(value: Any, name: str, argument: str = "values") -> Row | None:
@@ -120,8 +132,8 @@ def row_heads(heads: list[str], row: Row, names: Sequence[Any] | None, name: str
         wanted = [str(head) for head in names]
         if sorted(wanted) != sorted(row.names):
             raise ValueError(f"{name}: `values` has the names {row.names}, but the attributions have {wanted}.")
-        values = [values[row.names.index(head)] for head in wanted]
-    return [f"{head} = {check_said(value, name)}" for head, value in zip(heads, values, strict=True)]
+        values = [values[place] for place in _places(wanted, row.names, name, "values")]
+    return [f"{head} = {plain(check_said(value, name))}" for head, value in zip(heads, values, strict=True)]
 
 
 def check_said(value: Any, name: str) -> str:
