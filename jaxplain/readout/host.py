@@ -231,9 +231,8 @@ def black_box(
 
     Raises:
         TypeError: `predict` is no function, or returns no numbers.
-        ValueError: Another shape than one result for each row; NaN; numbers too large for the dtype; a series in another
-            order; a process of JAX without a CPU. Errors of `predict`
-            itself come out with their own message.
+        ValueError: Another shape than one result for each row; NaN; numbers too large for the dtype; a series that was
+            sorted; a process of JAX without a CPU. Errors of `predict` itself come out with their own message.
 
     Example:
         >>> import numpy as np
