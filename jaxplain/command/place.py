@@ -116,6 +116,38 @@ def _from_file(path: Path, option: str) -> ModuleType:
     return module
 
 
+def require_file(text: str, option: str) -> None:
+    """Require that a file can be written, before what it is to hold is computed.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: Its folder is not there, or it is a folder itself.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise IsADirectoryError(f"{option}: {path} is a folder; name a file.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{option}: the folder {path.parent} is not there; make it first.")
+    _require_writable(path if path.exists() else path.absolute().parent, option)
+
+
+def require_folder(text: str | Path, option: str) -> None:
+    """Require that a folder is there or can be made, and written.
+
+    Raises:
+        FileExistsError, PermissionError: It is a file or lies in one; it may not be written.
+    """
+    path = Path(text).expanduser().absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not there.is_dir():
+        raise FileExistsError(f"{option}: {there} is a file; name a folder{'' if there == path else ' elsewhere'}.")
+    _require_writable(there, option)
+
+
+def _require_writable(path: Path, option: str) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{option}: {path} cannot be written; name another place.")
+
+
 def without_inputs(function: Any, text: str, option: str, returns: str) -> Callable[[], Any]:
     """Require a function of no arguments, and return it.
 
