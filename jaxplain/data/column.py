@@ -163,8 +163,8 @@ class Column:
             row = int(np.flatnonzero(off)[0])
             raise ValueError(
                 f"{name}: row {row} holds {numbers[row].tolist()} in the columns of {str(self.name)!r}, which is none "
-                "of its categories. Replace whole variables by those of real rows: "
-                "`baseline=table.encode(df)[:50], groups=table.groups`."
+                "of its categories. Replace whole variables by those of real rows: `groups=table.groups` and as "
+                "`baseline` table.encode(df)[0], or [:50] where a method takes several."
             )
         return places
 
@@ -174,7 +174,8 @@ class Column:
         if off.any():
             raise ValueError(
                 f"{name}: column {str(self.name)!r} holds {numbers[off][0]:g}, but its values are the whole numbers "
-                f"from 0 to {size - 1}. Replace it by values of real rows: `baseline=table.encode(df)[:50]`."
+                f"from 0 to {size - 1}. Replace it by values of real rows: `baseline=table.encode(df)[0]`, or [:50] where a "
+                "method takes several."
             )
         return places.astype(np.int64)
 
