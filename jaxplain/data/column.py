@@ -174,8 +174,8 @@ class Column:
         if off.any():
             raise ValueError(
                 f"{name}: column {str(self.name)!r} holds {numbers[off][0]:g}, but its values are the whole numbers "
-                f"from 0 to {size - 1}. Replace it by values of real rows: `baseline=table.encode(df)[0]`, or [:50] where a "
-                "method takes several."
+                f"from 0 to {size - 1}. Replace it by values of real rows: `baseline=table.encode(df)[0]`, or [:50] "
+                "where a method takes several."
             )
         return places.astype(np.int64)
 
