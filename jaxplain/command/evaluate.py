@@ -139,6 +139,9 @@ def _opened(folders: list[str]) -> dict[str, Any]:
     """The folders by their names."""
     if not folders:
         return {}
+    twice = next((folder for place, folder in enumerate(folders) if folder in folders[:place]), None)
+    if twice is not None:
+        raise ValueError(f"evaluate: the folder {twice} is named twice.")
     names = [Path(folder).name for folder in folders]
     names = folders if len(set(names)) < len(names) else names
     return {name: place.explanations(folder) for name, folder in zip(names, folders, strict=True)}

@@ -185,6 +185,18 @@ def explanations(folder: str) -> Any:
     return open_explanations(path)
 
 
+def mapped(path: str | Path, option: str) -> np.ndarray:
+    """The array of a .npy file, of which only what is used is read.
+
+    Raises:
+        ValueError: A broken file, or one of Python's objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{option}: {path} is not an .npy file of numbers, or a broken one ({error}).") from error
+
+
 def array(text: str, option: str) -> np.ndarray:
     """An array of a file: `file.npy`, or `file.npz:name`.
 
@@ -194,10 +206,9 @@ def array(text: str, option: str) -> np.ndarray:
     path, _, name = text.partition(":")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{option}: there is no file {path} in {os.getcwd()}.")
-    found = np.load(path, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return found
-    with found as file:
+    if not path.endswith(".npz"):
+        return np.array(mapped(path, option))
+    with np.load(path, allow_pickle=False) as file:
         if name not in file.files:
             raise ValueError(f"{option}: {path} has no array {name!r}; write {path}:NAME, of {', '.join(file.files)}.")
         return file[name]

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 from jaxplain.command import main
@@ -87,6 +88,20 @@ def test_a_place_that_cannot_be_written_is_told_before_anything_is_computed(here
     for command, out in ((judge, "scores.json"), (("train",), "run"), (("explain",), "run")):
         status, error = said(capsys, *command, *model, *data, "--out", out)
         assert (status, "cannot be written; name another place" in error) == (2, True)
+
+
+def test_broken_files_and_folders_that_are_named_twice_are_told(here, capsys):
+    np.save(here / "objects.npy", np.array([{}], object), allow_pickle=True)
+    (here / "broken.npy").write_bytes(b"xx")
+    (here / "empty.npy").write_bytes(b"")
+    explain = ("explain", "--model", "places.py:build", "--out", "run", "--method", "integrated_gradients")
+    for name in ("objects.npy", "broken.npy", "empty.npy"):
+        status, error = said(capsys, *explain, "--data", name)
+        assert (status, f"--data: {name} is not an .npy file of numbers, or a broken one" in error) == (2, True)
+        status, error = said(capsys, *explain, "--data", "places.py:data", "--set", f"baseline=@{name}")
+        assert (status, f"--set baseline: {name} is not an .npy file" in error) == (2, True)
+    status, error = said(capsys, "evaluate", "x", "y", "x", *SUBJECT, "--metric", "sparseness")
+    assert (status, error) == (2, "error: evaluate: the folder x is named twice.")
 
 
 def test_seeds_are_those_that_jax_tells_apart(here, capsys):
