@@ -134,3 +134,12 @@ def test_figures_of_different_objectives_are_different_files():
     assert len({name.lower() for name in names}) == len(labels)
     assert _file_names(labels)["all"] == "all"
     assert _file_names(["conv:3", "class 1"]) == {"conv:3": "conv_3", "class 1": "class_1"}
+
+
+def test_an_interruption_says_what_goes_on(here, capsys, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("jaxplain.train.fit", interrupted)
+    status, error = said(capsys, "train", *SUBJECT, "--out", "run", "--quiet")
+    assert (status, "the same command (of train with --resume) goes on" in error) == (130, True)
