@@ -96,8 +96,11 @@ def as_groups(groups: Any, name: str) -> Groups:
 
 def _numbered(groups: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     """Groups as numbers, and their names where they were given as names: equal names are one group, over all leaves."""
-    leaves, structure = jax.tree.flatten(groups, is_leaf=lambda value: _texts(value) is not None)
+    leaves, structure = jax.tree.flatten(groups, is_leaf=lambda value: _is_odd(value) or _texts(value) is not None)
     texts = [_texts(leaf) for leaf in leaves]
+    odd = next((leaf for leaf in leaves if _is_odd(leaf)), None)
+    if odd is not None:
+        raise TypeError(f"{name}: `groups` holds {check.short(odd)} with names and something else; name every column.")
     if not leaves or all(text is None for text in texts):
         return groups, ()
     if isinstance(groups, str):
@@ -112,6 +115,20 @@ def _numbered(groups: Any, name: str) -> tuple[Any, tuple[str, ...]]:
     return jax.tree.unflatten(structure, made), tuple(numbers)
 
 
+def _is_odd(value: Any) -> bool:
+    """Whether names stand beside something else that is no array, such as None or NaN of a column without a name."""
+    if isinstance(value, list | tuple):
+        items = list(value)
+    elif frame_of(value) is not None and hasattr(value, "to_numpy"):
+        items = np.asarray(value.to_numpy(), object).reshape(-1).tolist()
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        items = value.reshape(-1).tolist()
+    else:
+        return False
+    odd = [item is None or isinstance(item, float) for item in items]
+    return any(odd) and any(isinstance(item, str) for item in items)
+
+
 def _texts(value: Any) -> np.ndarray | None:
     """Names as an array of texts: a text, a list of them (nested for several axes), an array, columns of a frame."""
     if isinstance(value, str):
@@ -119,14 +136,18 @@ def _texts(value: Any) -> np.ndarray | None:
     if isinstance(value, np.ndarray):
         if value.dtype.kind not in "UOT" or value.size == 0:
             return None
-        return value.astype(np.str_) if all(isinstance(item, str) for item in value.reshape(-1).tolist()) else None
+        texts = value.tolist()
+        return np.array(texts, np.str_) if all(isinstance(item, str) for item in value.reshape(-1).tolist()) else None
+    if hasattr(value, "codes") and hasattr(value, "categories"):  # a categorical of pandas
+        return _texts(np.asarray(value, object))
     if frame_of(value) is not None and hasattr(value, "to_numpy"):
         return _texts(np.asarray(value.to_numpy(), object))
     if not isinstance(value, list | tuple) or not value:
         return None
     if all(isinstance(item, str) for item in value):
         return np.asarray(value)
-    rows = [_texts(item) for item in value] if isinstance(value, list) else [None]
+    nested = isinstance(value, list) and all(isinstance(item, list | tuple) for item in value)
+    rows = [_texts(item) for item in value] if nested else [None]  # a list of arrays is a pytree
     same = all(row is not None for row in rows) and len({row.shape for row in rows if row is not None}) == 1
     return np.stack([row for row in rows if row is not None]) if same else None
 
@@ -201,7 +222,9 @@ def _like_x(value: Any, x: Pytree, name: str, argument: str) -> list[Any]:
     """The leaves of a pytree that has to have x's structure."""
     given, wanted = str(jax.tree.structure(value)), str(jax.tree.structure(x))
     if given != wanted:
-        raise ValueError(f"{name}: `{argument}` has the structure {given}, but `x` has {wanted}.")
+        each = " of its numbers or names, in a list or tuple of arrays each as numpy.array([...])"
+        remedy = f"an array for each array of `x`{each if argument == 'groups' else ''}"
+        raise ValueError(f"{name}: `{argument}` has the structure {given}, but `x` has {wanted}. Pass {remedy}.")
     return jax.tree.leaves(value)
 
 

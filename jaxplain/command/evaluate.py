@@ -51,7 +51,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--removal", **many, metavar="BASELINE", help="at least two ways to remove features (zeros 'mean(data)')")
     option("--mask", help="where the object is, for localization: @masks.npy, [N, ...]")
     option("--examples", default="64", help="how many of the first examples, or 'all' (64)")
-    option("--key", type=int, default=0, help="seed (0)")
+    option("--key", type=options_of.seed, default=0, help="seed (0)")
     option("--out", help="also write the table: FILE.json or FILE.csv")
     options_of.add_list(parser, ("metric", "method"))
     options_of.add_common(parser)
@@ -67,6 +67,8 @@ def run(options: argparse.Namespace) -> None:
     count = None if options.examples == "all" else whole_number(options.examples, "--examples")
     if options.out is not None and Path(options.out).suffix not in ENDINGS:
         raise ValueError(f"--out: {options.out} has to end with .json or .csv.")
+    if options.out is not None:
+        place.require_file(options.out, "--out")
     methods = {text: checked_method(text) for text in options.method}
     metrics = {
         text: checked_metric(text, folders=bool(options.explanations), mask=options.mask) for text in options.metric
@@ -137,6 +139,9 @@ def _opened(folders: list[str]) -> dict[str, Any]:
     """The folders by their names."""
     if not folders:
         return {}
+    twice = next((folder for place, folder in enumerate(folders) if folder in folders[:place]), None)
+    if twice is not None:
+        raise ValueError(f"evaluate: the folder {twice} is named twice.")
     names = [Path(folder).name for folder in folders]
     names = folders if len(set(names)) < len(names) else names
     return {name: place.explanations(folder) for name, folder in zip(names, folders, strict=True)}
@@ -146,6 +151,7 @@ def _of_folders(subject: Subject, folders: Mapping[str, Any], metrics: Mapping[s
     """A table of attributions that were written."""
     import jax
 
+    from jaxplain.dataset import other_than
     from jaxplain.evaluate import score_table
 
     x, args = subject.rows(count)
@@ -153,11 +159,18 @@ def _of_folders(subject: Subject, folders: Mapping[str, Any], metrics: Mapping[s
     for name, found in folders.items():
         if found.count != subject.source.count:
             raise ValueError(f"--data: there are {subject.source.count} examples, but {name} explains {found.count}.")
+    score = subject.score()
+    for folder, (name, found) in zip(subject.options.explanations, folders.items(), strict=True):
+        lines = other_than(folder, found, subject.source, score, size)
+        if lines:
+            raise ValueError(
+                f"evaluate: {name} explains something else than --model, --checkpoint and --data name, which differs "
+                f"in {'; '.join(lines)}. Name those that it was explained with."
+            )
     targets = [np.asarray(found["target"][:size]) for found in folders.values() if "target" in found]
     if any(not np.array_equal(targets[0], other) for other in targets[1:]):
         raise ValueError("evaluate: the folders explain different targets; evaluate each by itself.")
     args = (targets[0], *args[1:]) if targets else args
-    score = subject.score()
     made = {
         name: one.make(*((score,) if one.first == "f" else ()), given=subject.given) for name, one in metrics.items()
     }

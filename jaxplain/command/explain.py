@@ -10,7 +10,7 @@ from jaxplain.command import parser as options_of
 from jaxplain.command.asked import Asked, asked, stand_in
 from jaxplain.command.kind import kind
 from jaxplain.command.parser import whole_number
-from jaxplain.command.place import nearest
+from jaxplain.command.place import nearest, require_folder
 from jaxplain.command.subject import Subject
 from jaxplain.command.value import written
 
@@ -60,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="the wrapper's settings: sigma=0.1",
     )
-    option("--key", type=int, default=0, help="seed of random methods (0)")
+    option("--key", type=options_of.seed, default=0, help="seed of random methods (0)")
     option("--batch-size", default="64", help="a number, or 'auto' for the largest that fits (64)")
     option("--reduce", help="channel_sum, top_features(K), group_sum(@groups.npy) or @file.py:name")
     option("--dtype", help="of what is written, such as float16")
@@ -172,8 +172,7 @@ def reduction(text: str | None) -> Any:
 def _check_out(options: argparse.Namespace) -> None:
     """Refuse a folder that could not be written, before anything is computed."""
     path = Path(options.out).expanduser()
-    if path.is_file():
-        raise FileExistsError(f"--out: {path} is a file; name a folder.")
+    require_folder(path, "--out")
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not (path / "zarr.json").exists():

@@ -37,7 +37,7 @@ def status(error: BaseException) -> int:
 def line(error: BaseException) -> str:
     """An error as one line."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted; what was written stays, and the same command goes on from there."
+        return "interrupted; what was written stays, and the same command (of train with --resume) goes on from there."
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     text = " ".join(text.split())
     text = f"{text[:LONGEST]} ..." if len(text) > LONGEST else text

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxplain.command import parser as options_of
-from jaxplain.command.place import nearest
+from jaxplain.command.place import nearest, require_file
 from jaxplain.command.subject import Subject
 
 EXAMPLES = """\
@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--input-dtype", default="float32", help="its dtype (float32)")
     option("--select", type=_select, help="the part of the model's output that is followed, such as logits or 0")
     option("--out", help="also write the table: FILE.csv, FILE.json or FILE.png")
-    option("--key", type=int, default=0, help=argparse.SUPPRESS)
+    option("--key", type=options_of.seed, default=0, help=argparse.SUPPRESS)
     options_of.add_common(parser)
     parser.set_defaults(command=run)
 
@@ -87,6 +87,8 @@ def _shape(options: argparse.Namespace) -> tuple[int, ...] | None:
 def _check_out(text: str | None) -> None:
     if text is not None and Path(text).suffix not in ENDINGS:
         raise ValueError(f"--out: {text} has to end with {', '.join(ENDINGS)}.")
+    if text is not None:
+        require_file(text, "--out")
 
 
 def _write(path: Path, table: Any) -> None:

@@ -55,7 +55,8 @@ build() returns a Linen module as here, (apply, params), an NNX or an Equinox mo
 {PROGRAM} COMMAND --help shows each command's options and examples.
 
 exit status: 0 fine; 2 something wrong in what was passed, said before anything is built or read where it can be known;
-1 something failed on the way, --traceback shows where; 130 interrupted, the same command goes on. Compiled programs
+1 something failed on the way, --traceback shows where; 130 interrupted, the same command (train: and --resume) goes
+on. Compiled programs
 are kept in the user's cache folder, so that a second run starts sooner; JAX_ENABLE_COMPILATION_CACHE=false keeps none.
 """
 

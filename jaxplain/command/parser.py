@@ -150,3 +150,14 @@ def whole_number(text: str, option: str, least: int = 1) -> int:
     if number < least:
         raise ValueError(f"{option}: {number} has to be at least {least}.")
     return number
+
+
+def seed(text: str) -> int:
+    """A seed, of which no two are the same: what JAX makes of larger ones is another's.
+
+    Raises:
+        ArgumentTypeError: Another text, or a number that does not fit into 32 bits.
+    """
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} has to be a whole number from 0 to {2**32 - 1}")
+    return int(text)

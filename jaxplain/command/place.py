@@ -116,6 +116,38 @@ def _from_file(path: Path, option: str) -> ModuleType:
     return module
 
 
+def require_file(text: str, option: str) -> None:
+    """Require that a file can be written, before what it is to hold is computed.
+
+    Raises:
+        FileNotFoundError, IsADirectoryError: Its folder is not there, or it is a folder itself.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise IsADirectoryError(f"{option}: {path} is a folder; name a file.")
+    if not path.absolute().parent.is_dir():
+        raise FileNotFoundError(f"{option}: the folder {path.parent} is not there; make it first.")
+    _require_writable(path if path.exists() else path.absolute().parent, option)
+
+
+def require_folder(text: str | Path, option: str) -> None:
+    """Require that a folder is there or can be made, and written.
+
+    Raises:
+        FileExistsError, PermissionError: It is a file or lies in one; it may not be written.
+    """
+    path = Path(text).expanduser().absolute()
+    there = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not there.is_dir():
+        raise FileExistsError(f"{option}: {there} is a file; name a folder{'' if there == path else ' elsewhere'}.")
+    _require_writable(there, option)
+
+
+def _require_writable(path: Path, option: str) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{option}: {path} cannot be written; name another place.")
+
+
 def without_inputs(function: Any, text: str, option: str, returns: str) -> Callable[[], Any]:
     """Require a function of no arguments, and return it.
 
@@ -153,6 +185,18 @@ def explanations(folder: str) -> Any:
     return open_explanations(path)
 
 
+def mapped(path: str | Path, option: str) -> np.ndarray:
+    """The array of a .npy file, of which only what is used is read.
+
+    Raises:
+        ValueError: A broken file, or one of Python's objects.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{option}: {path} is not an .npy file of numbers, or a broken one ({error}).") from error
+
+
 def array(text: str, option: str) -> np.ndarray:
     """An array of a file: `file.npy`, or `file.npz:name`.
 
@@ -162,10 +206,9 @@ def array(text: str, option: str) -> np.ndarray:
     path, _, name = text.partition(":")
     if not Path(path).is_file():
         raise FileNotFoundError(f"{option}: there is no file {path} in {os.getcwd()}.")
-    found = np.load(path, allow_pickle=False)
-    if isinstance(found, np.ndarray):
-        return found
-    with found as file:
+    if not path.endswith(".npz"):
+        return np.array(mapped(path, option))
+    with np.load(path, allow_pickle=False) as file:
         if name not in file.files:
             raise ValueError(f"{option}: {path} has no array {name!r}; write {path}:NAME, of {', '.join(file.files)}.")
         return file[name]

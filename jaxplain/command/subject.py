@@ -15,7 +15,7 @@ import numpy as np
 from jaxplain.command import model
 from jaxplain.command.asked import Asked, asked, stand_in_apply
 from jaxplain.command.failure import called
-from jaxplain.command.place import named, nearest, without_inputs
+from jaxplain.command.place import mapped, named, nearest, without_inputs
 from jaxplain.command.value import Given
 
 DATA = "def data(): return inputs, targets (arrays with one row for each example)."
@@ -63,6 +63,8 @@ class Subject:
                 raise FileNotFoundError(f"--data: there is no file at {path}{nearest(path.name, beside)}.")
             if path.suffix == ".npz":
                 self._check_names(path)
+            else:
+                mapped(path, "--data")
         elif ":" in text or path.suffix == ".py":
             self._reader = without_inputs(named(text, "--data", "tiny.py:data"), text, "--data", DATA)
         elif not path.is_dir():
@@ -87,7 +89,7 @@ class Subject:
         if self._reader is not None:
             return called(self._reader, f"--data {options.data}")
         if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r")
+            return mapped(path, "--data")
         from jaxplain.data import load_image_folder, load_npz
 
         if path.suffix == ".npz":

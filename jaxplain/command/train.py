@@ -15,6 +15,7 @@ from jaxplain.command import parser as options_of
 from jaxplain.command.asked import setting_pairs
 from jaxplain.command.kind import kind, kind_of
 from jaxplain.command.parser import whole_number
+from jaxplain.command.place import require_folder
 from jaxplain.command.subject import Subject
 from jaxplain.command.value import Waits, written
 
@@ -48,7 +49,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--epochs", default="10", help="passes over the data (10)")
     option("--batch-size", default="32", help="examples in a step (32)")
     option("--patience", help="stop after so many epochs without a better validation loss")
-    option("--key", type=int, default=0, help="seed of parameters, order and dropout (0)")
+    option("--key", type=options_of.seed, default=0, help="seed of parameters, order and dropout (0)")
     option("--out", required=True, help="the folder to write")
     option("--resume", action="store_true", help="go on with the run that the folder holds")
     option(
@@ -149,8 +150,7 @@ def _further(pairs: list[str]) -> dict[str, Any]:
 def _check_out(options: argparse.Namespace) -> None:
     path = Path(options.out).expanduser()
     options.out = str(path)
-    if path.is_file():
-        raise FileExistsError(f"--out: {path} is a file; name a folder.")
+    require_folder(path, "--out")
     there = sorted(file.name for file in path.iterdir()) if path.is_dir() else []
     if there and "epochs" not in there:
         raise FileExistsError(

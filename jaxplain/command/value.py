@@ -88,6 +88,8 @@ class Written:
             return tuple(values) if isinstance(node, ast.Tuple) else values
         if isinstance(node, ast.Dict) and None not in node.keys:
             pairs = zip(node.keys, node.values, strict=True)
+            if any(isinstance(key, ast.List | ast.Dict) for key in node.keys):
+                raise NoValue(f"{self.text!r} is no value: what stands before a colon has to be a text or a number.")
             return {
                 self._value(key, kind.words, given): self.part(item, self.where).read(kind, given)  # type: ignore[arg-type]
                 for key, item in pairs
@@ -97,7 +99,7 @@ class Written:
         if isinstance(node, ast.Call):
             return self._call(node, kind, given)
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
-            return self._named(node.value.id, kind, given)[self._index(node.slice)]
+            return self._taken(self._named(node.value.id, kind, given), self._index(node.slice))
         if isinstance(node, ast.UnaryOp | ast.BinOp):
             return self._computed(node, kind, given)
         raise NoValue(
@@ -157,6 +159,14 @@ class Written:
             raise waits or Waits("score")
         return called(function, {**({"f": given["score"]()} if first else {}), **values}, self.where)
 
+    def _taken(self, value: Any, index: Any) -> Any:
+        """A part of an array; JAX would take the last row for one beyond it."""
+        if not hasattr(value, "shape") and not isinstance(value, list | tuple):
+            raise NoValue(f"{self.text!r} is no value: {type(value).__name__} has no rows.")
+        if isinstance(index, int) and not -len(value) <= index < len(value):
+            raise ValueError(f"{self.where}: {self.text} is beyond the {len(value)} rows that there are.")
+        return value[index]
+
     def _index(self, node: ast.expr) -> Any:
         """A whole number, or a slice of whole numbers."""
         if isinstance(node, ast.Slice):
@@ -179,7 +189,10 @@ class Written:
         values = [self._value(side, kind, given) for side in sides]
         if not all(isinstance(value, int | float | complex | Function) for value in values):
             raise NoValue(f"{self.text!r} is no value.")
-        return operator(*values)
+        try:
+            return operator(*values)
+        except ArithmeticError as error:
+            raise NoValue(f"{self.text!r} is no value: {error}.") from None
 
 
 _OPERATORS: dict[type, Callable[..., Any]] = {

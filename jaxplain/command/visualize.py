@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--objective", **many, metavar="OBJECTIVE", help="objectives: 'neuron(dense, 3)', 'channel(conv, 2)'")
     option("--image", help="how the input is made (fourier for images, vector for rows)")
     option("--set", **many, metavar="NAME=VALUE", help="settings of activation_maximization: steps=128")
-    option("--key", type=int, default=0, help="seed (0)")
+    option("--key", type=options_of.seed, default=0, help="seed (0)")
     options_of.add_list(parser, ("objective", "image", "transforms", "regularisers"))
     options_of.add_common(parser)
     parser.set_defaults(command=run)
@@ -57,8 +57,7 @@ def run(options: argparse.Namespace) -> None:
     if bool(units) == (options.explanations is not None):
         raise ValueError("visualize: name a folder that `explain` wrote, or units: --unit LAYER:INDEX, --class K.")
     out = Path(options.out)
-    if out.is_file():
-        raise FileExistsError(f"--out: {out} is a file; name a folder.")
+    place.require_folder(out, "--out")
     count = whole_number(options.examples, "--examples")
     files = _units(options, out) if units else _examples(options, out, count)
     if not options.quiet:
@@ -123,11 +122,11 @@ def _units(options: argparse.Namespace, out: Path) -> list[Path]:
     given, key = subject.given, jax.random.key(options.key)
     own = _own_image(subject) if image is None else _read(image, "image", given)
     settings = _settings(options.set, given)
-    files, made = [], []
+    files, made, names = [], [], _file_names([*objectives, "all"])
     for label, one in objectives.items():
         e = jaxplain.activation_maximization(_read(one, "objective", given), image=own, **settings)
         made.append(np.asarray(e(key).image))
-        files.append(_save(samples(made[-1][None], [label], columns=1), out, label))
+        files.append(_save(samples(made[-1][None], [label], columns=1), out, names[label]))
     if len(made) > 1:
         files.append(_save(samples(np.stack(made), list(objectives)), out, "all"))
     return files
@@ -187,8 +186,21 @@ def _own_image(subject: Subject) -> Any:
     return image.fourier(shape, low=None, high=None) if len(shape) == 3 else image.vector(shape)
 
 
+def _file_names(labels: list[str]) -> dict[str, str]:
+    """A file's name for each label, none twice: signs and all that is not of letters and digits fall away."""
+    found: dict[str, str] = {}
+    for label in reversed(labels):  # the last one, of all together, keeps its own
+        plain = name = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")[:60] or "figure"
+        number = 1
+        while name.lower() in map(str.lower, found.values()):
+            number += 1
+            name = f"{plain}_{number}"
+        found.setdefault(label, name)
+    return found
+
+
 def _save(figure: Any, out: Path, name: str) -> Path:
     out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')[:60]}.png"
+    path = out / f"{name}.png"
     figure.savefig(path, dpi=110)
     return path

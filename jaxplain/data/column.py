@@ -26,6 +26,7 @@ class Column:
         one_hot: Whether a category without order gets a column for each value.
         middle: What stands in the place of a missing number.
         dtype: The frame's.
+        absent: What stood for a missing value in a column of Python's objects: "None", "nan" or "<NA>".
     """
 
     name: Any
@@ -35,6 +36,7 @@ class Column:
     one_hot: bool
     middle: float
     dtype: Any
+    absent: str = "None"
 
     @property
     def apart(self) -> bool:
@@ -79,7 +81,8 @@ class Column:
             if self.one_hot:
                 return np.eye(self.values, dtype=dtype)[places]
             return places[:, None].astype(dtype)
-        numbers = self._exact(np.where(absent, self.middle, values), given, dtype, name)
+        numbers = self._exact(np.where(absent, 0, values), given, dtype, name)
+        numbers = np.where(absent, np.asarray(self.middle, dtype), numbers)
         return np.stack([numbers, absent.astype(dtype)], axis=1) if self.apart else numbers[:, None]
 
     def _exact(self, values: np.ndarray, given: FrameColumn, dtype: Any, name: str) -> np.ndarray:
@@ -88,8 +91,10 @@ class Column:
             numbers = values.astype(dtype)
         if not np.isfinite(numbers).all():
             raise ValueError(f"{name}: column {str(self.name)!r} has values that are infinite (in {np.dtype(dtype)}).")
-        wrong = np.flatnonzero((np.floor(values) == values) & (numbers != values))
-        if wrong.size and "int" in str(given.dtype).lower():
+        # Values came as float64: from 2^53 up a whole number may have been another before.
+        lost = (numbers != values) | (np.abs(values) >= 2.0**53)
+        wrong = np.flatnonzero((np.floor(values) == values) & lost)
+        if wrong.size and not (_is_float(given.dtype) and _is_float(self.dtype)):
             raise ValueError(
                 f"{name}: column {str(self.name)!r} holds {values[wrong[0]]:.0f}, which {np.dtype(dtype)} cannot tell "
                 "from its neighbours. Subtract an offset, make a category of it (if it is a name), or leave it out."
@@ -142,42 +147,47 @@ class Column:
         else:
             absent = self._whole(numbers[:, 1], 2, name) == 1 if self.apart else np.zeros(len(numbers), bool)
             if self.kind == "number":
-                return self._numbers(np.where(absent, np.nan, _shortest(numbers[:, 0])), library)
+                return self._numbers(np.where(absent, np.nan, self._meant(numbers[:, 0])), library)
             places = self._whole(np.where(absent, 0, numbers[:, 0]), len(self.categories), name)
         return self._categories(np.where(absent, -1, places).astype(np.int64), library)
 
+    def _meant(self, numbers: np.ndarray) -> np.ndarray:
+        """Numbers in float64 as they stood in the frame; whole ones are exact where the column is none of floats."""
+        shortest, exact = _shortest(numbers), numbers.astype(np.float64)
+        return shortest if _is_float(self.dtype) else np.where(np.floor(exact) == exact, exact, shortest)
+
     def _hot(self, numbers: np.ndarray, name: str) -> np.ndarray:
         places = numbers.argmax(axis=1)
-        off = np.abs(numbers - np.eye(self.values)[places]).max(axis=1) > NEAR
+        off = ~(np.abs(numbers - np.eye(self.values)[places]).max(axis=1) <= NEAR)
         if off.any():
             row = int(np.flatnonzero(off)[0])
             raise ValueError(
                 f"{name}: row {row} holds {numbers[row].tolist()} in the columns of {str(self.name)!r}, which is none "
-                "of its categories. Replace whole variables by those of real rows: "
-                "`baseline=table.encode(df)[:50], groups=table.groups`."
+                "of its categories. Replace whole variables by those of real rows: `groups=table.groups` and as "
+                "`baseline` table.encode(df)[0], or [:50] where a method takes several."
             )
         return places
 
     def _whole(self, numbers: np.ndarray, size: int, name: str) -> np.ndarray:
         places = np.rint(numbers)
-        off = (np.abs(numbers - places) > NEAR) | (places < 0) | (places >= size)
+        off = ~(np.abs(numbers - places) <= NEAR) | (places < 0) | (places >= size)
         if off.any():
             raise ValueError(
                 f"{name}: column {str(self.name)!r} holds {numbers[off][0]:g}, but its values are the whole numbers "
-                f"from 0 to {size - 1}. Replace it by values of real rows: `baseline=table.encode(df)[:50]`."
+                f"from 0 to {size - 1}. Replace it by values of real rows: `baseline=table.encode(df)[0]`, or [:50] "
+                "where a method takes several."
             )
         return places.astype(np.int64)
 
     def _numbers(self, values: np.ndarray, library: str) -> Any:
-        """A column of numbers in the frame's dtype, or of floats where that is of whole numbers and these are none."""
-        whole = "int" in str(self.dtype).lower()
-        there = values[~np.isnan(values)]
-        if whole and (np.floor(there) != there).any():
-            return values
-        if library == "polars":
-            polars = importlib.import_module("polars")
-            return polars.Series(values, nan_to_null=True).cast(self.dtype)
-        return importlib.import_module("pandas").Series(values).astype(self.dtype).array
+        """A column of numbers in the frame's dtype, or of floats where that cannot hold them (2.5 and 300 of uint8)."""
+        made, back = (_in_polars if library == "polars" else _in_pandas)(values, self.dtype)
+        fits = (
+            np.isfinite(back) == np.isfinite(values) if _is_float(self.dtype) else (back == values) | np.isnan(values)
+        )
+        if fits.all():
+            return made
+        return importlib.import_module("polars").Series(values, nan_to_null=True) if library == "polars" else values
 
     def _categories(self, places: np.ndarray, library: str) -> Any:
         known = np.empty(len(self.categories) + 1, object)
@@ -186,9 +196,32 @@ class Column:
         if library == "polars":
             return importlib.import_module("polars").Series(known[places].tolist(), dtype=self.dtype)
         pandas = importlib.import_module("pandas")
+        known[-1] = {"nan": np.nan, "<NA>": pandas.NA}.get(self.absent)  # an encoder may tell them apart
         if hasattr(self.dtype, "ordered"):
             return pandas.Categorical.from_codes(places, dtype=self.dtype)
-        return pandas.Series(known[places], dtype=self.dtype).array
+        return pandas.Series(known[places], dtype=self.dtype)
+
+
+def _is_float(dtype: Any) -> bool:
+    """Whether a frame's dtype is one of floating-point numbers, which are rounded anyway."""
+    return any(word in str(dtype).lower() for word in ("float", "double"))
+
+
+def _in_pandas(values: np.ndarray, dtype: Any) -> tuple[Any, np.ndarray]:
+    """Numbers as a column of a dtype of pandas, and what that holds in float64."""
+    try:
+        with np.errstate(all="ignore"):
+            made = importlib.import_module("pandas").Series(values).astype(dtype)
+    except (ValueError, TypeError):  # numbers that the dtype cannot hold
+        return None, np.full(len(values), np.inf)
+    return made, made.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _in_polars(values: np.ndarray, dtype: Any) -> tuple[Any, np.ndarray]:
+    """Numbers as a column of a dtype of polars, and what that holds in float64."""
+    polars = importlib.import_module("polars")
+    made = polars.Series(values, nan_to_null=True).cast(dtype, strict=False)
+    return made, made.cast(polars.Float64).to_numpy().astype(np.float64)
 
 
 def _shortest(numbers: np.ndarray) -> np.ndarray:

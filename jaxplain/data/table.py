@@ -18,7 +18,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.data.column import Column
 from jaxplain.program import FrameColumn, as_frame, public, read_frame
-from jaxplain.types import ArrayLike
+from jaxplain.types import ArrayLike, frame_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +91,7 @@ class Table:
     def decode(self, x: ArrayLike, *, like: Any = None) -> Any:
         """Decode rows `[N, D]` (or one, `[D]`): a frame of the table's library, columns, order and dtypes.
 
-        A column of whole numbers that holds fractions (a mean, say) comes back as floats.
+        A column whose dtype cannot hold its numbers (whole ones that became a mean, 300 of uint8) comes back as floats.
 
         Args:
             x: What `encode` gave, or a mixture of its rows by whole columns.
@@ -101,16 +101,26 @@ class Table:
             The frame. Cost: no model pass.
 
         Raises:
-            ValueError: Another width; numbers that are no category or truth, such as one-hot columns that are all zero.
+            ValueError: Another width; NaN or infinities; numbers that are no category or truth, such as one-hot columns
+                that are all zero.
+            TypeError: No real numbers.
         """
-        rows = np.atleast_2d(np.asarray(x))
+        rows = np.atleast_2d(check.real(check.numbers(np.asarray(x), "Table.decode", "x"), "Table.decode", "x"))
         if rows.ndim != 2 or rows.shape[1] != len(self.template):
             raise ValueError(
                 f"Table.decode: `x` has shape {np.shape(x)}; rows of this table have {len(self.template)} numbers."
             )
-        start, columns = 0, {}
+        wrong = np.argwhere(~np.isfinite(rows))
+        if wrong.size:
+            (row, place), count = wrong[0], len(wrong)
+            raise ValueError(
+                f"Table.decode: `x` holds {count} numbers that are NaN or infinite, the first in row {row} of "
+                f"{self.features[place]!r}. A missing value is a number of its own with table(df, missing='keep')."
+            )
+        start, columns = 0, []
         for column in self.columns:
-            columns[column.name] = column.decode(rows[:, start : start + column.width], "Table.decode", self.library)
+            own = column.decode(rows[:, start : start + column.width], "Table.decode", self.library)
+            columns.append((column.name, own))
             start += column.width
         return as_frame(self.library, columns, _index_of(like, len(rows), "Table.decode"))
 
@@ -152,7 +162,7 @@ def table(df: Any, *, missing: str = "refuse", one_hot: bool = True) -> Table:
         raise ValueError(f"table: `df` has the columns {frame.names} and no rows. Pass the training set.")
     columns = tuple(_column(column, missing, one_hot) for column in frame.columns)
     made = Table(columns, frame.library, ())
-    first = made.encode(df[:1])[0]
+    first = made.encode(df.head(1))[0]  # df[:1] goes by labels where the index is of floats
     return dataclasses.replace(made, template=tuple(first.tolist()))
 
 
@@ -170,7 +180,7 @@ def _column(column: FrameColumn, missing: str, one_hot: bool) -> Column:
         raise ValueError(f"table: column {name!r} has {int((~np.isfinite(there)).sum())} infinite values.")
     middle = float(there.mean()) if column.kind == "number" else 0.0
     keeps = bool(column.missing)
-    return Column(column.name, column.kind, column.categories, keeps, one_hot, middle, column.dtype)
+    return Column(column.name, column.kind, column.categories, keeps, one_hot, middle, column.dtype, column.absent)
 
 
 @public
@@ -199,6 +209,11 @@ def by_variable(attributions: Any, groups: Any, *, how: str = "sum", like: Any =
     """
     check.choice(how, ("sum", "mean"), "by_variable", "how")
     names = groups.groups if isinstance(groups, Table) else _named(groups)
+    if hasattr(attributions, "_fields"):
+        raise TypeError(
+            f"by_variable: `attributions` is {type(attributions).__name__}({', '.join(attributions._fields)}); pass "
+            f"the field that holds attributions, such as its `.{attributions._fields[0]}`."
+        )
     values = np.asarray(check.numbers(attributions, "by_variable", "attributions"))
     values = values.astype(np.promote_types(np.result_type(values.dtype, np.float32), np.float32))
     if values.ndim == 0 or values.shape[-1] != len(names):
@@ -207,15 +222,18 @@ def by_variable(attributions: Any, groups: Any, *, how: str = "sum", like: Any =
             "axis has to be the columns."
         )
     heads = list(dict.fromkeys(names))
-    member = np.array([[name == head for head in heads] for name in names], values.dtype)
-    found = values @ (member if how == "sum" else member / member.sum(axis=0))
+    found = np.stack([_together(values[..., np.array(names) == head], how) for head in heads], axis=-1)
     if not isinstance(groups, Table):
         return found
     if found.ndim > 2:
         raise ValueError(f"by_variable: `attributions` has shape {values.shape}; for a data frame it is [D] or [B, D].")
     rows = np.atleast_2d(found)
-    columns = {column.name: rows[:, place] for place, column in enumerate(groups.columns)}
+    columns = [(column.name, rows[:, place]) for place, column in enumerate(groups.columns)]
     return as_frame(groups.library, columns, _index_of(like, len(rows), "by_variable"))
+
+
+def _together(values: np.ndarray, how: str) -> np.ndarray:
+    return values.sum(axis=-1) if how == "sum" else values.mean(axis=-1)
 
 
 def _named(groups: Any) -> list[str]:
@@ -232,6 +250,8 @@ def _index_of(like: Any, rows: int, name: str) -> Any:
     """The index of a pandas frame of so many rows; None where there is none."""
     if like is None:
         return None
+    if frame_of(like) is None or not hasattr(like, "__len__"):
+        raise TypeError(f"{name}: `like` has to be a data frame with as many rows, not {check.short(like)}.")
     if len(like) != rows:
         raise ValueError(f"{name}: `like` has {len(like)} rows, but there are {rows}.")
-    return getattr(like, "index", None)
+    return like if hasattr(like, "get_indexer") else getattr(like, "index", None)

@@ -7,6 +7,7 @@ from jaxplain.dataset.driver import Explained, explain_dataset
 from jaxplain.dataset.explanations import Explanations, open_explanations
 from jaxplain.dataset.reduce import Strongest, channel_sum, group_sum, top_features
 from jaxplain.dataset.run import first_rows
+from jaxplain.dataset.sameness import other_than
 from jaxplain.dataset.source import as_source, known_arguments
 
 __all__ = [
@@ -20,5 +21,6 @@ __all__ = [
     "group_sum",
     "known_arguments",
     "open_explanations",
+    "other_than",
     "top_features",
 ]

@@ -13,7 +13,17 @@ from jaxplain import check
 from jaxplain.baseline import is_background, replacement, tokens_alone
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
-from jaxplain.program import Function, as_function, escaped, leaves_by_parts, needs_key, setting, total
+from jaxplain.program import (
+    Function,
+    as_function,
+    escaped,
+    is_hosted,
+    leaves_by_parts,
+    needs_key,
+    setting,
+    total,
+    with_own_errors,
+)
 from jaxplain.program.trace import Compiled
 from jaxplain.readout import wide
 from jaxplain.score import ModelScore
@@ -137,6 +147,12 @@ def as_record(e: Any, *, target: Any, reduce: Any, prepare: Any, dtype: Any, who
 
 def record_rows(record: Record, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> dict[str, Any]:
     """The records of a batch, by the compiled call of `explain_batch`; `[B, ...]` on every leaf."""
+    if is_hosted(record):  # waited for, to hear of the function's own errors
+        return with_own_errors(lambda: _rows(record, keys, x, args))
+    return _rows(record, keys, x, args)
+
+
+def _rows(record: Record, keys: Array | None, x: Pytree, args: tuple[Any, ...]) -> dict[str, Any]:
     if not _adaptive(record.explain):
         return explain_rows(record, keys, x, args)
     x = prepared(record, x)

@@ -25,7 +25,7 @@ class FrameColumn(NamedTuple):
 
     name: as the frame has it; kind: "number", "boolean", "category" or "ordered" (categories with an order); values:
     `[N]` float64, of categories their places in `categories`, NaN where a value is missing; categories: what can stand
-    there, in order; dtype: the frame's.
+    there, in order; dtype: the frame's; absent: what stood for a missing value among Python's objects, as a text.
     """
 
     name: Any
@@ -33,6 +33,7 @@ class FrameColumn(NamedTuple):
     values: np.ndarray
     categories: tuple[Any, ...]
     dtype: Any
+    absent: str = "None"
 
     @property
     def missing(self) -> int:
@@ -111,7 +112,9 @@ def _pandas(head: Any, series: Any, name: str) -> FrameColumn:
         return FrameColumn(head, "boolean", _floats(values, absent), (False, True), dtype)
     if types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype):
         return FrameColumn(head, "number", series.to_numpy(dtype=np.float64, na_value=np.nan), (), dtype)
-    return _objects(head, series.astype(object).to_numpy(), absent, dtype, name)
+    values = series.astype(object).to_numpy()
+    found = _objects(head, values, absent, dtype, name)
+    return found._replace(absent=str(values[absent][0])) if absent.any() and str(dtype) == "object" else found
 
 
 def _polars(head: str, series: Any, name: str) -> FrameColumn:
@@ -171,11 +174,14 @@ def _codes(values: np.ndarray, absent: np.ndarray, categories: Sequence[Any]) ->
     return found
 
 
-def as_frame(library: str, columns: dict[Any, Any], index: Any = None) -> Any:
-    """A data frame of columns `[N]`; `index` for pandas, which keeps names that are no texts."""
+def as_frame(library: str, columns: Sequence[tuple[Any, Any]], index: Any = None) -> Any:
+    """A data frame of columns `[N]` by their names; `index` for pandas, which keeps names that are no texts."""
     if library == "polars":
-        return importlib.import_module("polars").DataFrame({str(name): values for name, values in columns.items()})
+        return importlib.import_module("polars").DataFrame({str(name): values for name, values in columns})
     pandas = importlib.import_module("pandas")
-    made = pandas.DataFrame(dict(enumerate(columns.values())), index=index)
-    made.columns = pandas.Index(list(columns), tupleize_cols=all(isinstance(name, tuple) for name in columns))
+    made = pandas.DataFrame({place: values for place, (_, values) in enumerate(columns)})
+    if index is not None:
+        made.index = index
+    names = [name for name, _ in columns]
+    made.columns = pandas.Index(names, tupleize_cols=all(isinstance(name, tuple) for name in names))
     return made

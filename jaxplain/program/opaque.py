@@ -76,9 +76,14 @@ def with_own_errors(call: Callable[[], Any]) -> Any:
     try:
         return jax.block_until_ready(call())
     except jax.errors.JaxRuntimeError as error:
-        if _FAILED and str(_FAILED[0]) in str(error):
-            raise _FAILED[0] from None
+        if _FAILED and _is_of(_FAILED[0], str(error)):
+            raise _FAILED.pop() from None
         raise
+
+
+def _is_of(error: Exception, text: str) -> bool:
+    """Whether a text of JAX's, which ends with the traceback of a function on the host, tells of this error."""
+    return type(error).__name__ in text and str(error) in text
 
 
 def is_opaque(value: Any) -> bool:

@@ -13,7 +13,7 @@ from jaxplain import check
 from jaxplain.program import Function, Static, kept, needs_derivative, note_failure, public, setting, with_own_errors
 from jaxplain.readout.criterion import wide
 from jaxplain.readout.target import Pick
-from jaxplain.types import Array, Pytree
+from jaxplain.types import Array, Pytree, frame_of
 
 
 class BlackBox(Function):
@@ -85,7 +85,7 @@ class BlackBox(Function):
         else:
             row = jax.tree.map(lambda leaf: np.asarray(leaf) if concrete else _zeros(leaf), x)
         try:
-            return self._called(jax.tree.map(lambda leaf: leaf[None], row)).shape[1:]
+            return self._called(jax.tree.map(lambda leaf: np.array(leaf[None]), row)).shape[1:]
         except Exception as error:
             what = "one row" if concrete or self.table.value is not None else "one row of zeros"
             error.add_note(
@@ -109,17 +109,29 @@ class BlackBox(Function):
         flat = jax.tree.map(lambda leaf, row: leaf.reshape(-1, *row.shape), batch, rows)
         total = int(np.prod(leading))
         size = total if self.batch_size is None else self.batch_size
-        parts = [
-            self._called(jax.tree.map(lambda leaf, start=start: leaf[start : start + size], flat))
-            for start in range(0, total, size)
-        ]
-        result = np.concatenate(parts)
-        if result.shape[1:] != shape:
+        result = np.empty((total, *shape), dtype)
+        for start in range(0, total, size):
+            # Copies: JAX's arrays cannot be written to, and a function may return the same buffer every time.
+            part = self._called(jax.tree.map(lambda leaf, start=start: np.array(leaf[start : start + size]), flat))
+            if part.shape[1:] != shape:
+                raise ValueError(
+                    f"{self.name}: `predict` returned shape {part.shape} for {len(part)} rows, but "
+                    f"{(len(part), *shape)} was expected{'' if self.shape is None else ' (of `outputs`)'}."
+                )
+            result[start : start + size] = self._narrowed(part, dtype)
+        return result.reshape((*leading, *shape))
+
+    def _narrowed(self, values: np.ndarray, dtype: Any) -> np.ndarray:
+        """Values in the dtype that JAX computes in; a finite one that would become infinite is refused."""
+        with np.errstate(over="ignore"):
+            narrow = values.astype(dtype)
+        lost = np.isinf(narrow) & np.isfinite(values)
+        if lost.any():
             raise ValueError(
-                f"{self.name}: `predict` returned shape {result.shape} for {total} rows, but {(total, *shape)} was "
-                f"expected{'' if self.shape is None else ' (of `outputs`)'}."
+                f"{self.name}: `predict` returned {values[lost][0]:g}, which is infinite in {np.dtype(dtype)}. Return "
+                "its logarithm or a multiple of it, or let JAX compute in float64 (jax_enable_x64)."
             )
-        return result.reshape((*leading, *shape)).astype(dtype)
+        return narrow
 
     def _called(self, rows: Pytree) -> np.ndarray:
         """Call the function with rows `[N, ...]`, and look at what comes back."""
@@ -131,7 +143,13 @@ class BlackBox(Function):
                 f"{self.name}: `predict` returned a JAX array, and calling JAX inside of a callback can wait for "
                 "ever. A function of JAX is a score as it is: jaxplain.output(apply, params)."
             )
-        values = np.asarray(answer)
+        self._require_order(answer)
+        try:
+            values = np.asarray(answer)
+        except ValueError as error:  # rows of different lengths
+            raise TypeError(
+                f"{self.name}: `predict` returned {check.short(answer)}, which is no array: {error}"
+            ) from error
         if values.dtype.kind not in "fiub":
             raise TypeError(
                 f"{self.name}: `predict` returned {check.short(values)}. It has to return numbers, such as "
@@ -149,6 +167,19 @@ class BlackBox(Function):
                 f"{int(wrong.argmax())}. Rows that are explained are mixed with the baseline; look at those."
             )
         return values
+
+    def _require_order(self, answer: Any) -> None:
+        """Refuse a series or frame of pandas whose index says that its rows were sorted otherwise."""
+        index = getattr(answer, "index", None)
+        if frame_of(answer) is None or index is None:
+            return
+        labels = np.asarray(index)
+        numbered = labels.dtype.kind in "iu" and np.array_equal(np.sort(labels), np.arange(len(labels)))
+        if numbered and (np.diff(labels) < 0).any():
+            raise ValueError(
+                f"{self.name}: `predict` returned rows in another order than it was given them: its index begins "
+                f"with {labels[:3].tolist()}. Return them in the order of the batch, such as by .sort_index()."
+            )
 
 
 def _zeros(leaf: Any) -> np.ndarray:
@@ -200,8 +231,8 @@ def black_box(
 
     Raises:
         TypeError: `predict` is no function, or returns no numbers.
-        ValueError: Another shape than one result for each row; NaN; a process of JAX without a CPU. Errors of `predict`
-            itself come out with their own message.
+        ValueError: Another shape than one result for each row; NaN; numbers too large for the dtype; a series that was
+            sorted; a process of JAX without a CPU. Errors of `predict` itself come out with their own message.
 
     Example:
         >>> import numpy as np

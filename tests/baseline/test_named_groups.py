@@ -75,7 +75,41 @@ def test_an_effect_is_asked_by_name():
         jaxplain.aggregate.partial_dependence(f, "area")
 
 
+def test_names_stand_for_arrays_of_every_structure():
+    """A tuple of texts is a list of names; names of whole arrays in a tuple are arrays themselves."""
+    x = [X[:2], X[1:]]
+
+    def total(x):
+        return x[0].sum() + 10 * x[1].sum()
+
+    for groups in (["a", "b"], [["a", "b"], ["b", "c"]]):  # as the names of one array
+        with pytest.raises(ValueError, match=r"Pass an array for each array of `x` of its .* each as numpy\.array"):
+            jaxplain.feature_ablation(total, groups=groups)(x)
+    found = jaxplain.feature_ablation(total, groups=[np.array(["a", "b"]), np.array(["b", "c"])])(x)
+    assert [leaf.tolist() for leaf in found] == [[2.0, 33.0], [33.0, 10.0]]
+    found = jaxplain.feature_ablation(total, groups=[np.array("a"), np.array("b")])(x)
+    assert [leaf.tolist() for leaf in found] == [[5.0, 5.0], [40.0, 40.0]]
+
+
+def test_texts_of_numpy_of_every_dtype_are_names():
+    wide = np.array(NAMES, np.dtypes.StringDType())
+    for names in (wide, wide.reshape(1, 3), np.array(NAMES, "<U40")):
+        assert as_groups(names, "name").numbers.reshape(-1).tolist() == [0, 1, 0]
+
+
+def test_a_column_without_a_name_is_told():
+    for groups in (["a", None], ["a", float("nan")], np.array(["a", None], object), {"x": ["a", None]}, [["a", None]]):
+        with pytest.raises(
+            TypeError, match=r"^name: `groups` holds .* with names and something else; name every column"
+        ):
+            as_groups(groups, "name")
+
+
 def test_columns_of_frames_are_names():
     pd = pytest.importorskip("pandas", reason="the extra [tables] is not installed")
     assert as_groups(pd.Index(NAMES), "name").numbers.tolist() == [0, 1, 0]
     assert as_groups(pd.Series(NAMES), "name").names == ("city", "area")
+    for names in (pd.Categorical(NAMES), pd.Series(pd.Categorical(NAMES)), pd.DataFrame([NAMES])):
+        assert as_groups(names, "name").numbers.reshape(-1).tolist() == [0, 1, 0]
+    with pytest.raises(TypeError, match=r"`groups` holds a pandas series .* with names and something else"):
+        as_groups(pd.Series(["a", None]), "name")

@@ -205,7 +205,9 @@ def test_exit_statuses(here, capsys):
     assert run([*base, "counted.py:failing", "--traceback"]) == 1
     assert "Traceback" in capsys.readouterr().err
     assert run([*base, "counted.py:interrupted"]) == 130
-    assert capsys.readouterr().err == "interrupted; what was written stays, and the same command goes on from there.\n"
+    assert capsys.readouterr().err == (
+        "interrupted; what was written stays, and the same command (of train with --resume) goes on from there.\n"
+    )
     assert run([*base, "counted.py:number"]) == 2
     assert "returned int; write def build(): return apply, params" in capsys.readouterr().err
     (here / "broken.py").write_text("def build(:\n")

@@ -319,3 +319,5 @@ def test_a_model_of_data_frames():
             ValueError, match="Replace whole variables by those" if one_hot else "Replace it by values of"
         ):
             jaxplain.shapley_values(f, groups=table.groups, baseline=0.5)(x[0])
+        one = jaxplain.feature_ablation(f, groups=table.groups, baseline=x[1])(x[0])  # which takes one row
+        np.testing.assert_allclose(one[0], predict(df[:1])[0] - by_rows(np.array([[1, 0, 0]]))[0], atol=1e-6)
