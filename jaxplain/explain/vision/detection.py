@@ -235,8 +235,7 @@ def d_rise(
         >>> bool(a[0] > a[1] + 0.4)
         True
 
-    Source: Petsiuk et al. 2021, "Black-box explanation of object detectors via saliency maps", equations 2 to 4 and
-    section 3.3.
+    Source: Petsiuk et al. 2021, "Black-box explanation of object detectors via saliency maps", equations 2 to 4.
     """
     if activation is not None:
         check.choice(activation, ("softmax", "sigmoid"), "d_rise", "activation")
