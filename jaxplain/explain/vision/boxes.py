@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -20,20 +21,36 @@ def overlap(boxes: Array, box: Array) -> Array:
 
 
 def pair(target: Any, name: str, first: str) -> tuple[Any, Any]:
-    """Require a target of two parts, and return them."""
+    """Require a target of two parts, real numbers where they are concrete and the class without NaN; return them."""
     if not isinstance(target, tuple | list) or len(target) != 2:
         raise TypeError(f"{name}: the `target` has to be the pair ({first}, class), not {check.short(target)}.")
-    return target[0], target[1]
+    place, label = target
+    _real(place, name)
+    if label is not None:  # of a model with one class there need be none
+        _real(label, name)
+        check.finite(label, name, "target")
+        label = np.asarray(label) if isinstance(label, list) and _known(label) else label
+    return place, label
+
+
+def _known(part: Any) -> bool:
+    return all(map(check.is_concrete, jax.tree.leaves(part)))
+
+
+def _real(part: Any, name: str) -> None:
+    """Require real numbers; what is traced is left alone."""
+    if part is None or _known(part):
+        check.numbers(part, name, "target")
+        check.real(np.asarray(part) if isinstance(part, tuple | list) else part, name, "target")
 
 
 def joined(box: Any, name: str) -> Any:
     """Require boxes `[..., 4]`, as an array or as four numbers or arrays, that have an area where they are concrete."""
-    if isinstance(box, tuple | list) and len({np.shape(part) for part in box}) == 1 and not check.odd_leaf(tuple(box)):
-        box = (np if all(map(check.is_concrete, box)) else jnp).stack(box, axis=-1)  # a driver made rows of each number
-    check.real(check.numbers(box, name, "target"), name, "target")
-    if jnp.shape(box)[-1:] != (4,):
+    if isinstance(box, tuple | list) and box:  # a driver made rows of each number, or traces them
+        box = (np if _known(box) else jnp).stack(box, axis=-1)
+    if np.shape(box)[-1:] != (4,):
         raise ValueError(
-            f"{name}: the `target`'s box has shape {jnp.shape(box)}; a box is the 4 numbers (x0, y0, x1, y1)."
+            f"{name}: the `target`'s box has shape {np.shape(box)}; a box is the 4 numbers (x0, y0, x1, y1)."
         )
     if check.is_concrete(box):
         rows = np.asarray(box, np.float64).reshape(-1, 4)

@@ -121,7 +121,11 @@ class _Cosine(Function):
         if self.activation is not None:
             classes = (jax.nn.softmax if self.activation == "softmax" else jax.nn.sigmoid)(classes)
         if jnp.ndim(label):
-            check.broadcasts(label, classes.shape[1:], name, "target")
+            if jnp.shape(label) != classes.shape[1:]:
+                raise ValueError(
+                    f"{name}: the `target`'s probabilities have shape {jnp.shape(label)}, but the model has "
+                    f"{classes.shape[1]} classes. Pass one for each of them, or the index of a class."
+                )
             wanted = jnp.asarray(label, classes.dtype)
             return _unit(classes) @ _unit(wanted)
         return _OfClass()(_unit(classes), label, name)

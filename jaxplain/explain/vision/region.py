@@ -101,7 +101,7 @@ def region_score(
         5.0
 
     Source: Vinogradova, Dibrov and Myers 2020, "Towards interpretable semantic segmentation via gradient-weighted class
-    activation mapping", equation 2.
+    activation mapping".
     """
     check.function(apply, "region_score", "apply", "(params, batch) -> [B, H, W, K]")
     if not isinstance(mean, bool):

@@ -199,7 +199,10 @@ def score(apply=detect, **settings):
         (lambda: score(fixed_boxes="yes"), TypeError, "`fixed_boxes` has to be True or False"),
         (lambda: vision.box_score(ONE, ONE), TypeError, "`apply` has to be a function"),
         (lambda: vision.d_rise(detect, ONE, activation="tanh"), ValueError, "d_rise: `activation`"),
-        (lambda: vision.d_rise(detect, ONE).score(Z, (BOX, np.ones(3))), ValueError, "`target` has shape"),
+        (lambda: vision.d_rise(detect, ONE).score(Z, (BOX, np.ones(3))), ValueError, "has 2 classes"),
+        (lambda: score()(Z, (BOX, np.array([np.nan, 1]))), ValueError, "`target` has 1 NaN"),
+        (lambda: score()(Z, (BOX, {"a": 1})), TypeError, "`target` has to be a number, not {'a': 1}"),
+        (lambda: score()(Z, ([], 1)), ValueError, r"box has shape \(0,\)"),
     ],
 )
 def test_what_is_no_detection_is_told(call, error, words):
