@@ -19,6 +19,7 @@ The stages, each a namespace that is there after `import jaxplain`:
     jaxplain.image, objective, transform, regulariser    what activation maximization is composed of
     jaxplain.language                     language models: scores of text, attribution of generated text, circuits
     jaxplain.genomics                     one-hot sequences: shuffled references, mutations, hypothetical contributions
+    jaxplain.vision                       detection and segmentation: scores of boxes and regions, D-RISE
     jaxplain.evaluate                     is the explanation right: metrics, controls, comparisons
     jaxplain.influence                    which training examples did it: derivatives through training, retraining
     jaxplain.concept                      what features mean: concept vectors, dictionaries, sparse autoencoders
@@ -245,6 +246,7 @@ from jaxplain.explain import (
 )
 from jaxplain.explain import genomics as genomics
 from jaxplain.explain import language as language
+from jaxplain.explain import vision as vision
 from jaxplain.explain.backward import pattern as pattern
 from jaxplain.explain.backward import relevance as relevance
 from jaxplain.explain.visualization import image as image
@@ -301,6 +303,7 @@ NAMESPACES = (
     "regulariser",
     "language",
     "genomics",
+    "vision",
 )
 """Where everything else is reached, without a second import."""
 
@@ -392,7 +395,7 @@ __all__ = [
 _DEEPER = {"image": image, "objective": objective, "regulariser": regulariser, "relevance": relevance}
 _DEEPER["transform"] = transform
 _DEEPER["pattern"] = pattern
-_DEEPER["language"], _DEEPER["genomics"] = language, genomics
+_DEEPER["language"], _DEEPER["genomics"], _DEEPER["vision"] = language, genomics, vision
 for _name, _space in _DEEPER.items():
     sys.modules[f"jaxplain.{_name}"] = _space
 

@@ -37,7 +37,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "explain": (
         ("explain.backward", "explain.gradient", "explain.perturbation", "explain.shapley", "explain.visualization"),
         ("explain.cam",),  # guided Grad-CAM is made of a map and of a backward rule
-        ("explain.genomics", "explain.language"),  # sequences and text are explained by any of the methods
+        ("explain.genomics", "explain.language", "explain.vision"),  # explained by any of the methods
     ),
     "explain.visualization": (
         ("explain.visualization.image", "explain.visualization.objective", "explain.visualization.transform"),

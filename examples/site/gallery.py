@@ -15,7 +15,7 @@ import prose
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
-    *("checkpoint", "clever_hans", "concepts", "control", "keras_port", "map_similarity", "mixed_columns"),
+    *("checkpoint", "clever_hans", "concepts", "control", "detection", "keras_port", "map_similarity", "mixed_columns"),
     *("shaken_digits", "tabular", "time_series"),
 )
 """Examples that take less than half a minute; the others are shown unrun, unless the site is built with `--all`."""

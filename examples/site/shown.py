@@ -126,6 +126,7 @@ NOT_DRAWN = {
     "value_weighted_norms": "one table for each head",
     "hypothetical_contributions": "needs a one-hot sequence",
     "saturation_mutagenesis": "needs a one-hot sequence",
+    "d_rise": "needs a model that returns boxes",
 }
 """Methods without a picture."""
 

@@ -48,6 +48,7 @@ SPACES = (
     "regulariser",
     "language",
     "genomics",
+    "vision",
 )
 
 BAD = {
@@ -719,6 +720,10 @@ SPECIAL: dict[str, dict[str, Callable[[World], Any]]] = {
     "image.shape_of": {"name": lambda w: "name"},
     "image.cppn": {"shape": lambda w: (6, 6, 3)},
     "image.vector": {"shape": lambda w: (4,)},
+    "vision.": {"apply": lambda w: detecting, "cells": lambda w: 2},
+    "vision.region_score": {
+        "apply": lambda w: lambda params, x: (x @ params["first"])[:, :3].reshape(-1, 1, 1, 3) * jnp.ones((1, 2, 3, 1))
+    },
     "genomics.": {"f": lambda w: _motif, "baseline": lambda w: 0.25},
     "objective.": {"x": lambda w: w.x, "vector": lambda w: np.ones(2, np.float32), "index": lambda w: 0},
     "objective.position": {"place": lambda w: (1, 2), "vector": lambda w: None},
@@ -830,7 +835,15 @@ def _motif(x: Any) -> Any:
     return jnp.tanh((jnp.asarray(x) * ROWS_OF_WORDS[0]).sum())
 
 
+def detecting(params: Any, x: Any) -> Any:
+    """Two detections in each vector of a batch, and what classes they are."""
+    at = 0.1 * x[:, :2, None]
+    return jnp.concatenate([at, at - 1, at + 1, at + 2], -1), (x @ params["first"])[:, :4].reshape(-1, 2, 2)
+
+
 USE: dict[str, Callable[[Any, World], Any]] = {
+    "vision": lambda made, w: made(*([KEY] if needs_key(made) else []), VECTOR, ((-0.5, -1.0, 1.5, 1.0), 1)),
+    "vision.region_score": lambda made, w: made(VECTOR, (np.ones((2, 3)), 1)),
     "genomics": lambda made, w: made(*([KEY] if needs_key(made) else []), DNA),
     "language": _said,
     **{
