@@ -37,9 +37,9 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     activation | what makes probabilities of logits | - | scores | 'softmax'
     axes | axes counted from the front | - | images | None; (0,1): blur, blur_integrated_gradients
     baseline | what absent means: a number, an array, a function of x or (key, x) | units of x | all | 0.0; 0:
-          context_cite, feature_ablation, kernel_shap, lime, occlusion, owen_values, rise, shapley_interactions,
-          shapley_sampling, shapley_sampling_with_error, shapley_values; (0.0,1.0): xrai; None:
-          hypothetical_contributions, remove_and_retrain, road, road_curve
+          context_cite, d_rise, feature_ablation, kernel_shap, lime, occlusion, owen_values, rise,
+          shapley_interactions, shapley_sampling, shapley_sampling_with_error, shapley_values; (0.0,1.0): xrai;
+          None: hypothetical_contributions, remove_and_retrain, road, road_curve
     batch_axis | where a layer's values carry the batch; 'auto' finds it | axis | layers | 'auto'
     batch_size | points, samples, masks or rows at once: the memory knob; None fills the device (`explain_batch`) |
           count | all | None; 8: deep_dream, frechet_bootstrap; 64: ace, concept_regions, concept_sensitivity,
@@ -54,6 +54,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           permutation_importance, predict, prediction_depth, sparse_surrogate, spray, train_autoencoder,
           tree_surrogate; 128: activation_atlas, top_activations, unit_activity; 4096: recovery
     bias | whether biases take part in a rule | - | rules | True; 0.0: concept_score
+    cells | of the coarse grid that masks are drawn on | count | masks | 7; 16: d_rise
     channel_axis | a layer's axis of channels | axis | maps | -1
     checkpoint | a folder in which a run is saved | path | training | None
     colour | correlation of colour channels, from `colour_matrix` | - | images | None
@@ -100,6 +101,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     mask | where, True or 1 in the object or the free part | - | all | None; 1.0: counterfactual
     max_groups | most groups where `groups` is traced | count | all | None
     max_steps | most gradients that a tolerance may take | count | paths | 1024
+    mean | whether a sum is divided by its count | - | scores | False; 0.0: vector
     most | how many at most | count | regions, clusters | 512; 16: spray
     neighbours | how many examples count as near | count | neighbours | 5; 30: prediction_depth; 10: spray
     norm | how a difference is measured | - | all | 'l2'; 'l1': counterfactual; 'linf': pgd
@@ -118,6 +120,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
     pool | examples that random concepts are drawn from | examples | concepts | None
     positions | a value for each position | - | circuits | False
     power | of the cosine between vectors | exponent | directions | 4.0; 1.0: caricature; 0.0: direction
+    probability | that a cell is kept | share | masks | 0.5
     radius | how far inputs are moved | units of x | robustness | -
     relative | divide by the size of what is compared | - | all | True; False: completeness
     relu | keep the positive part of a map | - | maps | True
@@ -137,7 +140,7 @@ Settings. What means the same has the same name; name | meaning | unit | where |
           faithfulness_correlation, infidelity, sensitivity_n, sensitivity_n_curve; 200: frechet_bootstrap,
           mu_fidelity; 10000: paired_difference, score_table; 20: hypothetical_contributions,
           soft_comprehensiveness, soft_sufficiency; 8: permutation_importance; 32: craft, sobol_importance,
-          sobol_indices, sub_concepts
+          sobol_indices, sub_concepts; 5000: d_rise
     scale | in which units differences are taken | units of x | all | True; 1.0: counterfactual, vector
     select | which part of the model's output | - | scores | None
     sequence | which evenly spread points | - | concepts | 'sobol'

@@ -153,7 +153,7 @@ def test_foreign_settings_are_answered_with_ours():
 
 def test_help_is_a_page():
     page = pydoc.render_doc(jaxplain, renderer=pydoc.plaintext)
-    assert page.count("\n") < 220
+    assert page.count("\n") < 230
     assert "\n    ablation_cam(" not in page
     assert {"lrp", "evaluate", "relevance"} <= set(dir(jaxplain))
 
