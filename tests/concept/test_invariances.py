@@ -52,8 +52,7 @@ DEVICES = """
     import sys, warnings
     import jax
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
-    from shared.compiling import FLAGS
-from shared.concept_calls import CALLS, equal, setting
+    from shared.concept_calls import CALLS, equal, setting
 
     warnings.filterwarnings("ignore", message="tcav_t_test")
     assert jax.device_count() == 4

@@ -72,8 +72,7 @@ DEVICES = """
     import jax
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
     from jaxplain import explain_dataset, influence
-    from shared.compiling import FLAGS
-from shared.influence_calls import CALLS, MASKS, equal, setting
+    from shared.influence_calls import CALLS, MASKS, equal, setting
 
     jax.config.update("jax_numpy_rank_promotion", "raise")
     assert jax.device_count() == 8
