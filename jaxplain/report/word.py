@@ -51,7 +51,8 @@ def told_apart(names: Any) -> list[str]:
 
 def comparable(labels: Any, predicted: Any, name: str) -> tuple[Any, Any]:
     """Both of one form: beside numbers True and False are 1 and 0; texts beside numbers are refused."""
-    kinds = [{_kind(item) for item in np.asarray(value).ravel()} for value in (labels, predicted)]
+    rows = [_row(value, name, argument) for argument, value in (("labels", labels), ("predicted", predicted))]
+    kinds = [{_kind(item) for item in row} for row in rows]
     if kinds[0] & kinds[1]:
         return labels, predicted
     if "text" in kinds[0] | kinds[1]:
@@ -59,8 +60,19 @@ def comparable(labels: Any, predicted: Any, name: str) -> tuple[Any, Any]:
             f"{name}: `labels` is {check.short(labels)}, but `predicted` {check.short(predicted)}; both have to be "
             "of one form. Pass numbers of classes as both, and `names`, or texts as both."
         )
-    first, second = (np.asarray(value) for value in (labels, predicted))
-    return tuple(v.astype(int) if v.dtype == bool else v for v in (first, second))  # type: ignore[return-value]
+    return tuple(row.astype(int) if row.dtype == bool else row for row in rows)  # type: ignore[return-value]
+
+
+def _row(value: Any, name: str, argument: str) -> np.ndarray:
+    """What is to be one class or text for each example, as an array `[B]`."""
+    try:
+        row = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        row = np.zeros(())
+    if row.ndim != 1:
+        what = f"has shape {value.shape}" if hasattr(value, "shape") else f"is {check.short(value)}"
+        raise ValueError(f"{name}: `{argument}` {what}; it has to be [B], one class or text for each example.")
+    return row
 
 
 def _kind(item: Any) -> str:
