@@ -52,7 +52,7 @@ def told_apart(names: Any) -> list[str]:
 def comparable(labels: Any, predicted: Any, name: str) -> tuple[Any, Any]:
     """Both of one form: beside numbers True and False are 1 and 0; texts beside numbers are refused."""
     rows = [_row(value, name, argument) for argument, value in (("labels", labels), ("predicted", predicted))]
-    kinds = [{_kind(item) for item in row} for row in rows]
+    kinds = [{_kind(item) for item in row.ravel()} for row in rows]
     if kinds[0] & kinds[1]:
         return labels, predicted
     if "text" in kinds[0] | kinds[1]:
@@ -64,14 +64,15 @@ def comparable(labels: Any, predicted: Any, name: str) -> tuple[Any, Any]:
 
 
 def _row(value: Any, name: str, argument: str) -> np.ndarray:
-    """What is to be one class or text for each example, as an array `[B]`."""
+    """One class or text for each example, as an array; what shape it has `titles` looks at."""
     try:
         row = np.asarray(value)
     except ValueError:  # rows of different lengths
         row = np.zeros(())
-    if row.ndim != 1:
-        what = f"has shape {value.shape}" if hasattr(value, "shape") else f"is {check.short(value)}"
-        raise ValueError(f"{name}: `{argument}` {what}; it has to be [B], one class or text for each example.")
+    if row.ndim == 0:
+        raise ValueError(
+            f"{name}: `{argument}` is {check.short(value)}; it has to be [B], one class or text for each example."
+        )
     return row
 
 
