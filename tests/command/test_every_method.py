@@ -95,7 +95,7 @@ SETTINGS = {
     "shapley_sampling": "samples=2 groups=@groups.npy",
     "shapley_sampling_with_error": "samples=4 groups=@groups.npy",
     "shapley_values": "groups=@groups.npy baseline=0.5",
-    "xrai": "steps=2 regions=image_regions(data[0])",
+    "xrai": "steps=2 regions=@regions.npy",
 }
 TEXT = ("attention_rollout", "gradient_rollout", "value_weighted_norms")
 
@@ -149,6 +149,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("methods")
     (folder / "net.py").write_text(MODULE)
     np.save(folder / "groups.npy", (np.arange(36) // 9).reshape(6, 6, 1))
+    np.save(folder / "regions.npy", np.arange(3)[:, None, None] == np.arange(36).reshape(6, 6) // 12)
     np.save(folder / "masks.npy", np.arange(4 * 36).reshape(4, 6, 6, 1) % 3 == 0)
     path = list(sys.path)
     yield folder
@@ -191,6 +192,11 @@ def test_every_method(here, capsys, name):
     found = open_explanations(here / name)
     assert found.count == 4
     assert found.finished.all()
+
+
+def test_regions_of_a_picture_are_found_by_name(here, capsys):
+    pytest.importorskip("skimage")
+    assert explain("xrai", "--set", "steps=2", "regions=image_regions(data[0])", out="by_name") == 0, capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -96,7 +96,7 @@ def region_score(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> f = region_score(lambda params, x: x * params, jnp.array([1.0, -1.0]))
+        >>> f = region_score(lambda weights, x: x @ weights, jnp.array([[1.0, -1.0]]))
         >>> float(f(jnp.array([[[1.0], [2.0], [4.0]]]), (jnp.array([[True, False, True]]), 0)))
         5.0
 
