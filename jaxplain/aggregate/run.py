@@ -69,7 +69,7 @@ def combine(**aggregators: Aggregator) -> CombinedAggregator:
         (2, 1)
     """
     if not aggregators:
-        raise ValueError("combine: pass at least one aggregator, such as all=jaxplain.moments().")
+        raise ValueError("combine: pass at least one aggregator, such as all=jaxplain.aggregate.moments().")
     for name, part in aggregators.items():
         if not isinstance(part, Aggregator):
             raise TypeError(f"combine: {name!r} is {type(part).__name__}, not an aggregator.")

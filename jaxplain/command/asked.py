@@ -79,6 +79,7 @@ class Asked:
         if needed:
             hint = NEEDED.get(needed[0], f"`--list {name}` says what it is")
             raise TypeError(f"{self.option}: {name} needs `{needed[0]}`: {self._way(needed[0])}; {hint}.")
+        stand_ins = stand_ins[: self.skip]
         if len(values) == len(self.settings) and not _automatic(self):
             return self.function(*stand_ins, **values)
         hold(inspect.unwrap(self.function), values) if hasattr(self.function, "__code__") else None
@@ -98,18 +99,18 @@ class Asked:
         try:
             self.function(*stand_ins, **values, **filled)
         except (ValueError, TypeError) as error:
-            if any(f"`{name}`" in str(error) for name in values if name != "layers"):  # those of the real parameters
+            if any(_blames(error, name) for name in values if name != "layers"):  # those of the real parameters
                 raise
 
     def make(self, *first: Any, given: Given) -> Any:
         """Call the function with all its settings.
 
         Args:
-            *first: Its first arguments.
+            *first: Its first arguments, of which it takes as many as are not written.
             given: What there is of the model and the data.
         """
         values = self._read(given)
-        return self.function(*first, **values, **self._filled(given, values))
+        return self.function(*first[: self.skip], **values, **self._filled(given, values))
 
     def _read(self, given: Given) -> dict[str, Any]:
         """The values that can be read; each is read once, so that a function that is called runs once."""
@@ -135,6 +136,11 @@ class Asked:
     @property
     def _name(self) -> str:
         return str(getattr(self.function, "__name__", self.title))
+
+
+def _blames(error: Exception, setting: str) -> bool:
+    """Whether an error is about a setting, or about what it was made of."""
+    return f"`{setting}`" in str(error) or str(error).startswith(f"{setting}:")
 
 
 def _automatic(asked: Asked) -> dict[str, Any]:
@@ -171,9 +177,11 @@ def asked(
             raise TypeError(f"{option}: @{whole.references[0]} is {type(function).__name__}, no function.")
     else:
         function = catalogue.find(name.id, kind, option)
-    skip = min(skip, len(inspect.signature(function).parameters))
+    parameters = list(inspect.signature(function).parameters)
+    first, skip = next(iter(parameters), ""), min(skip, len(parameters))
+    if kind == "method" and first == "apply":
+        skip = 0  # it scores the model by itself
     if kind == "metric":
-        first = next(iter(inspect.signature(function).parameters), "")
         skip = {"f": 1, "e": 1, "make": 1, "method": 2}.get(first, 0)  # a metric of a method is one of its score, too
     settings = arranged(function, whole, tree, skip=skip) if isinstance(tree, ast.Call) else {}
     found = Asked(whole.text, function, settings, option, skip)

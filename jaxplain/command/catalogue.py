@@ -19,13 +19,31 @@ INSTEAD = {
     "activation_maximization": "it makes an input and explains none: jaxplain visualize --unit LAYER:INDEX",
     "attention_flow": "it runs on the host, an example at a time: jaxplain.language.attention_flow(f)(x) in Python",
     "audit": "it lists the rules of a method and explains no input: print(jaxplain.audit(e)) in Python",
+    "explain_generation": "it explains one text, token by token: jaxplain.language.explain_generation(...) in Python",
     "explain_batch": "that is what jaxplain explain does with every method",
     "image_regions": "it is a setting of xrai: --method xrai --set 'regions=image_regions(data[0])'",
 }
 """Public names of `jaxplain.explain` that are no methods, and what to write."""
 
-_LANGUAGE = ("attention_rollout", "context_cite", "gradient_rollout", "value_weighted_norms")
-_TEXT_SCORES = ("contrastive", "entropy", "token_log_probability", "token_logit")
+_FURTHER = {
+    "pattern": ("pattern_attribution", "pattern_net"),
+    "internals": ("activation_patching", "attribution_patching"),
+    "language": (
+        "attention_rollout", "context_cite", "edge_attribution", "edge_patching", "gradient_rollout",
+        "node_attribution", "node_patching", "path_patching", "site_attribution", "sweep", "value_weighted_norms",
+    ),
+    "vision": ("d_rise",),
+    "genomics": ("hypothetical_contributions", "saturation_mutagenesis"),
+}  # fmt: skip
+"""Methods by the namespaces that they stand in."""
+
+_FURTHER_SCORES = {
+    "language": (
+        "contrastive", "entropy", "kl_to", "sequence_log_probability", "token_log_probability", "token_logit",
+    ),
+    "vision": ("box_score", "region_score"),
+}  # fmt: skip
+_NAMESPACES = ("internals", "language", "vision", "genomics", "concept", "influence", "aggregate", "evaluate")
 
 _CURVES = (
     "deletion_curve", "insertion_curve", "parameter_randomization_curve", "pixel_flipping", "road_curve",
@@ -44,8 +62,7 @@ def methods() -> Mapping[str, Any]:
     """Everything that explains an input, by name."""
     own = {name: f for name, f in vars(jaxplain).items() if name in jaxplain.__all__}  # what is late would import Flax
     found = {name: f for name, f in own.items() if getattr(f, "__module__", "").startswith("jaxplain.explain.")}
-    found |= {name: getattr(jaxplain.pattern, name) for name in ("pattern_attribution", "pattern_net")}
-    found |= {name: getattr(jaxplain.language, name) for name in _LANGUAGE}
+    found |= _of_namespaces(_FURTHER)
     return {name: found[name] for name in sorted(found) if name not in INSTEAD and name not in WRAPPERS}
 
 
@@ -58,8 +75,11 @@ def wrappers() -> Mapping[str, Any]:
 @functools.cache
 def scores() -> Mapping[str, Any]:
     """What of the output is explained, by name."""
-    text = {name: getattr(jaxplain.language, name) for name in _TEXT_SCORES}
-    return {name: getattr(jaxplain, name) for name in SCORES} | text
+    return {name: getattr(jaxplain, name) for name in SCORES} | _of_namespaces(_FURTHER_SCORES)
+
+
+def _of_namespaces(names: Mapping[str, Iterable[str]]) -> dict[str, Any]:
+    return {name: getattr(getattr(jaxplain, space), name) for space, listed in names.items() for name in listed}
 
 
 @functools.cache
@@ -111,6 +131,9 @@ def _instead(name: str, kind: str) -> str | None:
         return f"it judges a whole dataset: jaxplain.evaluate.evaluate_batch(evaluate.{name}(...), ...) in Python"
     if kind == "method" and name in INSTEAD:
         return INSTEAD[name]
+    space = next((space for space in _NAMESPACES if name in getattr(jaxplain, space).__all__), None)
+    if space is not None and callable(getattr(getattr(jaxplain, space), name)):
+        return f"it is jaxplain.{space}.{name}, for Python"
     return None
 
 

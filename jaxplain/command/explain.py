@@ -6,9 +6,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxplain.command import parser as options_of
+from jaxplain.command import total
 from jaxplain.command.asked import Asked, asked, stand_in
-from jaxplain.command.kind import kind
+from jaxplain.command.kind import Kind, kind
 from jaxplain.command.parser import whole_number
 from jaxplain.command.place import nearest, require_folder
 from jaxplain.command.subject import Subject
@@ -25,6 +28,8 @@ examples:
 --method grad_cam --set layer=conv
   {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data --out smooth \
 --method gradient --wrapper smoothgrad --wrapper-set sigma=0.1 samples=4 --reduce channel_sum
+  {program} explain --model tiny.py:build --checkpoint run --data tiny.py:data \
+--aggregate moments 'top_k(3)' --aggregate-out global.npz
   {program} explain --list
   {program} explain --list lrp
 
@@ -40,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options_of.add_model(parser, required=True)
     options_of.add_data(parser, required=True)
     options_of.add_score(parser)
-    option("--out", required=True, help="the folder to write, or to finish")
+    option("--out", help="the folder to write, or to finish")
     option("--target", default="data", help="'data' (its targets), 'predicted', or the number of a class (data)")
     option("--method", default="integrated_gradients", help="its name, or name(setting=value) (integrated_gradients)")
     option(
@@ -64,8 +69,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     option("--batch-size", default="64", help="a number, or 'auto' for the largest that fits (64)")
     option("--reduce", help="channel_sum, top_features(K), group_sum(@groups.npy) or @file.py:name")
     option("--dtype", help="of what is written, such as float16")
+    option("--ids", metavar="@FILE.npy", help="[N] numbers or texts by which examples are found again")
+    option("--devices", metavar="N", help="spread batches over so many devices, or 'all' (one)")
+    total.add_options(parser)
     option("--no-resume", action="store_true", help="refuse a folder that holds a run")
-    options_of.add_list(parser, ("method", "wrapper", "score"))
+    options_of.add_list(parser, ("method", "wrapper", "score", "aggregate"))
     options_of.add_common(parser)
     parser.set_defaults(command=run)
 
@@ -74,9 +82,11 @@ def run(options: argparse.Namespace) -> None:
     """Explain a dataset as the options say."""
     size, target = batch_size(options.batch_size), _target(options.target)
     dtype, reduce = _dtype(options.dtype), reduction(options.reduce)
+    aggregate, ids = total.aggregator(options), _ids(options.ids)
     method = checked_method(options.method, options.set)
     wrapper = checked_wrapper(options.wrapper, options.wrapper_set)
     _check_out(options)
+    mesh = _mesh(options.devices)
     subject = Subject(options).check()
 
     import jax
@@ -88,23 +98,30 @@ def run(options: argparse.Namespace) -> None:
     data = subject.data
     e = method.make(subject.score(), given=subject.given)
     e = e if wrapper is None else wrapper.make(e, given=subject.given)
-    found = explain_dataset(
+    explained = explain_dataset(
         e,
         data,
         key=jax.random.key(options.key),
         batch_size=size,
+        mesh=mesh,
         out=options.out,
+        aggregate=aggregate,
         resume=not options.no_resume,
         progress=not options.quiet,
         target=target,
         reduce=reduce,
         dtype=dtype,
+        ids=ids,
         transform=subject.transform,
         prepare=subject.prepare,
-    ).explanations
+    )
+    found, lines = explained.explanations, []
+    if found is not None:
+        lines.append(f"{found.count} examples in {options.out}: {', '.join(found)}")
+    if aggregate is not None:
+        lines.append(total.write(options, explained.aggregate))
     if not options.quiet:
-        assert found is not None
-        print(f"{found.count} examples in {options.out}: {', '.join(found)}")
+        print("\n".join(lines))
 
 
 def checked_method(text: str, pairs: Any = (), option: str = "--method") -> Asked:
@@ -169,8 +186,36 @@ def reduction(text: str | None) -> Any:
     return value
 
 
+def _ids(text: str | None) -> Any:
+    """Numbers or texts by which examples are found again."""
+    if text is None:
+        return None
+    value = written(text, "--ids").read(Kind({}, strict=True, special=False, example="@ids.npy"), {})
+    if not hasattr(value, "shape") and not isinstance(value, list | tuple):
+        raise TypeError(f"--ids: {text} is {type(value).__name__}; write @ids.npy, @data.npz:ids or @file.py:name.")
+    return np.asarray(value)
+
+
+def _mesh(text: str | None) -> Any:
+    """Devices over which batches are spread; None is one."""
+    if text is None:
+        return None
+    import jax
+
+    here = jax.devices()
+    number = len(here) if text == "all" else whole_number(text, "--devices")
+    if number > len(here):
+        platform = here[0].platform
+        raise ValueError(f"--devices: {number} were asked for, but there are {len(here)} ({platform}).")
+    return jax.make_mesh((number,), ("data",), devices=here[:number])
+
+
 def _check_out(options: argparse.Namespace) -> None:
     """Refuse a folder that could not be written, before anything is computed."""
+    if options.out is None:
+        if not options.aggregate:
+            raise ValueError("explain: pass --out FOLDER, or --aggregate with --aggregate-out FILE.npz.")
+        return
     path = Path(options.out).expanduser()
     require_folder(path, "--out")
     if not path.is_dir() or not any(path.iterdir()):

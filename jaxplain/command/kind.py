@@ -76,6 +76,7 @@ _OWN: dict[str, tuple[tuple[str, ...], tuple[str, ...] | None, bool, str]] = {
     "criterion": (("jaxplain.train",), _LOSSES, True, "cross_entropy"),
     "similarity": (("jaxplain.evaluate",), ("pearson", "spearman", "structural_similarity"), True, "spearman"),
     "patterns": (("jaxplain.pattern",), ("estimate_patterns",), False, "estimate_patterns(data, targets)"),
+    "aggregate": (("jaxplain.aggregate",), ("moments", "top_k"), False, "moments(classes=10)"),
     "reduce": (("jaxplain.dataset",), ("channel_sum", "top_features", "group_sum"), False, "top_features(10)"),
 }
 """Setting to the namespaces of its names (all of them, or those listed), whether they stay uncalled, and an example."""

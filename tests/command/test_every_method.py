@@ -53,6 +53,32 @@ def one_token():
 def two_tokens():
     return tokens()[0], np.array([4, 3, 2, 1]), (np.array([1, 2, 3, 4]), np.array([2, 3, 4, 5]))
 
+def pairs():
+    x, y = tokens()
+    return x, (x + 1) % 8, y
+
+def sequences():
+    x = np.eye(4, dtype=np.float32)[np.random.default_rng(0).integers(0, 4, (4, 6))]
+    return x, np.array([0, 1, 1, 0])
+
+def motif():
+    return (lambda p, x: jax.numpy.tanh(x.reshape(x.shape[0], -1)) @ p), jax.random.normal(jax.random.key(0), (24, 2))
+
+def detector():
+    def apply(p, x):
+        boxes = jax.numpy.broadcast_to(p["boxes"], (x.shape[0], 2, 4))
+        return boxes, jax.numpy.stack([x[:, :3].mean((1, 2)), x[:, 3:].mean((1, 2))], 1) * p["classes"]
+    return apply, {"boxes": np.array([[0.0, 0, 6, 3], [0, 3, 6, 6]]), "classes": np.array([[[1.0, -1.0]]])}
+
+def boxes():
+    return data()[0], (np.tile(np.array([0.0, 0, 6, 3]), (4, 1)), np.array([0, 1, 1, 0]))
+
+def segmenter():
+    return (lambda p, x: x * p), np.array([[[[1.0, -1.0]]]])
+
+def regions():
+    return data()[0], (np.ones((4, 6, 6), bool), np.array([0, 1, 1, 0]))
+
 def no_token():
     return tokens()[0], np.array([4, 3, 2, 1])
 """
@@ -60,12 +86,15 @@ def no_token():
 SETTINGS = {
     "accentuate": "steps=2 drift=1.0",
     "activation_grid": "path=conv steps=1",
+    "activation_patching": "path=block_0 axes=0",
     "attention_rollout": "",
+    "attribution_patching": "path=block_0 axes=0",
     "blur_integrated_gradients": "sigma=1.0 steps=2",
     "class_activation_map": "layer=last",
     "conductance": "path=conv steps=2",
     "context_cite": "samples=4 unseen=2 groups=@groups.npy",
     "counterfactual": "steps=2 optimizer=adam(0.1)",
+    "d_rise": "cells=2 samples=4 activation=sigmoid",
     "deconv_view": "path=conv",
     "deep_dream": "steps=1 octaves=1",
     "deep_shap": "baseline=data[:2]",
@@ -87,6 +116,7 @@ SETTINGS = {
     "owen_values": "groups=@groups.npy samples=2",
     "pattern_attribution": "patterns=estimate_patterns(data,targets)",
     "pattern_net": "patterns=estimate_patterns(data,targets)",
+    "path_patching": "path=['block_0/attention','output']",
     "pgd": "epsilon=0.1 step_size=0.05 steps=2 norm=l2",
     "receptive_field": "path=conv",
     "relevance_balance": "rule=epsilon_plus",
@@ -95,9 +125,27 @@ SETTINGS = {
     "shapley_sampling": "samples=2 groups=@groups.npy",
     "shapley_sampling_with_error": "samples=4 groups=@groups.npy",
     "shapley_values": "groups=@groups.npy baseline=0.5",
+    "site_attribution": "path=block_0 axes=0 steps=2",
+    "sweep": "sites=['block_0'] axes=0",
     "xrai": "steps=2 regions=@regions.npy",
 }
 TEXT = ("attention_rollout", "gradient_rollout", "value_weighted_norms")
+PAIRS = ("edge_attribution", "edge_patching", "node_attribution", "node_patching")
+SUBJECTS = (
+    dict.fromkeys(TEXT, ("text", "tokens"))
+    | dict.fromkeys(PAIRS, ("text", "pairs"))
+    | {
+        "path_patching": ("text", "pairs"),
+        "site_attribution": ("text", "pairs"),
+        "sweep": ("text", "pairs"),
+        "activation_patching": ("text", "pairs"),
+        "attribution_patching": ("text", "pairs"),
+        "d_rise": ("detector", "boxes"),
+        "hypothetical_contributions": ("motif", "sequences"),
+        "saturation_mutagenesis": ("motif", "sequences"),
+    }
+)
+"""Models and data of methods that do not explain classes of images."""
 
 METRICS = {
     "average_sensitivity": "radius=0.1, samples=2",
@@ -163,9 +211,9 @@ def here(folder, monkeypatch):
     return folder
 
 
-def explain(name, *more, out=None, text=False):
-    subject = ("--model", "net.py:text", "--data", "net.py:tokens") if text else ("--model", "net.py:build")
-    subject = subject if text else (*subject, "--data", "net.py:data")
+def explain(name, *more, out=None):
+    model, data = SUBJECTS.get(name, ("build", "data"))
+    subject = ("--model", f"net.py:{model}", "--data", f"net.py:{data}")
     return main(["explain", *subject, "--out", out or name, "--method", name, "--batch-size", "4", "--quiet", *more])
 
 
@@ -174,6 +222,11 @@ def test_every_public_method_is_reached_or_refused_by_name():
     public = {name for name, f in own.items() if getattr(f, "__module__", "").startswith("jaxplain.explain.")}
     assert public == (public & catalogue.methods().keys()) | (public & {*catalogue.INSTEAD, *catalogue.WRAPPERS})
     assert catalogue.INSTEAD.keys() & catalogue.methods().keys() == set()
+    for space in ("internals", "language", "vision", "genomics"):
+        for name in getattr(jaxplain, space).__all__:
+            if name[0].islower() and not {name} & (catalogue.methods().keys() | catalogue.scores().keys()):
+                with pytest.raises(ValueError, match=f"'{name}' is no method; it .*Python"):
+                    catalogue.find(name, "method", "--method")
     for name, instead in catalogue.INSTEAD.items():
         with pytest.raises(ValueError, match=f"--method: '{name}' is no method; {instead[:12]}"):
             catalogue.find(name, "method", "--method")
@@ -188,7 +241,7 @@ def test_every_public_method_is_reached_or_refused_by_name():
 def test_every_method(here, capsys, name):
     settings = SETTINGS.get(name, "layer=conv" if name.endswith(("_cam", "_plus_plus")) else "")
     more = ("--set", *settings.split()) if settings else ()
-    assert explain(name, *more, text=name in TEXT) == 0, capsys.readouterr().err
+    assert explain(name, *more) == 0, capsys.readouterr().err
     found = open_explanations(here / name)
     assert found.count == 4
     assert found.finished.all()
@@ -196,7 +249,8 @@ def test_every_method(here, capsys, name):
 
 def test_regions_of_a_picture_are_found_by_name(here, capsys):
     pytest.importorskip("skimage")
-    assert explain("xrai", "--set", "steps=2", "regions=image_regions(data[0])", out="by_name") == 0, capsys.readouterr().err
+    settings = ("--set", "steps=2", "regions=image_regions(data[0])")
+    assert explain("xrai", *settings, out="by_name") == 0, capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -245,6 +299,7 @@ def test_settings_reach_the_method(here, capsys):
 
 BAD = ("bogus", "[1, 'a']")
 FINE = {("accentuate", "high"), ("accentuate", "low"), ("xrai", "baseline")}  # read when there is an input
+FINE |= {("d_rise", "select"), ("sweep", "sites")}  # of which every text may be one
 
 
 def test_wrong_values_of_every_setting_are_refused_before_there_is_a_model(here):
@@ -272,7 +327,7 @@ def test_wrong_values_of_every_setting_are_refused_before_there_is_a_model(here)
                 for bad in BAD:
                     tried += 1
                     one = asked(name, kind, option, [*own, f"{parameter.name}={bad}"])
-                    if (name, parameter.name) in FINE:
+                    if (name, parameter.name) in FINE and (name != "sweep" or bad == "bogus"):
                         continue
                     with pytest.raises((ValueError, TypeError)):
                         one.check(*STAND_INS.get(one.first, ()))
