@@ -62,7 +62,8 @@ def as_groups(groups: Any, name: str) -> Groups:
 
     Args:
         groups: None, or integers 0 to n-1, every number present: an array, or a pytree of x's structure. Names in the
-            place of numbers (a list of texts, such as `["area", "city", "city"]`) are numbered as they come.
+            place of numbers (a list of texts, such as `["area", "city", "city"]`) are numbered as they come. What holds
+            them as its field `groups`, such as a `jaxplain.data.Table` or `jaxplain.language.segments`, is taken, too.
         name: The metric, for errors.
 
     Returns:
@@ -74,7 +75,8 @@ def as_groups(groups: Any, name: str) -> Groups:
     """
     if groups is None:
         return Groups(None, None)
-    groups, names = _numbered(groups, name)
+    own = _held(groups)
+    groups, names = own if own is not None else _numbered(groups, name)
     check.arrays(groups, name, "groups")
     leaves = jax.tree.leaves(groups)
     for leaf in leaves:
@@ -92,6 +94,19 @@ def as_groups(groups: Any, name: str) -> Groups:
             "from 0 without gaps, for example with numpy.unique(groups, return_inverse=True)."
         )
     return Groups(jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.int32), groups), int(numbers[-1]) + 1, names)
+
+
+def _held(groups: Any) -> tuple[Any, tuple[str, ...]] | None:
+    """Numbers and names of the groups that a table or the segments of a text hold; None of everything else."""
+    if not type(groups).__module__.startswith("jaxplain.") or not (
+        hasattr(groups, "groups") and hasattr(groups, "names")
+    ):
+        return None
+    held, names = groups.groups, groups.names
+    if isinstance(held, list):  # a name for each column
+        numbers = {own: number for number, own in enumerate(dict.fromkeys(held))}
+        return np.array([numbers[own] for own in held], np.int32), tuple(numbers)
+    return held, tuple(names)
 
 
 def _numbered(groups: Any, name: str) -> tuple[Any, tuple[str, ...]]:

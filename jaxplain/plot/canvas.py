@@ -130,6 +130,16 @@ def largest(values: np.ndarray, percentile: float = 100.0) -> float:
     return float(np.percentile(magnitudes, percentile)) if magnitudes.size else 0.0
 
 
+def score_limits(low: float, high: float, share: float) -> tuple[float, float]:
+    """The ends of an axis of scores from low to high, with a share of its length as room at either side.
+
+    Where the scores hardly move the room is a share of their size, so that ticks can be read without an offset.
+    """
+    size, length = max(abs(low), abs(high)), high - low
+    room = share * length if length > 1e-6 * size else 0.05 * size
+    return low - (room or 1.0), high + (room or 1.0)
+
+
 def check_percentile(percentile: float, name: str) -> None:
     """Require a percentile that leaves something to draw."""
     check.positive(percentile, name, "percentile")

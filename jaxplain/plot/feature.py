@@ -10,7 +10,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, POSITIVE, canvas, feature_axis, open_sides
+from jaxplain.plot.canvas import (
+    LOW_TO_HIGH,
+    NEGATIVE,
+    NEUTRAL,
+    POSITIVE,
+    canvas,
+    feature_axis,
+    open_sides,
+    score_limits,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular import (
     Part,
@@ -337,8 +346,7 @@ def _steps(bars: list[Part], start: float, end: float, what: str) -> Figure:
         if place:
             axes.plot([level, level], [place - 0.9, place + 0.1], color=NEUTRAL, linewidth=0.8, linestyle=":", zorder=0)
     # Room for the numbers beside the bars; automatic margins end where a bar begins.
-    room = 0.16 * (max(levels) - min(levels)) or 1.0
-    axes.set_xlim(min(levels) - room, max(levels) + room)
+    axes.set_xlim(*score_limits(min(levels), max(levels), 0.16))
     feature_axis(axes, [bar.head for bar in bars])
     axes.axvline(start, color=NEUTRAL, linewidth=0.8, linestyle="--", zorder=0)
     axes.axvline(end, color="black", linewidth=0.8, linestyle="--", zorder=0)

@@ -113,3 +113,20 @@ def test_columns_of_frames_are_names():
         assert as_groups(names, "name").numbers.reshape(-1).tolist() == [0, 1, 0]
     with pytest.raises(TypeError, match=r"`groups` holds a pandas series .* with names and something else"):
         as_groups(pd.Series(["a", None]), "name")
+
+
+def test_a_table_and_segments_of_a_text_name_groups():
+    pd = pytest.importorskip("pandas", reason="the extra [tables] is not installed")
+    table = jaxplain.data.table(pd.DataFrame({"age": [1.0, 2.0], "city": ["Ulm", "Bonn"]}))
+    found = as_groups(table, "name")
+    assert (found.numbers.tolist(), found.total, found.names) == ([0, 1, 1], 2, ("age", "city"))
+    expected = jaxplain.shapley_values(f, groups=["age", "city", "city"])(X)
+    np.testing.assert_array_equal(jaxplain.shapley_values(f, groups=table)(X), expected)
+    frame = pd.DataFrame([["a", "b"]], columns=["groups", "names"])  # whose columns are its attributes, too
+    assert as_groups(frame, "name").numbers.reshape(-1).tolist() == [0, 1]
+
+
+def test_segments_of_a_text_name_groups():
+    segments = jaxplain.language.segments("one two", [(0, 3), (4, 7)])
+    found = as_groups(segments, "name")
+    assert (found.numbers.tolist(), found.names) == ([0, 1], tuple(segments.names))

@@ -13,7 +13,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SERIES, canvas, legend_below, open_sides, row_text
+from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SERIES, canvas, legend_below, open_sides, row_text, score_limits
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, is_gap
 from jaxplain.plot.tabular.frame import attributions_of
@@ -190,8 +190,7 @@ def _axes(axes: Axes, ticks: list[str], levels: np.ndarray) -> None:
     for place in range(1, len(ticks)):
         axes.axhline(place, color=NEUTRAL, alpha=0.3, linewidth=0.5, linestyle=":", zorder=0)
     low, high = float(levels.min()), float(levels.max())
-    room = max(0.04 * (high - low), 1e-9 * max(abs(low), abs(high))) or 1.0
-    axes.set_xlim(low - room, high + room)
+    axes.set_xlim(*score_limits(low, high, 0.04))
     open_sides(axes, "top", "right", "left")
 
 

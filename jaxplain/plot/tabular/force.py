@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, legend_below, open_sides, wrapped
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, legend_below, open_sides, score_limits, wrapped
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, Part, added_up
 from jaxplain.plot.values import measured, number
@@ -75,8 +75,7 @@ def force(
     figure = canvas(8.6, 1.5 + (0.1 + 0.13 * lines) * rows, description)
     axes = figure.add_subplot()
     totals = [sum(abs(part.amount) for part in side) for side in sides]
-    room = max(0.03 * sum(totals), 1e-9 * abs(end)) or 1.0
-    axes.set_xlim(end - totals[0] - room, end + totals[1] + room)
+    axes.set_xlim(*score_limits(end - totals[0], end + totals[1], 0.03))
     axes.set_ylim(-rows - 0.6, 0.8)
     _segments(axes, sides[0], texts[0], end, -1)
     other = axes.twinx()

@@ -87,3 +87,15 @@ def _parts(many):
 def test_what_cannot_be_drawn_is_refused(call, message):
     with pytest.raises((TypeError, ValueError), match=message):
         call()
+
+
+@pytest.mark.parametrize("score", [0.0, 0.5, -3e6, 1e-9])
+@pytest.mark.parametrize("draw", [plot.force, plot.waterfall])
+def test_an_axis_of_scores_that_do_not_move_has_no_offset(draw, score):
+    figure = draw([0.0, 0.0], score)
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert "+" not in axes.xaxis.get_offset_text().get_text().lstrip("+")
+    low, high = axes.get_xlim()
+    assert low < score < high
+    assert high - low >= 0.01 * abs(score)
