@@ -79,7 +79,7 @@ def write(options: argparse.Namespace, result: Mapping[str, Any]) -> str:
         result: The results by what was written for them.
     """
     arrays = _arrays(result)
-    np.savez(options.aggregate_out, **arrays)
+    np.savez(options.aggregate_out, **arrays)  # type: ignore[arg-type]  # no name is allow_pickle
     return f"{options.aggregate_out}: {', '.join(arrays)}"
 
 
