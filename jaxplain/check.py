@@ -74,7 +74,7 @@ def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
         if (wide := too_wide(leaf)) is not None:
             raise ValueError(f"{name}: `{path_text(path, argument)}` holds {wide}, {TOO_WIDE}")
     looked = [(path, leaf) for path, leaf in leaves if is_concrete(leaf) and is_floating(leaf)]
-    flags = [_all_finite(leaf) if isinstance(leaf, jax.Array) else None for _, leaf in looked]
+    flags = [None if _at_hand(leaf) else _all_finite(leaf) for _, leaf in looked]
 
     def read() -> None:
         for (path, leaf), flag in zip(looked, flags, strict=True):
@@ -89,10 +89,21 @@ def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
     return read
 
 
+AT_HAND = 2**16
+"""Bytes of an array in the host's memory up to which NumPy reads it faster than a program is started for it."""
+
+
+def _at_hand(leaf: Any) -> bool:
+    """Whether the host reads the values where they lie."""
+    if not isinstance(leaf, jax.Array):
+        return True
+    return leaf.nbytes <= AT_HAND and all(device.platform == "cpu" for device in leaf.devices())
+
+
 def _all_finite(leaf: Any) -> Any:
-    # NumPy arrays are read where they are; a device array is reduced on its device, now even if something is traced.
-    if isinstance(leaf, np.ndarray | float):
-        return np.isfinite(leaf).all()
+    # What is at hand is read where it is; a device array is reduced on its device, now even if something is traced.
+    if _at_hand(leaf):
+        return np.isfinite(np.asarray(leaf)).all()
     with jax.ensure_compile_time_eval():
         return _finite_everywhere(leaf)
 

@@ -204,3 +204,14 @@ def test_a_warning_of_values_is_given_once():
         with pytest.warns(UserWarning, match="2 of 2 examples") as caught:
             jaxplain.explain_batch(e, jnp.ones((2, 3)))
         assert len(caught) == 1
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("length", [3, 2**16])  # of what NumPy reads, and of what is reduced where it lies
+@pytest.mark.parametrize("wrong", [jnp.nan, jnp.inf, -jnp.inf])
+def test_one_wrong_value_is_found_in_few_and_in_many(dtype, length, wrong):
+    x = jnp.ones((2, length), dtype)
+    e = jaxplain.gradient(lambda x: x.sum())
+    jaxplain.explain_batch(e, x)
+    with pytest.raises(ValueError, match=rf"`x` has 1 NaN or infinite values \(the first at index \(1, {length - 1}\)"):
+        jaxplain.explain_batch(e, x.at[1, -1].set(wrong))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -232,7 +233,14 @@ def kinds_of(leaves: Sequence[Any]) -> list[Any]:
 
     Of a Python number also that it is one, whose dtype gives way to that of what it meets.
     """
+    try:
+        return list(map(_AVAL, leaves))
+    except AttributeError:  # some are of NumPy, or Python's numbers
+        pass
     return [getattr(leaf, "aval", None) or (type(leaf), jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
+
+
+_AVAL = operator.attrgetter("aval")
 
 
 def loop_parts(equation: Equation, operands: Sequence[Any]) -> Loop:
