@@ -30,52 +30,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxplain import check
-from jaxplain.program.function import Function
 from jaxplain.program.node.flat import Value, flatten, widened
 from jaxplain.program.node.flow import blocked, sums, sunk, together
 from jaxplain.program.node.lookups import Lookup, cut_at_lookups, refuse_unread
 from jaxplain.program.node.nodes import Graph, Node, build
+from jaxplain.program.node.once import once
+from jaxplain.program.node.rule import Call, OwnDerivative, Rule
 from jaxplain.program.opaque import needs_derivative
 from jaxplain.program.trace import Equation, View, look, loop_parts, on_host
 from jaxplain.program.trace import run as run_program
 from jaxplain.types import Array, Pytree
-
-
-class Call(NamedTuple):
-    """The values of a node in one run: of `node.active`, of `node.fixed`, and of its outputs."""
-
-    inputs: list[Any]
-    fixed: list[Any]
-    outputs: list[Any]
-
-
-class Rule(Function):
-    """How relevance goes back through a node; subclasses define `__call__`."""
-
-    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
-        """From the relevance of the outputs to that of the active inputs."""
-        raise NotImplementedError
-
-    def forward(self, node: Node, active: Sequence[list[Any]], fixed: Sequence[list[Any]]) -> list[list[Any]]:
-        """The outputs of each run; of x and of the references they are the node's."""
-        return [node.evaluate(a, b) for a, b in zip(active, fixed, strict=True)]
-
-    def backward(self, node: Node, calls: Sequence[Call], relevance: Sequence[list[Array]]) -> list[list[Array] | None]:
-        """As `__call__`, for each run; None for those that relevance does not come back through."""
-        return [self(node, calls, relevance[0]), *(None for _ in calls[1:])]
-
-
-class OwnDerivative(Rule):
-    """The node's own derivative, which moves relevance where values were only moved."""
-
-    def __call__(self, node: Node, calls: Sequence[Call], relevance: list[Array]) -> list[Array]:
-        """The transposed derivative at x."""
-        _, back = jax.vjp(lambda *active: node.evaluate(active, calls[0].fixed), *calls[0].inputs)
-        return list(back(list(relevance)))
-
-    def __str__(self) -> str:
-        return "derivative"
-
 
 Rules = Mapping[Node, Rule | None]
 Flow = dict[Node, Any]
@@ -210,6 +174,7 @@ def _pull(
     opened: Opened, rules: Rules, seed: Any, references: Sequence[Pytree], taps: Flow, beside: Beside | None = None
 ) -> tuple[list[Array], Flow]:
     others = [_arguments(opened, jax.tree.leaves(reference)) for reference in references]
+    rules = once(opened.graph, rules)
 
     def score(values: list[Array], taps: list[Any]) -> Any:
         runs = [_replaced(opened, opened.arguments, values), *others]
