@@ -141,8 +141,15 @@ ENDS = {
     "row by row": lambda z: jax.vmap(jax.nn.softmax)(z),
     "sigmoid": jax.nn.sigmoid,
     "sigmoid by hand": lambda z: 1 / (1 + jnp.exp(-z)),
+    "an ensemble's mean": lambda z: jax.nn.softmax(jnp.stack([z, -z, z**2])).mean(0),
+    "a mean of members": lambda z: jnp.stack([jax.nn.softmax(z), jax.nn.softmax(-z)]).mean(0),
+    "a weighted mean": lambda z: sum([0.25 * jax.nn.softmax(z), jax.nn.softmax(-z) * 0.75]),
+    "a mean of sigmoids": lambda z: (jax.nn.sigmoid(z) + jax.nn.sigmoid(2 * z)) / 2,
 }
 TAKEN = {"logits": lambda z: z, "log-softmax": jax.nn.log_softmax, "times two": lambda z: 2 * jax.nn.softmax(z)}
+TAKEN["a sum"] = lambda z: jax.nn.softmax(z) + jax.nn.softmax(-z)
+TAKEN["beside logits"] = lambda z: (jax.nn.softmax(z) + z) / 2
+TAKEN["a difference"] = lambda z: 2 * jax.nn.softmax(z) + -1 * jax.nn.softmax(-z)
 TAKEN["of two exponents"] = lambda z: jnp.exp(z) / jnp.exp(0.5 * z).sum(-1, keepdims=True)  # like a softmax, and none
 
 

@@ -19,6 +19,24 @@ def squared_distances(first: Array, second: Array) -> Array:
     return jnp.maximum((first**2).sum(1)[:, None] + (second**2).sum(1)[None] - 2 * products, 0)
 
 
+SAFE = 32
+"""The exponent of the largest value that is aimed at: squares of it, and sums of many, are far from both ends."""
+
+
+def safe_shift(*values: Array) -> Array:
+    """The exponent of the power of two by which values have to be multiplied so that their squares are numbers.
+
+    0 where they are as they are. Attributions of a saturated probability are as small as 1e-30, of which every square
+    is 0 in float32, so that all rows would be equally near; squares of 1e20 are infinite.
+    """
+    largest = jnp.max(
+        jnp.stack([jnp.max(jnp.abs(value), initial=0).astype(jnp.result_type(*values)) for value in values])
+    )
+    exponent = jnp.frexp(largest)[1]
+    fine = (largest == 0) | ((exponent >= -30) & (exponent <= SAFE))
+    return jnp.where(fine, 0, jnp.clip(SAFE - exponent, -120, 120))
+
+
 def median_distance(squares: Array) -> Array:
     """The median of squared distances that are apart, as a distance; copies of a row, and NaN places, do not count."""
     distances = jnp.sqrt(squares)

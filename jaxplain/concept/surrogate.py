@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.concept.dictionary import Dictionary
+from jaxplain.concept.distance import safe_shift
 from jaxplain.program import Function, public, setting
 from jaxplain.types import Array, ArrayLike
 
@@ -326,7 +327,8 @@ def _scales(rows: Array, outputs: Array) -> tuple[Array, Array, Array]:
     """Mean and standard deviation of features (of one that does not vary infinite, so that it has no weight), and the
     outputs' mean.
     """
-    size = jnp.std(rows, axis=0)
+    shift = safe_shift(rows)
+    size = jnp.ldexp(jnp.std(jnp.ldexp(rows, shift), axis=0), -shift)
     rounding = 8 * jnp.finfo(rows.dtype).eps * jnp.max(jnp.abs(rows), axis=0)
     return jnp.mean(rows, axis=0), jnp.where(size > rounding, size, jnp.inf), jnp.mean(outputs, axis=0)
 
@@ -337,6 +339,8 @@ def _linear(weights: Array, intercept: Array, rows: Array, outputs: Array) -> Li
 
 
 def _fidelity(said: Array, right: Array) -> Fidelity:
+    shift = safe_shift(right)
+    said, right = jnp.ldexp(said, shift), jnp.ldexp(right, shift)
     squares = jnp.sum((right - jnp.mean(right, axis=0)[None]) ** 2, axis=0)
     rest = jnp.sum((right - said) ** 2, axis=0)
     rounding = right.shape[0] * (8 * jnp.finfo(right.dtype).eps * jnp.max(jnp.abs(right), axis=0)) ** 2

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import jaxplain
 from jaxplain import concept
@@ -80,3 +81,14 @@ def test_every_argument_is_held(monkeypatch):
                     found[name, parameter, kind] = said
     assert found == {}
     assert tried > 150
+
+
+def test_a_layer_of_one_number_has_no_features_to_stream():
+    def f(x):
+        with jax.named_scope("sum"):
+            total = jnp.tanh(x.sum())
+        return 2 * total
+
+    stream = concept.activation_stream(f, "sum", [ROWS], batch_size=2, buffer=4)
+    with pytest.raises(ValueError, match="'sum' holds one number for each example"):
+        next(iter(stream(KEY)))

@@ -74,6 +74,50 @@ def test_distances_far_from_the_origin_are_those_near_it():
     assert counts[0] == counts[1]
 
 
+def in_unit(unit):
+    """What is said of three clusters, with all that has the unit of the rows divided by it."""
+    rng = np.random.default_rng(2)
+    rows = np.repeat(rng.normal(0, 4, (3, 5)), 12, axis=0) + rng.normal(size=(36, 5))
+    rows, labels = (rows * unit).astype(np.float32), np.repeat([0, 1, 2], 12)
+    concepts = np.where(np.arange(36) < 6, 1, np.where(np.arange(36) < 12, -1, 0))
+    found = concept.concept_vectors(rows, concepts)
+    regions = concept.concept_regions(rows, concepts)
+    near = concept.counterfactual_examples(rows, labels, rows[:4] * 1.5, labels[:4], k=2)
+    means = concept.k_means(rows, 3, key=KEY)
+    linear = concept.sparse_surrogate(lambda x: x[:, 0] / unit, rows, key=KEY, penalty=0.0)
+    said = [
+        *(found.vectors, found.accuracy, np.asarray(found.biases, float) / unit),
+        *(np.asarray(regions.sigma, float) / unit, regions.accuracy, concept.region_scores(regions, rows[:4])),
+        concept.tcav(lambda h: h[0] / unit, found, rows[:4], key=KEY, samples=19).p,
+        *concept.prototypes(rows, k=3, criticisms=2),
+        *concept.prototypes(rows, k=2, criticisms=0, sigma=2.0 * unit),
+        *(near.indices, np.asarray(near.distance, float) / unit),
+        *(np.asarray(means.atoms, float) / unit, means.encode(rows)),
+        *(np.asarray(linear.weights, float) * unit, linear.fidelity.explained),
+        *(concept.spray(rows, key=KEY, norm=norm, neighbours=6).labels for norm in ("l2", "none")),
+        concept.spray(rows, key=KEY, norm="none", neighbours=6, sigma=2.0 * unit).eigenvalues,
+    ]
+    return [np.asarray(value, float) for value in said]
+
+
+@pytest.mark.filterwarnings("ignore:tcav")
+@pytest.mark.parametrize("unit", [2.0**-80, 2.0**70])
+def test_the_unit_of_the_rows_does_not_matter(unit):
+    for value, right in zip(in_unit(unit), in_unit(1.0), strict=True):
+        np.testing.assert_allclose(value, right, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-25, 1e19])
+def test_activations_without_squares_are_refused(unit):
+    rows = np.random.default_rng(0).normal(size=(16, 4)).astype(np.float32) * np.float32(unit)
+    for call in (
+        lambda: concept.judge_dictionary(axes(), rows),
+        lambda: concept.train_autoencoder(rows, 4, concept.top_k(1), key=KEY),
+    ):
+        with pytest.raises(ValueError, match=r"holds no squares of numbers as (small|large) as"):
+            call()
+
+
 def test_a_feature_is_of_its_layer_and_a_transcoder_is_judged_by_nobody():
     weights, x = jax.random.normal(KEY, (4, 4)), jnp.ones(4)
     f = lambda x: net(weights, x)  # noqa: E731

@@ -58,6 +58,30 @@ def test_nodes_and_edges_of_a_linear_network_are_products_of_weights():
     np.testing.assert_allclose(edges[-1].sum(), parts[a <= 0].sum(), rtol=1e-4)
 
 
+def test_scopes_between_modules_are_in_the_order_of_a_run():
+    linen = pytest.importorskip("flax.linen")
+
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            h = linen.Dense(4, name="one")(x)
+            with jax.named_scope("first"):
+                a = jnp.tanh(h)
+            with jax.named_scope("second"):
+                b = a**2
+            return linen.Dense(2, name="two")(b)
+
+    net = Net()
+    f = jaxplain.logit(net.apply, net.init(jax.random.key(0), X[None]))
+    own = {name: Axes(jnp.eye(4)) for name in ("second", "first", "one")}
+    found = concept.feature_circuit(f, own, X, 1, threshold=0.0)
+    assert list(found.nodes) == ["one", "first", "second"]
+    given = concept.feature_circuit(f, dict(reversed(own.items())), X, 1, threshold=0.0)
+    assert list(found.edges) == list(given.edges) == [("one", "first"), ("one", "second"), ("first", "second")]
+    for pair, edges in found.edges.items():
+        np.testing.assert_array_equal(edges, given.edges[pair])
+
+
 def test_a_patch_a_line_and_a_threshold():
     x = jnp.array([2.0, 1.0, 0.1])
 

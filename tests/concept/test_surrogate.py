@@ -33,6 +33,17 @@ def halves():
     return X[~held], X[held]
 
 
+def test_agreement_counts_the_examples_with_the_same_largest_output():
+    def bent(x):  # the larger output of a third of the examples is not that of any line
+        return jnp.stack([jnp.abs(x[:, 0]) - 0.5, 0.1 * x[:, 1]], axis=1)
+
+    found = concept.sparse_surrogate(bent, X, key=KEY, penalty=0.0)
+    held = halves()[1]
+    same = np.argmax(np.asarray(found(held)), axis=1) == np.argmax(bent(held), axis=1)
+    assert 0.3 < same.mean() < 0.95
+    np.testing.assert_allclose(found.fidelity.agreement, same.mean(), rtol=1e-6)
+
+
 def test_a_tree_is_found_with_its_rules_and_is_scikit_learns():
     found = concept.tree_surrogate(steps, X, key=KEY, depth=2)
     np.testing.assert_allclose(found.fidelity.explained, 1, atol=0.1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -123,12 +124,14 @@ def feature_circuit(
 
 
 def _in_order(f: Any, dictionaries: Mapping[str, Dictionary], x: Any, args: Any) -> list[tuple[str, Dictionary]]:
-    """The layers as a run meets them."""
+    """The layers as a run meets them, modules, scopes and look-ups alike: what is inside of one comes before it."""
     view = look(f, (x, *args), NAME)
-    found = view.select(list(dictionaries))
-    keys = [site.key for site in view.sites()]
-    order = {path: keys.index(found[path].key) if found[path].key in keys else len(keys) for path in dictionaries}
-    return sorted(dictionaries.items(), key=lambda item: order[item[0]])
+
+    def turn(item: tuple[str, Dictionary]) -> tuple[float, ...]:
+        first = next(iter(view.select([item[0]]).values()))
+        return (*first.site.route, math.inf)
+
+    return sorted(dictionaries.items(), key=turn)
 
 
 def _opened(f: Any, layer: str, one: Dictionary, clean: Any, corrupt: Any, args: Any) -> _Site:

@@ -69,6 +69,10 @@ class ActivationStream:
             for body, values in zip(self.bodies, found, strict=True):
                 if not is_array(values):
                     raise ValueError(f"{NAME}: the layer {body.path!r} holds several arrays; name one: 'path[0]'.")
+                if values.ndim < 2:  # a number an example: the batch would be taken for features
+                    raise ValueError(
+                        f"{NAME}: the layer {body.path!r} holds one number for each example; choose one with features."
+                    )
                 check.finite(values, NAME, f"activations of {body.path!r}")
                 flat = np.asarray(values).reshape(-1, values.shape[-1])
                 if keep is not None and len(keep) != len(flat):

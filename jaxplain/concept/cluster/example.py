@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.concept.distance import median_distance, squared_distances
+from jaxplain.concept.distance import median_distance, safe_shift, squared_distances
 from jaxplain.program import public, shown
 from jaxplain.types import Array, ArrayLike
 
@@ -95,7 +95,8 @@ def prototypes(
 def _choose(
     rows: Array, sigma: Any, penalty: Any, median: bool, k: int, criticisms: int
 ) -> tuple[Array, Array, Array, Array]:
-    count = len(rows)
+    count, shift = len(rows), safe_shift(rows)
+    rows, sigma = jnp.ldexp(rows, shift), jnp.ldexp(jnp.asarray(sigma, rows.dtype), shift)
     apart = squared_distances(rows, rows)
     width = median_distance(apart[jnp.triu_indices(count, 1)]) if median else sigma
     alike = jnp.exp(-apart / (2 * width**2))
@@ -194,13 +195,16 @@ def counterfactual_examples(
 def _retrieve(
     rows: Array, own: Array, asked: Array, other: Array, target: Any, k: int, batch_size: int
 ) -> tuple[Array, Array]:
+    shift = safe_shift(rows, asked)
+    rows, asked = jnp.ldexp(rows, shift), jnp.ldexp(asked, shift)
+
     def one(item: tuple[Array, Array]) -> tuple[Array, Array]:
         probe, label = item
         unlike = (own != label) & ((target < 0) | (own == target))
         apart = jnp.where(unlike, jnp.sum((rows - probe[None]) ** 2, axis=1), jnp.inf)
         found, index = jax.lax.top_k(-apart, k)
         there = jnp.isfinite(found)
-        return jnp.where(there, index, -1), jnp.where(there, jnp.sqrt(-found), jnp.inf)
+        return jnp.where(there, index, -1), jnp.where(there, jnp.ldexp(jnp.sqrt(-found), -shift), jnp.inf)
 
     return jax.lax.map(one, (asked, other), batch_size=batch_size)
 

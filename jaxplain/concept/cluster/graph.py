@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.concept.distance import squared_distances
+from jaxplain.concept.distance import safe_shift, squared_distances
 from jaxplain.types import Array
 
 DENSE = 1500
@@ -19,12 +19,14 @@ DENSE = 1500
 @functools.partial(jax.jit, static_argnames=("neighbours", "batch_size"))
 def nearest(rows: Array, neighbours: int, batch_size: int) -> tuple[Array, Array]:
     """The nearest other rows of each, `[N, k]`, and the distances; of equal ones those with the lower index."""
+    shift = safe_shift(rows)
+    rows = jnp.ldexp(rows, shift)
 
     def one(item: tuple[Array, Array]) -> tuple[Array, Array]:
         number, row = item
         apart = squared_distances(row[None], rows)[0].at[number].set(jnp.inf)
         found, index = jax.lax.top_k(-apart, neighbours)
-        return index, jnp.sqrt(-found)
+        return index, jnp.ldexp(jnp.sqrt(-found), -shift)
 
     return jax.lax.map(one, (jnp.arange(len(rows)), rows), batch_size=batch_size)
 
@@ -40,7 +42,7 @@ def affinity(rows: np.ndarray, neighbours: int, sigma: float | None, batch_size:
     count = len(rows)
     weights = np.ones(index.size)
     if sigma is not None:
-        weights = np.exp(-(distances.ravel().astype(np.float64) ** 2) / (2 * sigma**2))
+        weights = np.exp(-((distances.ravel().astype(np.float64) / sigma) ** 2) / 2)
     start = np.repeat(np.arange(count), neighbours)
     one_way = sparse.csr_matrix((weights, (start, index.ravel())), shape=(count, count))
     return one_way.maximum(one_way.T).tocsr()

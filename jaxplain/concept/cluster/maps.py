@@ -63,10 +63,12 @@ def pooled(values: np.ndarray, size: int | None, name: str) -> np.ndarray:
 
 
 def rows_of(values: np.ndarray, norm: str, name: str) -> np.ndarray:
-    """Rows `[N, D]`, each divided by its norm; rows of zeros stay."""
+    """Rows `[N, D]`, each divided by its norm, however small or large its values are; rows of zeros stay."""
     check.choice(norm, NORMS, name, "norm")
     rows = values.reshape(len(values), -1)
     if norm != "none":
+        # By a power of two first, which is exact: squares of what a saturated probability leaves are 0 in float32.
+        rows = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, keepdims=True))[1])
         size = {"l1": np.abs(rows).sum(1), "l2": np.sqrt((rows**2).sum(1)), "max": np.abs(rows).max(1)}[norm]
         rows = rows / np.where(size > 0, size, 1)[:, None]
     if (rows == rows[:1]).all():

@@ -14,6 +14,7 @@ from jaxplain import check
 from jaxplain.concept.dictionary.means import MeansDictionary, k_means
 from jaxplain.concept.dictionary.rows import averaged, shared_args
 from jaxplain.concept.dictionary.site import layer_site
+from jaxplain.concept.distance import safe_shift
 from jaxplain.internals import split
 from jaxplain.program import as_function, public
 from jaxplain.types import Array, ArrayLike, Arrays, Number
@@ -104,8 +105,10 @@ def ace(
 
 def _common(clusters: Any, rows: Array, boxes: np.ndarray, least: int, count: int, name: str) -> SegmentConcepts:
     """The clusters whose segments are of enough images, numbered anew."""
-    squares = jnp.sum((rows[:, None] - clusters.atoms[None]) ** 2, axis=2)
-    labels, distances = np.asarray(squares.argmin(axis=1)), np.sqrt(np.asarray(squares.min(axis=1)))
+    shift = safe_shift(rows)
+    squares = jnp.sum(jnp.ldexp(rows[:, None] - clusters.atoms[None], shift) ** 2, axis=2)
+    labels = np.asarray(squares.argmin(axis=1))
+    distances = np.asarray(jnp.ldexp(jnp.sqrt(squares.min(axis=1)), -shift))
     spread = [len(set(boxes[labels == c, 1].tolist())) for c in range(clusters.size)]
     kept = [c for c, images in enumerate(spread) if images >= least]
     if not kept:

@@ -94,10 +94,18 @@ def centred_square(rows: Array, name: str, argument: str = "activations") -> Arr
     """The sum of squares of `[N, D]` about their mean, which has to be above zero."""
     wide = rows.astype(jnp.promote_types(rows.dtype, jnp.float32))
     total = jnp.sum((wide - jnp.mean(wide, axis=0, keepdims=True)) ** 2)
-    if check.is_concrete(total) and (bool(jnp.all(rows == rows[:1])) or not float(total) > 0):
+    if not check.is_concrete(total):
+        return total
+    if bool(jnp.all(rows == rows[:1])):
         raise ValueError(
             f"{name}: `{argument}` are constant: all {rows.shape[0]} of them are the same vector, so that there is no "
             "variance to explain. Pass activations of different inputs."
+        )
+    if not 0 < float(total) < float("inf"):
+        largest = float(jnp.max(jnp.abs(wide)))
+        raise ValueError(
+            f"{name}: the sum of squares of `{argument}` is {float(total)}, since {wide.dtype} holds no squares of "
+            f"numbers as {'large' if largest > 1 else 'small'} as {largest:.3g}. Divide them by {largest:.1g} first."
         )
     return total
 

@@ -11,7 +11,7 @@ from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary
 from jaxplain.concept.dictionary.factorization import rows_of
 from jaxplain.concept.dictionary.site import Site
-from jaxplain.concept.distance import squared_distances
+from jaxplain.concept.distance import safe_shift, squared_distances
 from jaxplain.concept.lloyd import moved, spread_start
 from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike
@@ -25,7 +25,9 @@ class MeansDictionary(Dictionary):
     def encode(self, h: Array) -> Array:
         """Codes `[..., M]`: one of them 1, the first of equally near centres. Cost: M D operations a row."""
         rows = h.reshape(-1, h.shape[-1]).astype(jnp.result_type(h, self.atoms))
-        distances = squared_distances(rows, jnp.asarray(self.atoms))
+        atoms = jnp.asarray(self.atoms).astype(rows.dtype)
+        shift = safe_shift(rows, atoms)
+        distances = squared_distances(jnp.ldexp(rows, shift), jnp.ldexp(atoms, shift))
         codes = jax.nn.one_hot(jnp.argmin(distances, axis=1), distances.shape[1], dtype=distances.dtype)
         return codes.reshape(*h.shape[:-1], distances.shape[1])
 
@@ -70,6 +72,8 @@ def k_means(
     name = "k_means"
     a = rows_of(activations, k, name, most="rows")
     check.count(steps, name, "steps")
+    shift = safe_shift(a)
+    a = jnp.ldexp(a, shift)
     if start is None:
         if key is None:
             raise ValueError(f"{name}: the start is drawn, so pass `key=jax.random.key(0)`, or `start=` centres.")
@@ -82,7 +86,8 @@ def k_means(
         if begun.shape != (k, a.shape[1]):
             raise ValueError(f"{name}: `start` has shape {begun.shape}; {(k, a.shape[1])} is needed, one row a centre.")
         check.finite(begun, name, "start")
-    return MeansDictionary(moved(a, begun, steps), site=site)
+        begun = jnp.ldexp(begun, shift)
+    return MeansDictionary(jnp.ldexp(moved(a, begun, steps), -shift), site=site)
 
 
 def _refuse_few(a: Array, k: int, name: str) -> None:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.concept.distance import safe_shift
 from jaxplain.concept.vector.fit import Recipe, fit_all
 from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, listed, share
 from jaxplain.program import public
@@ -129,7 +130,9 @@ def concept_vectors(
     flat = values.reshape(len(values), -1)
     recipe = recipe_of(how, penalty, steps, flat.shape[1], labels, names)
     picked = chosen(labels, fraction)
-    vectors, biases, accuracy = fit_all(flat, *picked, recipe, min(batch_size, len(labels)), fraction > 0)
+    shift = safe_shift(flat)
+    fitted = fit_all(jnp.ldexp(flat, shift), *picked, recipe, min(batch_size, len(labels)), fraction > 0)
+    vectors, biases, accuracy = fitted[0], jnp.ldexp(fitted[1], -shift), fitted[2]
     require_vectors(vectors, names, "concept_vectors")
     return ConceptVectors(vectors.reshape(-1, *values.shape[1:]), biases, accuracy, values, labels, names, recipe)
 

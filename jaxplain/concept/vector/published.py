@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.concept.distance import safe_shift
 from jaxplain.concept.vector.direction import ConceptVectors
 from jaxplain.concept.vector.fit import Recipe, fit
 from jaxplain.concept.vector.sensitivity import STATISTICS, chosen_pool, fits, gradients, statistic_of
@@ -84,6 +85,7 @@ def tcav_t_test(
         stacklevel=3,
     )
     flat, pool_values = (a.reshape(len(a), -1) for a in (slopes, vectors.activations))
+    pool_values = jnp.ldexp(pool_values, safe_shift(pool_values))  # as the concepts were fitted
     values, random = [], []
     for index, labels in enumerate(vectors.concepts):
         size = np.array([(labels == sign).sum() for sign in (1, -1)])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.concept.distance import median_distance, squared_distances
+from jaxplain.concept.distance import median_distance, safe_shift, squared_distances
 from jaxplain.concept.vector.direction import require_vectors
 from jaxplain.concept.vector.fit import EXACT
 from jaxplain.concept.vector.labels import activations_of, chosen, labels_of, listed, share
@@ -70,7 +70,9 @@ jax.tree_util.register_dataclass(
 
 
 def kernel(first: Array, second: Array, sigma: Any) -> Array:
-    """exp(-|a - b|^2 / (2 sigma^2)) of all pairs."""
+    """exp(-|a - b|^2 / (2 sigma^2)) of all pairs, in the unit of the width, so that squares of both are numbers."""
+    unit = -jnp.frexp(sigma)[1]
+    first, second, sigma = (jnp.ldexp(value, unit) for value in (first, second, sigma))
     return jnp.exp(-squared_distances(first, second) / (2 * sigma**2))
 
 
@@ -142,9 +144,11 @@ def _fit_regions(
     def one(row: tuple[Array, ...]) -> tuple[Array, ...]:
         where, sign, keep, width = row
         sign, keep, rows = sign.astype(values.dtype), keep.astype(values.dtype), values[where]
-        used, squares = jnp.abs(sign), squared_distances(rows, rows)
+        shift = safe_shift(rows)
+        shifted = jnp.ldexp(rows, shift)
+        used, squares = jnp.abs(sign), squared_distances(shifted, shifted)
         pairs = (used[:, None] * used[None] > 0) & ~jnp.eye(len(rows), dtype=bool)
-        width = jnp.where(width > 0, width, median_distance(jnp.where(pairs, squares, jnp.nan)))
+        width = jnp.where(width > 0, width, jnp.ldexp(median_distance(jnp.where(pairs, squares, jnp.nan)), -shift))
         alike = kernel(rows, rows, width)
         if not measured:
             return *_least_squares(alike, sign, penalty), width, jnp.full((), jnp.nan, values.dtype)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.concept.distance import safe_shift
 from jaxplain.concept.vector.direction import ConceptVectors, concept_similarity
 from jaxplain.concept.vector.fit import EXACT, Recipe, fit
 from jaxplain.concept.vector.sensitivity import (
@@ -212,6 +213,7 @@ def _ranked(
     """p, and between what 95 % of the random concepts lie, each `[C]`."""
     sizes = np.stack([(vectors.concepts == sign).sum(axis=1) for sign in (1, -1)], axis=1)
     pool = jnp.asarray(vectors.activations.reshape(len(vectors.activations), -1))
+    pool = jnp.ldexp(pool, safe_shift(pool))  # as the concepts were fitted; a direction has no unit
     p, low, high = (np.empty(len(sizes)) for _ in range(3))
     middle = 0.0 if statistic == "mean" else 0.5
     for size in np.unique(sizes, axis=0):

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from jaxplain import check
 from jaxplain.explain.backward import guided_backprop
 from jaxplain.explain.cam.cam import grad_cam
 from jaxplain.explain.cam.layer_map import Grid
@@ -23,7 +22,6 @@ class GuidedGradCam(Function):
 
     def __call__(self, x: Pytree, *args: Any) -> Pytree:
         """Explain one example: an attribution of x's structure and dtypes."""
-        check.differentiable(x, "guided_grad_cam")
         attribution = self.explain(x, *args)
         return masked_input(attribution, self.map(x, *args), self.channel_axis)
 
@@ -47,8 +45,8 @@ def guided_grad_cam(
         batch_axis: As in `split`.
 
     Returns:
-        `e(x, *args) -> attribution` of x's structure and dtypes; leaves that do not have the map's axes keep guided
-        backpropagation's. Cost: two forward and two backward passes.
+        `e(x, *args) -> attribution` of x's structure and dtypes, of token ids a number each, as of both methods; leaves
+        that do not have the map's axes keep guided backpropagation's. Cost: two forward and two backward passes.
 
     Raises:
         ValueError: As in `guided_backprop` (a function without ReLUs) and `grad_cam`.

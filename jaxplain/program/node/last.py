@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxplain.program.function import freeze, thaw
 from jaxplain.program.node.facts import MOVES, Facts, learn
-from jaxplain.program.node.flat import Step, flatten
+from jaxplain.program.node.flat import Step, Value, flatten
 from jaxplain.program.node.regions import softmax_of
 from jaxplain.program.trace import ByShape, trace
+
+DEPTH = 32
+"""How many sums and scales behind one another are followed back."""
 
 
 class LastOperations:
     """What a function does last, kept by the structure and the shapes of its arguments.
 
     Called with the function, the same each time, and its arguments, of which what is no array (an activation among
-    params) stays as it is: 'softmax', 'sigmoid' or None, whatever moves (reshapes, casts, picked rows) follow; None
-    also of what cannot be traced. Cost: one trace for each kind of arguments.
+    params) stays as it is: 'softmax', 'sigmoid' or None, whatever moves (reshapes, casts, picked rows) follow, also of
+    a mean of several, as an ensemble's; None also of what cannot be traced. Cost: one trace for each kind of arguments.
     """
 
     def __init__(self) -> None:
@@ -38,12 +43,58 @@ def _ends_in(f: Callable[..., Any], frozen: Any) -> str | None:
         return None
     flat = flatten(program)
     facts = learn(flat, [True] * len(flat.inputs))
-    step = facts.source(facts.stripped(flat.outputs[0], {*MOVES, "slice", "copy"})) if len(flat.outputs) == 1 else None
-    if step is None:
+    found = _mixed(facts, flat.outputs[0], DEPTH) if len(flat.outputs) == 1 else None
+    return found[0] if found is not None and abs(found[1] - 1) < 1e-3 else None
+
+
+def _mixed(facts: Facts, value: Value, depth: int) -> tuple[str, float] | None:
+    """What a value is made of, and the sum of its shares where it is a sum of several, as an ensemble's mean is."""
+    step = facts.source(facts.stripped(value, {*MOVES, "slice", "copy"}))
+    if step is None or not depth:
         return None
     if step.name == "logistic" or _is_logistic(facts, step):
-        return "sigmoid"
-    return "softmax" if _is_softmax(facts, step) else None
+        return "sigmoid", 1.0
+    if _is_softmax(facts, step):
+        return "softmax", 1.0
+    if step.name == "reduce_sum":
+        return _times(_mixed(facts, step.operands[0], depth - 1), _summed(step))
+    if step.name in ("stack", "concatenate"):  # members side by side, which are averaged then
+        parts = [_mixed(facts, operand, depth - 1) for operand in step.operands]
+        return parts[0] if len(set(parts)) == 1 else None
+    numbers = [_number(facts, operand) for operand in step.operands]
+    if step.name in ("mul", "div") and numbers[-1]:
+        factor = 1 / numbers[-1] if step.name == "div" else numbers[-1]
+        return _times(_mixed(facts, step.operands[0], depth - 1), factor)
+    if step.name == "mul" and numbers[0]:
+        return _times(_mixed(facts, step.operands[1], depth - 1), numbers[0])
+    return _added(facts, step, numbers, depth) if step.name == "add" else None
+
+
+def _added(facts: Facts, step: Step, numbers: list[float | None], depth: int) -> tuple[str, float] | None:
+    """A sum of two, both of one kind; Python's `sum` begins with 0."""
+    word, total = None, 0.0
+    for operand, number in zip(step.operands, numbers, strict=True):
+        if number == 0:
+            continue
+        found = _mixed(facts, operand, depth - 1)
+        if found is None or word not in (None, found[0]):
+            return None
+        word, total = found[0], total + found[1]
+    return None if word is None else (word, total)
+
+
+def _number(facts: Facts, value: Value) -> float | None:
+    known = facts.numbers.get(value)
+    return None if known is None or np.size(known) != 1 else float(np.asarray(known).reshape(()))
+
+
+def _times(found: tuple[str, float] | None, factor: float) -> tuple[str, float] | None:
+    return (found[0], found[1] * factor) if found is not None and factor > 0 else None
+
+
+def _summed(step: Step) -> float:
+    """How many numbers a sum adds up for each of its results."""
+    return math.prod(step.operands[0].shape[axis] for axis in step.equation.params["axes"])
 
 
 def _is_softmax(facts: Facts, step: Step) -> bool:

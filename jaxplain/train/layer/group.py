@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,14 +11,15 @@ import jax.numpy as jnp
 
 from jaxplain.program import leaves_by_parts
 from jaxplain.program.trace import first_reads
+from jaxplain.train.weight_axes import TABLE, weight_axes
 from jaxplain.types import Array, Pytree
 
 
 class Group(NamedTuple):
     """The trained arrays of one layer, by their places among the leaves of what is trained.
 
-    `counted` are the arrays whose units are counted, those of one shape together; `whole` says that each of their
-    elements is a unit (a bias), else each place of the last axis is.
+    `counted` are the arrays whose units are counted, those of one shape together; `along` says of each such set which
+    of its axes count them: all of a bias's, of a weight's those that its product does not sum over.
     """
 
     name: str
@@ -26,7 +28,7 @@ class Group(NamedTuple):
     units: int
     matrix: bool
     counted: tuple[tuple[int, ...], ...]
-    whole: bool
+    along: tuple[tuple[int, ...], ...]
 
     def norm(self, leaves: list[Array]) -> Array:
         """The L2 norm of the layer's part of a tree's leaves, in float32 or wider."""
@@ -35,11 +37,13 @@ class Group(NamedTuple):
 
     def moved(self, leaves: list[Array]) -> Array:
         """Whether anything of each unit is not zero, `[units]`."""
-        return jnp.concatenate([jnp.stack([self._of(leaves[i]) for i in places]).any(0) for places in self.counted])
+        pairs = zip(self.counted, self.along, strict=True)
+        return jnp.concatenate([jnp.stack([_moves(leaves[i], axes) for i in places]).any(0) for places, axes in pairs])
 
-    def _of(self, leaf: Array) -> Array:
-        nonzero = leaf != 0
-        return nonzero.reshape(-1) if self.whole else nonzero.reshape(-1, nonzero.shape[-1]).any(axis=0)
+
+def _moves(leaf: Array, axes: tuple[int, ...]) -> Array:
+    """Whether anything is not zero at each place of some axes, laid out."""
+    return (leaf != 0).any(axis=tuple(axis for axis in range(leaf.ndim) if axis not in axes)).reshape(-1)
 
 
 def groups_of(trained: Pytree, run: Callable[..., Any], *inputs: Any) -> tuple[Group, ...]:
@@ -48,7 +52,8 @@ def groups_of(trained: Pytree, run: Callable[..., Any], *inputs: Any) -> tuple[G
     Arrays that lie together in one container, with nothing deeper beside them, are one layer (a kernel and its bias,
     the kernels of a recurrent cell and their one bias); every other array is a layer of its own, also those of several
     layers in one container (kernels and biases, or a list of either). Units are told by the array of the fewest axes,
-    where there are several (a bias), else by the last axis.
+    where there are several (a bias), else by the axes that the first product with the array does not sum over (the
+    outputs, wherever a framework puts them), or the last one of what no product takes as it is and of tables.
 
     Args:
         trained: What the optimizer sees, arrays or shapes.
@@ -65,8 +70,15 @@ def groups_of(trained: Pytree, run: Callable[..., Any], *inputs: Any) -> tuple[G
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.result_type(leaf)), trained)
     rank = {place: turn for turn, place in enumerate(first_reads(run, shapes, *inputs))}
     ordered = sorted(members.items(), key=lambda item: min(rank[place] for place in item[1]))
-    leaves = jax.tree.leaves(trained)
-    return tuple(_group("/".join(parts) or "params", places, leaves) for parts, places in ordered)
+    leaves, structure = jax.tree.flatten((shapes, inputs))
+
+    def called(leaves: list[Any]) -> Any:
+        trained, inputs = jax.tree.unflatten(structure, leaves)
+        return run(trained, *inputs)
+
+    found = weight_axes(called, leaves)
+    axes = {place: own for place, (own, operation) in found.items() if operation != TABLE}
+    return tuple(_group("/".join(parts) or "params", places, leaves, axes) for parts, places in ordered)
 
 
 def _one_layer(arrays: list[tuple[tuple[str, ...], Any]]) -> bool:
@@ -82,15 +94,16 @@ def _one_layer(arrays: list[tuple[tuple[str, ...], Any]]) -> bool:
     return kernels < 2 or len(axes) - kernels == 1
 
 
-def _group(name: str, places: list[int], leaves: list[Any]) -> Group:
+def _group(name: str, places: list[int], leaves: list[Any], filters: dict[int, tuple[int, ...]]) -> Group:
     axes = {place: jnp.ndim(leaves[place]) for place in places}
     few = min(axes.values())
     whole = few < 2 or max(axes.values()) > few
-    counted: dict[tuple[int, ...], list[int]] = {}
+    counted: dict[tuple[Any, ...], list[int]] = {}
     for place in places:
         if axes[place] == few:
-            counted.setdefault(jnp.shape(leaves[place]), []).append(place)
-    units = sum(jnp.size(leaves[own[0]]) if whole else shape[-1] for shape, own in counted.items())
-    size = sum(jnp.size(leaves[place]) for place in places)
+            along = tuple(range(few)) if whole else filters.get(place, (few - 1,))
+            counted.setdefault((jnp.shape(leaves[place]), along), []).append(place)
+    units = sum(math.prod(shape[axis] for axis in along) for shape, along in counted)
+    size = sum(math.prod(jnp.shape(leaves[place])) for place in places)
     together = tuple(map(tuple, counted.values()))
-    return Group(name, tuple(places), size, units, max(axes.values()) > 1, together, whole)
+    return Group(name, tuple(places), size, units, max(axes.values()) > 1, together, tuple(a for _, a in counted))

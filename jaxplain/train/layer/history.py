@@ -24,7 +24,8 @@ class LayerHistory:
         weight_norm: The same of the arrays before each step.
         dead: How many of the layer's units got a gradient of exactly zero in every step of the epoch: a ReLU that no
             example opens, a saturated unit, an array that nothing uses. A unit is an element of the array of fewest
-            axes (the bias); of arrays without one, a place of the last axis.
+            axes (the bias); of arrays without one, an output of the product that it enters, else a place of the last
+            axis.
         names: Of the layers, their paths in the params.
         sizes: Of the layers, in trained numbers.
         units: Of the layers.

@@ -14,12 +14,10 @@ from jaxplain.train.prior.penalty import Penalty, common, widened
 from jaxplain.types import Array, Number, Pytree
 
 
-def _mean_square(a: Pytree, b: Pytree, x: Pytree) -> Array:
-    """The mean squared difference of two explanations, over what of x is explained: its floating-point leaves."""
-    moving = [check.is_floating(leaf) for leaf in jax.tree.leaves(x)]
-    pairs = list(zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-    if len(moving) == len(pairs) and any(moving):  # the map of a layer has a structure of its own
-        pairs = [pair for pair, move in zip(pairs, moving, strict=True) if move]
+def _mean_square(a: Pytree, b: Pytree, explained: list[bool]) -> Array:
+    """The mean squared difference of two explanations, over the leaves that count."""
+    rows = zip(jax.tree.leaves(a), jax.tree.leaves(b), explained, strict=True)
+    pairs = [(one, other) for one, other, counts in rows if counts]
     total = sum(jnp.sum(jnp.square(one - other)) for one, other in pairs)
     return jnp.asarray(total) / sum(jnp.size(one) for one, _ in pairs)
 
@@ -34,7 +32,8 @@ class _Consistency(Penalty):
         a = self.attribution(params, x, target, own, inputs)
         moved, expected = (self.transform(draw, tree) for tree in (x, a))
         check.same_structure(moved, x, self.name, "transform(key, x)", "x")
-        return _mean_square(self.attribution(params, moved, target, own, inputs), expected, x)
+        explained = self.explained(a, params, x, target, own, inputs)
+        return _mean_square(self.attribution(params, moved, target, own, inputs), expected, explained)
 
 
 @public
@@ -87,7 +86,7 @@ class _Distillation(Penalty):
         label = target if self.label is None else self.label(target)
         b = widened(self.teacher(*((key,) if needs_key(self.teacher) else ()), x, label, *inputs))
         check.same_structure(b, a, self.name, "teacher(x, target)", "the explanation")
-        return _mean_square(a, jax.lax.stop_gradient(b), x)
+        return _mean_square(a, jax.lax.stop_gradient(b), self.explained(a, params, x, target, key, inputs))
 
 
 @public

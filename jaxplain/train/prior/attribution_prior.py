@@ -23,11 +23,9 @@ class _AttributionPrior(Penalty):
     axes: tuple[int, ...] | None = setting(default=None)
 
     def value(self, params: Pytree, x: Pytree, target: Pytree, key: Array, inputs: tuple[Any, ...]) -> Array:
-        leaves = [
-            leaf
-            for leaf in jax.tree.leaves(self.attribution(params, x, target, key, inputs))
-            if check.is_floating(leaf)
-        ]
+        a = self.attribution(params, x, target, key, inputs)
+        counted = self.explained(a, params, x, target, key, inputs)
+        leaves = [leaf for leaf, counts in zip(jax.tree.leaves(a), counted, strict=True) if counts]
         if self.form == "sparsity":
             return -_gini(jnp.concatenate([leaf.reshape(-1) for leaf in leaves]))
         parts = [self._variation(leaf) for leaf in leaves]

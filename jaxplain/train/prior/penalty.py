@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.program import Function, as_function, needs_key, setting
 from jaxplain.program.node import smoothed
+from jaxplain.program.trace import dependent, is_literal, trace
 from jaxplain.types import Array, Pytree
 
 MADE = "that makes an explanation, `method(params) -> e`"
@@ -42,6 +43,19 @@ class Penalty(Function):
             e = softened(e, self.smooth, self.name)
         label = target if self.label is None else self.label(target)
         return widened(e(*((key,) if needs_key(e) else ()), x, label, *inputs))
+
+    def explained(self, a: Pytree, params: Pytree, x: Pytree, *rest: Any) -> list[bool]:
+        """Which leaves of an explanation count: of integers those that depend on the params, a gradient's being zeros.
+
+        All of them where x is of one kind, and of the map of a layer. Cost where x is not: one more trace.
+        """
+        moving, count = [check.is_floating(leaf) for leaf in jax.tree.leaves(x)], len(jax.tree.leaves(a))
+        if len(moving) != count or all(moving) or not any(moving):
+            return [True] * count
+        program, _ = trace(lambda params: self.attribution(params, x, *rest), params)
+        moved = dependent(program, set(program.jaxpr.invars))
+        said = [not is_literal(atom) and atom in moved for atom in program.outputs]
+        return [one or other for one, other in zip(moving, said, strict=True)]
 
 
 def widened(tree: Pytree) -> Pytree:

@@ -443,6 +443,22 @@ def test_a_layer_of_several_arrays_asks_for_one():
 # Guided Grad-CAM.
 
 
+def test_guided_grad_cam_of_token_ids_is_the_product_of_both():
+    table, weights = (jax.random.normal(jax.random.key(place), shape) for place, shape in enumerate([(9, 4), (4, 5)]))
+
+    def f(tokens):
+        with jax.named_scope("features"):
+            h = jax.nn.relu(table[tokens] @ weights)
+        return (h**2).sum()
+
+    tokens = jnp.array([3, 1, 8, 0, 3])
+    a = jaxplain.guided_grad_cam(f, "features")(tokens)
+    product = jaxplain.guided_backprop(f)(tokens) * jaxplain.grad_cam(f, "features")(tokens)
+    assert a.shape == tokens.shape
+    assert a.any()
+    np.testing.assert_allclose(a, product, rtol=1e-5)
+
+
 def test_guided_grad_cam_is_the_product_of_both():
     f, x = score(stride=2), jnp.asarray(cams.image((6, 8)))
     a = jax.jit(jaxplain.guided_grad_cam(f, "features"))(x, CLASS)

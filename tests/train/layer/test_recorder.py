@@ -129,7 +129,7 @@ def test_nothing_compiles_twice():
     for _ in range(2):
         train.fit(counted, PARAMS, (X, Y), key=KEY, **settings)
         seen.append(len(traces))
-    assert seen[1] <= seen[0] + 1  # the order of the layers is asked for by shapes
+    assert seen[1] <= seen[0] + 2  # the order of the layers and their outputs are asked for by shapes
 
 
 def test_a_traced_early_stop_leaves_nan():
@@ -244,6 +244,26 @@ def test_units_without_a_bias_are_places_of_the_last_axis():
     ).history.layers
     assert (layers.names, layers.units) == (("first", "last", "unused"), (2, 1, 3))
     np.testing.assert_array_equal(layers.dead, [[1, 0, 3]])
+
+
+def test_units_without_a_bias_are_outputs_however_they_are_laid_out():
+    # Two of four units are shut for inputs above zero; inputs are three, of which the model sees two.
+    weight, x = jnp.array([[1.0, 1.0, 1.0], [-1.0, -1.0, 0.0], [1.0, 2.0, 1.0], [-1.0, 0.0, 0.0]]), np.abs(X[:, :3])
+    x[:, 2] = 0
+    equations = {"oi": weight, "io": weight.T, "aib": weight.T.reshape(3, 2, 2).transpose(1, 0, 2)}
+    for axes, kernel in equations.items():
+
+        def run(params, x, axes=axes):
+            h = jnp.einsum(f"ni,{axes}->n{axes.replace('i', '')}", x, params["kernel"])
+            return jax.nn.relu(h).reshape(len(x), -1).sum(1, keepdims=True)
+
+        layers = train.fit(
+            run, {"kernel": kernel}, (x, Y[:, :1]), key=KEY, loss=train.squared_error, epochs=1, record_layers=True
+        ).history.layers
+        assert layers.units == (4,), axes
+        np.testing.assert_array_equal(layers.dead, [[2]])
+    table = groups_of({"table": jnp.ones((7, 3))}, lambda p, tokens: p["table"][tokens].sum(), jnp.zeros(2, int))
+    assert table[0].units == 3  # of a table the columns: a token that does not occur is no dead unit
 
 
 def chain(params, x):

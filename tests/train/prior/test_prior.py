@@ -150,6 +150,29 @@ def test_an_examples_weight_is_its_penaltys_too():
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["sparsity", "distillation", "consistency"])
+def test_zeros_of_integers_do_not_count_and_what_is_said_of_them_does(name):
+    mixed = {"x": X, "sender": jnp.arange(5), "there": jnp.array([True, False])}
+    swapped = lambda key, x: {**x, "x": x["x"][::-1]} if isinstance(x, dict) else x[::-1]  # noqa: E731
+    make = {**PENALTIES, "consistency": lambda method: train.explanation_consistency(method, swapped)}[name]
+
+    def of(method, inside):
+        score = lambda params: lambda x, y: jaxplain.logit(smooth, params)(x["x"] if inside else x, y)  # noqa: E731
+        return make(lambda params: method(score(params)))(network(0), mixed if inside else X, 1, KEY)
+
+    for method in (jaxplain.gradient, functools.partial(jaxplain.integrated_gradients, steps=3)):
+        np.testing.assert_allclose(of(method, True), of(method, False), rtol=1e-5)
+
+
+def test_an_integer_of_which_something_is_said_counts():
+    def method(params):  # as one that replaces integers, too
+        return lambda x, y: jax.tree.map(lambda leaf: jnp.tanh(params * leaf), x)
+
+    found = train.attribution_prior(method, "sparsity")(2.0, {"x": X, "count": jnp.array([1, 3])}, 1, KEY)
+    size = np.sort(np.abs(np.tanh(2.0 * np.r_[X, 1.0, 3.0])))
+    np.testing.assert_allclose(found, -((2 * np.arange(1, 7) - 7) @ size) / (6 * size.sum()), rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_masks_travel_with_the_targets():
     masks = jnp.arange(48.0).reshape(12, 4) % 2
