@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import is_background, replacement, tokens_alone
+from jaxplain.dataset.target import is_label, require_one_input, require_target, set_aside
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
 from jaxplain.program import (
@@ -89,12 +90,13 @@ class Facts(Function):
         """The facts by name, and the arguments with which the explanation is called."""
         score = find_score(self.explain)
         facts: dict[str, Any] = {}
-        if self.target is not None:
-            if args and _is_label(args[0]):
-                facts["label"], args = args[0], args[1:]
-            args = (self.target, *args)
         # A score of text has places and tokens after x, and is asked for its value as a whole.
         outputs = wide(score.outputs(x, *args[1:])) if type(score) is ModelScore else None
+        if self.target is not None:
+            own = set_aside(args, self.target, outputs)
+            if is_label(own):
+                facts["label"] = own
+            args = (self.target, *args[1:])
         if outputs is not None:
             facts["prediction"] = _prediction(score, outputs)
         if self.target == "predicted":
@@ -104,7 +106,7 @@ class Facts(Function):
                     f"probability, log_probability or margin); {self._shown(outputs)}. Pass the targets with the data."
                 )
             args = (_choice(score, outputs, facts["prediction"]), *args[1:])
-        if args and _is_label(args[0]):
+        if args and is_label(args[0]):
             facts["target"] = jax.tree.map(jnp.asarray, args[0])
         value = _value(score, outputs, x, args)
         if value is not None:
@@ -141,6 +143,10 @@ def as_record(e: Any, *, target: Any, reduce: Any, prepare: Any, dtype: Any, who
             raise TypeError(f"{NAME}: `dtype` is {name}; attributions are kept as floating-point numbers.")
     if _adaptive(e):  # its Convergence says what is known of the error
         e = dataclasses.replace(e, with_gap=True)
+    if target is not None:
+        require_target(target, e, find_score(e))
+    if prepare is not None:
+        require_one_input(e, "prepare")
     reduce, prepare = (None if function is None else as_function(function) for function in (reduce, prepare))
     return Record(e, reduce, prepare, target, name, whole)
 
@@ -257,12 +263,6 @@ def _start(e: Any, key: Any, x: Pytree) -> Pytree | None:
         return None
     found = replacement(baseline, x, name=NAME)
     return None if ids and not any(found.moves) else found.values  # rows of zeros are those of no ids
-
-
-def _is_label(value: Any) -> bool:
-    """Whether an argument is a target: an integer, or a tuple of them."""
-    leaves = jax.tree.leaves(value)
-    return bool(leaves) and all(jnp.issubdtype(jnp.result_type(a), jnp.integer) and jnp.ndim(a) == 0 for a in leaves)
 
 
 def named(record: Mapping[str, Any]) -> dict[str, Any]:
