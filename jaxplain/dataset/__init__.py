@@ -5,6 +5,7 @@ Also what is kept of an attribution (`channel_sum`, `top_features`, `group_sum`)
 
 from jaxplain.dataset.driver import Explained, explain_dataset
 from jaxplain.dataset.explanations import Explanations, open_explanations
+from jaxplain.dataset.record import with_target
 from jaxplain.dataset.reduce import Strongest, channel_sum, group_sum, top_features
 from jaxplain.dataset.run import first_rows
 from jaxplain.dataset.sameness import other_than
@@ -23,4 +24,5 @@ __all__ = [
     "open_explanations",
     "other_than",
     "top_features",
+    "with_target",
 ]

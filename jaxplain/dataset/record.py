@@ -100,7 +100,7 @@ class Facts(Function):
         if outputs is not None:
             facts["prediction"] = _prediction(score, outputs)
         if self.target == "predicted":
-            if outputs is None or outputs.ndim != 1:
+            if outputs is None or outputs.ndim > 1:
                 raise ValueError(
                     f"{NAME}: target='predicted' needs a score of a model with one row of outputs [K] (made by logit, "
                     f"probability, log_probability or margin); {self._shown(outputs)}. Pass the targets with the data."
@@ -118,6 +118,22 @@ class Facts(Function):
 
     def _shown(self, outputs: Any) -> str:
         return "this explanation holds none" if outputs is None else f"its outputs have shape {outputs.shape}"
+
+
+def with_target(e: Any, x: Pytree, args: tuple[Any, ...], target: str | int) -> tuple[Any, ...]:
+    """The arguments behind x that an explanation of a batch is called with, once a target takes its place.
+
+    Args:
+        e: The explanation.
+        x: Inputs `[B, ...]`.
+        args: What the data hold behind them.
+        target: 'predicted', or one class for all.
+
+    Raises:
+        ValueError: As `explain_dataset` with the same target.
+    """
+    require_target(target, e, find_score(e))
+    return jax.jit(jax.vmap(lambda x, args: Facts(e, target)(None, x, *args)[1]))(x, args)
 
 
 def as_record(e: Any, *, target: Any, reduce: Any, prepare: Any, dtype: Any, whole: bool) -> Record:
