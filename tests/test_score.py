@@ -201,7 +201,7 @@ def test_a_loss_of_labels_refuses_the_values_of_a_regression():
 
     x, numbers = jnp.ones((3, 2)), jnp.array([-3.0, 0.5, 2.0])
     e = jaxplain.gradient(jaxplain.loss(one, jnp.ones((2, 1))))
-    with pytest.raises(ValueError, match="loss: targets run from -3.0 to 2.0.*squared_error takes numbers"):
+    with pytest.raises(ValueError, match=r"loss: targets run from -3.0 to 2.0.*squared_error takes numbers"):
         jaxplain.explain_batch(e, x, numbers)
     three = jaxplain.gradient(jaxplain.loss(one, jnp.ones((2, 3))))
     with pytest.raises(ValueError, match="target 3 is outside the model's 3 outputs"):
