@@ -37,7 +37,7 @@ class Record(Function):
     """An explanation that returns a dictionary of all that is known of an example. Made by `as_record`.
 
     attribution: as `reduce` and `dtype` leave it; whole: as the method gave it, where an aggregate wants it and
-    `attribution` is something else; finite: whether it has neither NaN nor infinities. Where they are known: target,
+    `attribution` is something else; finite: whether neither has NaN or infinities. Where they are known: target,
     label, prediction, score, baseline_score, gap, and the further fields of a method that returns more.
     """
 
@@ -74,7 +74,7 @@ class Record(Function):
         kept = attribution if self.reduce is None else self.reduce(attribution)
         if self.dtype is not None:
             kept = jax.tree.map(lambda leaf: leaf.astype(self.dtype) if check.is_floating(leaf) else leaf, kept)
-        record = {**facts, **more, "attribution": kept, "finite": _finite(attribution)}
+        record = {**facts, **more, "attribution": kept, "finite": _finite((attribution, kept))}
         if self.whole and not (self.reduce is None and self.dtype is None):
             record["whole"] = attribution
         return record
