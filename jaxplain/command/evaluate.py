@@ -216,6 +216,7 @@ def _of_methods(
     size, given = len(jax.tree.leaves(x)[0]), subject.given
     if removals is not None:
         removals = {name: _removal(name, given) if isinstance(v, str) else v for name, v in removals.items()}
+    _require_one_input(subject, methods)
     args = _arguments(subject, x, args, target)
     if mask is not None and len(mask) < size:
         raise ValueError(f"--mask: {len(mask)} masks for {size} examples.")
@@ -230,6 +231,18 @@ def _of_methods(
     )
 
 
+def _require_one_input(subject: Subject, methods: Mapping[str, Asked]) -> None:
+    """Refuse methods of pairs: metrics judge what was said of one input, for which they would take the other one."""
+    from jaxplain.dataset import takes_target
+
+    for name, one in methods.items():
+        if not takes_target(one.make(subject.score(), given=subject.given)):
+            raise ValueError(
+                f"--method: {name} compares two inputs, but metrics judge the attribution of one; `jaxplain explain` "
+                "runs it, and jaxplain.language has its own checks of circuits."
+            )
+
+
 def _arguments(subject: Subject, x: Any, args: tuple[Any, ...], target: Any) -> tuple[Any, ...]:
     """What methods are called with behind x: the data's targets, or what the model predicts without any."""
     from jaxplain import gradient
@@ -237,8 +250,8 @@ def _arguments(subject: Subject, x: Any, args: tuple[Any, ...], target: Any) -> 
     from jaxplain.explain import check_calls
 
     target = "predicted" if target is None and not args else target
-    target_of.require_targets(subject, target)
     e = gradient(subject.score())
+    target_of.require_targets(subject, target, e)
     if target is not None:
         return with_target(e, x, args, target)
     check_calls(e, x, args)

@@ -97,8 +97,8 @@ def run(options: argparse.Namespace) -> None:
 
     jaxplain.keep_programs(quiet=True)
     data = subject.data
-    target_of.require_targets(subject, target)
     e = method.make(subject.score(), given=subject.given)
+    target_of.require_targets(subject, target, e)
     e = e if wrapper is None else wrapper.make(e, given=subject.given)
     explained = explain_dataset(
         e,

@@ -33,7 +33,7 @@ def target_of(text: str) -> Any:
     return whole_number(text, "--target", least=0)
 
 
-def require_targets(subject: Subject, target: Any) -> None:
+def require_targets(subject: Subject, target: Any, e: Any) -> None:
     """Require that the data's targets name an output of the model, where they are what says it.
 
     A floating-point target weighs the outputs (a one-hot one picks a class): the values of a regression would do so,
@@ -42,18 +42,19 @@ def require_targets(subject: Subject, target: Any) -> None:
     Args:
         subject: The model, the data and the score.
         target: As `target_of` gives it.
+        e: The explanation; one of pairs of inputs has them further behind, and is left alone.
 
     Raises:
         ValueError: They do not; what to write is said.
     """
-    from jaxplain.dataset import known_arguments
+    from jaxplain.dataset import known_arguments, takes_target
     from jaxplain.readout import Pick, squared_error
 
     score = subject.score()
     reduce = getattr(score, "reduce", None)
     if target == "predicted" and getattr(getattr(reduce, "criterion", None), "value", None) is squared_error:
         raise ValueError("--target: squared_error has no predicted class; its targets are those of the data.")
-    if target is not None or not isinstance(reduce, Pick):
+    if target is not None or not isinstance(reduce, Pick) or not takes_target(e):
         return
     args = known_arguments(subject.source) or subject.first.args
     if not args or len(jax.tree.leaves(args[0])) != 1:

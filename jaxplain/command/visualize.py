@@ -77,9 +77,9 @@ def _examples(options: argparse.Namespace, out: Path, count: int) -> list[Path]:
         raise ValueError(
             f"visualize: {options.explanations} holds attributions of several arrays; draw them in Python."
         )
+    inputs = np.asarray(subject.rows()[0])
     if subject.source.count != found.count:
         raise ValueError(f"--data: there are {subject.source.count} examples, but {found.count} were explained.")
-    inputs = np.asarray(subject.rows()[0])
     known = np.asarray(found["finite"][rows], bool) if "finite" in found else np.ones(len(rows), bool)
     finite = known & _finite(inputs[rows])
     ids = {row: str(found.ids[place]) for place, row in enumerate(rows)}

@@ -10,6 +10,7 @@ from jaxplain.dataset.reduce import Strongest, channel_sum, group_sum, top_featu
 from jaxplain.dataset.run import first_rows
 from jaxplain.dataset.sameness import other_than
 from jaxplain.dataset.source import as_source, known_arguments
+from jaxplain.dataset.target import takes_target
 
 __all__ = [
     "Explained",
@@ -23,6 +24,7 @@ __all__ = [
     "known_arguments",
     "open_explanations",
     "other_than",
+    "takes_target",
     "top_features",
     "with_target",
 ]

@@ -29,6 +29,11 @@ def require_target(target: Any, e: Any, score: Any) -> None:
             )
 
 
+def takes_target(e: Any) -> bool:
+    """Whether what follows the input is a target; of methods of pairs it is the other input."""
+    return all(_second(function) in (None, "target", "x") for function in explanations_in(e))
+
+
 def require_one_input(e: Any, setting: str) -> None:
     """Refuse to change the one input of a pair and leave the other as it is.
 

@@ -26,6 +26,14 @@ def flat(params, x):
 def params():
     return jax.random.normal(jax.random.key(0), (4, 2))
 
+def hidden(params, x):
+    with jax.named_scope("hidden"):
+        h = jax.numpy.tanh(x)
+    return h @ params
+
+def build_hidden(): return hidden, params()
+def pairs(): return inputs(), inputs()[::-1].copy(), np.arange(6) % 2
+
 def build_two(): return two, params()
 def build_one(): return one, params()
 def build_flat(): return flat, params()
@@ -141,3 +149,25 @@ def test_the_first_batch_of_a_stream_is_explained_too(run, capsys):
     x, y = own_model.labels()
     expected = jaxplain.explain_batch(jaxplain.gradient(jaxplain.logit(*own_model.build_two())), x, y)
     np.testing.assert_allclose(open_explanations("out")["attribution"], expected, atol=1e-6)
+
+
+def test_arrays_are_asked_for_in_the_place_of_a_stream(run, capsys):
+    assert run("explain", "build_two", "stream") == 0, capsys.readouterr().err
+    for call in (("report", "out"), ("visualize", "out", "--out", "figures")):
+        assert main([*call, "--data", "own_model.py:stream"]) == 2
+        assert "gives a stream of batches, but arrays are needed" in capsys.readouterr().err
+
+
+def test_pairs_are_explained_and_not_judged(run, capsys):
+    call = ("--model", "own_model.py:build_hidden", "--data", "own_model.py:pairs", "--method")
+    method = "activation_patching(path='hidden', axes=0)"
+    assert main(["explain", *call, method, "--out", "out", "--quiet"]) == 0, capsys.readouterr().err
+    import own_model
+
+    x, corrupt, y = own_model.pairs()
+    e = jaxplain.internals.activation_patching(jaxplain.logit(*own_model.build_hidden()), "hidden", axes=0)
+    np.testing.assert_allclose(open_explanations("out")["attribution"], jaxplain.explain_batch(e, x, corrupt, y), 1e-5)
+    assert main(["evaluate", *call, method, "--metric", "sparseness"]) == 2
+    assert "--method: activation_patching(path='hidden', axes=0) compares two inputs" in capsys.readouterr().err
+    assert main(["explain", *call, method, "--out", "other", "--target", "1"]) == 2
+    assert "Leave it out, and give everything in the data: (inputs, corrupt, ...)" in capsys.readouterr().err
