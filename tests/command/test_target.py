@@ -171,3 +171,25 @@ def test_pairs_are_explained_and_not_judged(run, capsys):
     assert "--method: activation_patching(path='hidden', axes=0) compares two inputs" in capsys.readouterr().err
     assert main(["explain", *call, method, "--out", "other", "--target", "1"]) == 2
     assert "Leave it out, and give everything in the data: (inputs, corrupt, ...)" in capsys.readouterr().err
+
+
+def test_masks_are_those_of_the_examples_and_devices_reach_the_run(run, monkeypatch):
+    import jaxplain.dataset
+
+    seen = {}
+
+    def noted(*args, **settings):
+        seen.update(settings)
+        raise ValueError("enough")
+
+    np.save("masks.npy", np.arange(6)[:, None] == np.arange(4))
+    monkeypatch.setattr("jaxplain.evaluate.compare", noted)
+    run("evaluate", "build_two", "labels", "--metric", "pointing_game", "--mask", "@masks.npy", "--examples", "2")
+    np.testing.assert_array_equal(seen["mask"], np.load("masks.npy")[:2])
+    monkeypatch.setattr(jaxplain.dataset, "explain_dataset", noted)
+    for more, length in ((("--devices", "1"), 1), ((), 0)):
+        run("explain", "build_two", "labels", *more)
+        assert (seen["mesh"] is None) == (length == 0)
+        assert seen["resume"]
+    run("explain", "build_two", "labels", "--no-resume")
+    assert not seen["resume"]
