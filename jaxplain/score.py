@@ -18,7 +18,7 @@ from jaxplain import check
 from jaxplain.program import Function, Static, as_function, is_array, kept, public, setting
 from jaxplain.program.node import LastOperations
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
-from jaxplain.readout import Pick, Select, binary_cross_entropy, cross_entropy, selector, wide
+from jaxplain.readout import Pick, Select, binary_cross_entropy, check_labels, cross_entropy, selector, wide
 from jaxplain.types import Array, Pytree, linen_module
 
 __all__ = [
@@ -79,12 +79,21 @@ class ModelScore(Function):
 
     def check_call(self, x: Pytree, target: Any = None, *inputs: Any) -> None:
         """Raise for concrete batched targets outside the classes (used by drivers, which see whole batches)."""
+        if isinstance(self.reduce, _Criterion) and target is not None:
+            self._check_criterion(x, target, inputs)
         if not isinstance(self.reduce, Pick) or target is None or not _indices_only(target):
             return
         sizes = kept(self, "_sizes", ByShape)(lambda *_: _SIZES(_index_sizes, self, x, inputs), x, inputs)
         for values, size in zip(jax.tree.leaves(target), sizes, strict=False):
             if check.is_concrete(values):
                 check.label_range(np.asarray(values), size, self.name)
+
+    def _check_criterion(self, x: Pytree, target: Any, inputs: tuple[Any, ...]) -> None:
+        """Raise for labels that the package's own losses cannot take, such as the values of a regression."""
+        criterion = getattr(self.reduce.criterion, "value", None)
+        if criterion in (cross_entropy, binary_cross_entropy) and check.is_concrete(target):
+            shape = kept(self, "_sizes", ByShape)(lambda *_: _SIZES(_index_sizes, self, x, inputs), x, inputs)
+            check_labels(criterion, (len(target), *shape), target, self.name)
 
 
 def _outputs(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
@@ -125,11 +134,14 @@ _SIZES = ByShape[tuple[int, ...]]()
 
 
 def _index_sizes(score: Any, x: Pytree, inputs: Pytree) -> tuple[int, ...]:
-    """The number of choices of each index of a target; kept, since a trace a call costs as much as a small batch."""
+    """The shape of what a target is compared with; kept, since a trace a call costs as much as a small batch."""
     x, inputs = jax.tree.map(lambda rows: jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype), (x, inputs))
-    return jax.eval_shape(
-        lambda score, x, inputs: score.reduce.transformed(score.outputs(x, *inputs)), score, x, inputs
-    ).shape
+    return jax.eval_shape(_compared, score, x, inputs).shape
+
+
+def _compared(score: ModelScore, x: Pytree, inputs: tuple[Any, ...]) -> Array:
+    outputs = score.outputs(x, *inputs)
+    return score.reduce.transformed(outputs) if isinstance(score.reduce, Pick) else outputs
 
 
 def _indices_only(target: Any) -> bool:

@@ -193,3 +193,20 @@ def test_two_classes_of_the_same_fields_are_different_structures():
     assert jax.tree.structure(One()) == jax.tree.structure(One())
     call = jax.jit(lambda e, x: e(x))
     assert float(call(One(), 1.0)) == -float(call(Other(), 1.0)) == 1.0
+
+
+def test_a_loss_of_labels_refuses_the_values_of_a_regression():
+    def one(params, x):
+        return x @ params
+
+    x, numbers = jnp.ones((3, 2)), jnp.array([-3.0, 0.5, 2.0])
+    e = jaxplain.gradient(jaxplain.loss(one, jnp.ones((2, 1))))
+    with pytest.raises(ValueError, match=r"loss: targets run from -3.0 to 2.0.*squared_error takes numbers"):
+        jaxplain.explain_batch(e, x, numbers)
+    three = jaxplain.gradient(jaxplain.loss(one, jnp.ones((2, 3))))
+    with pytest.raises(ValueError, match="target 3 is outside the model's 3 outputs"):
+        jaxplain.explain_batch(three, x, jnp.array([0, 1, 3]))
+    for good, targets in ((e, jnp.array([0, 1, 1])), (e, jnp.array([[0.2], [1.0], [0.0]])), (three, jnp.eye(3))):
+        assert np.isfinite(jaxplain.explain_batch(good, x, targets)).all()
+    own = jaxplain.gradient(jaxplain.loss(one, jnp.ones((2, 1)), lambda outputs, target: (outputs[0] - target) ** 2))
+    assert np.isfinite(jaxplain.explain_batch(own, x, numbers)).all()

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxplain.command import parser as options_of
 from jaxplain.command import place
+from jaxplain.command import target as target_of
 from jaxplain.command.asked import Asked, asked, stand_in
 from jaxplain.command.explain import checked_method
 from jaxplain.command.kind import kind
@@ -45,6 +46,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options_of.add_model(parser, required=True)
     options_of.add_data(parser, required=True)
     options_of.add_score(parser)
+    target_of.add_option(parser, more=", without any what the model predicts")
     many: dict[str, Any] = {"nargs": "+", "action": "extend", "default": []}
     option("--method", **many, metavar="METHOD", help="methods: gradient 'lrp(epsilon_plus)'")
     option("--metric", **many, metavar="METRIC", help="metrics: sparseness 'deletion(steps=16)'")
@@ -69,6 +71,9 @@ def run(options: argparse.Namespace) -> None:
         raise ValueError(f"--out: {options.out} has to end with .json or .csv.")
     if options.out is not None:
         place.require_file(options.out, "--out")
+    target = target_of.target_of(options.target)
+    if target is not None and options.explanations:
+        raise ValueError("--target: the folders say what was explained; it is for methods (--method).")
     methods = {text: checked_method(text) for text in options.method}
     metrics = {
         text: checked_metric(text, folders=bool(options.explanations), mask=options.mask) for text in options.metric
@@ -84,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     if folders:
         table = _of_folders(subject, folders, metrics, count)
     else:
-        table = _of_methods(subject, methods, metrics, removals, mask, count)
+        table = _of_methods(subject, methods, metrics, removals, mask, count, target)
     print(table)
     if options.out is not None:
         write_scores(Path(options.out), table)
@@ -194,7 +199,13 @@ def _attributions(found: Any, x: Any, size: int, name: str) -> Any:
 
 
 def _of_methods(
-    subject: Subject, methods: Mapping[str, Asked], metrics: Mapping[str, Asked], removals: Any, mask: Any, count: Any
+    subject: Subject,
+    methods: Mapping[str, Asked],
+    metrics: Mapping[str, Asked],
+    removals: Any,
+    mask: Any,
+    count: Any,
+    target: Any,
 ) -> Any:
     """A table of methods beside the controls."""
     import jax
@@ -205,8 +216,8 @@ def _of_methods(
     size, given = len(jax.tree.leaves(x)[0]), subject.given
     if removals is not None:
         removals = {name: _removal(name, given) if isinstance(v, str) else v for name, v in removals.items()}
-    if not args:
-        args = (jax.vmap(subject.score().outputs)(x).argmax(axis=-1),)  # what the model predicts
+    _require_one_input(subject, methods)
+    args = _arguments(subject, x, args, target)
     if mask is not None and len(mask) < size:
         raise ValueError(f"--mask: {len(mask)} masks for {size} examples.")
     return compare(
@@ -218,6 +229,33 @@ def _of_methods(
         mask=None if mask is None else mask[:size],
         removals=removals,
     )
+
+
+def _require_one_input(subject: Subject, methods: Mapping[str, Asked]) -> None:
+    """Refuse methods of pairs: metrics judge what was said of one input, for which they would take the other one."""
+    from jaxplain.dataset import takes_target
+
+    for name, one in methods.items():
+        if not takes_target(one.make(subject.score(), given=subject.given)):
+            raise ValueError(
+                f"--method: {name} compares two inputs, but metrics judge the attribution of one; `jaxplain explain` "
+                "runs it, and jaxplain.language has its own checks of circuits."
+            )
+
+
+def _arguments(subject: Subject, x: Any, args: tuple[Any, ...], target: Any) -> tuple[Any, ...]:
+    """What methods are called with behind x: the data's targets, or what the model predicts without any."""
+    from jaxplain import gradient
+    from jaxplain.dataset import with_target
+    from jaxplain.explain import check_calls
+
+    target = "predicted" if target is None and not args else target
+    e = gradient(subject.score())
+    target_of.require_targets(subject, target, e)
+    if target is not None:
+        return with_target(e, x, args, target)
+    check_calls(e, x, args)
+    return args
 
 
 def as_compare_takes(one: Asked, subject: Subject) -> Any:

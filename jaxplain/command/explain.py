@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxplain.command import parser as options_of
+from jaxplain.command import target as target_of
 from jaxplain.command import total
 from jaxplain.command.asked import Asked, asked, stand_in
 from jaxplain.command.kind import Kind, kind
@@ -46,7 +47,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options_of.add_data(parser, required=True)
     options_of.add_score(parser)
     option("--out", help="the folder to write, or to finish")
-    option("--target", default="data", help="'data' (its targets), 'predicted', or the number of a class (data)")
+    target_of.add_option(parser)
     option("--method", default="integrated_gradients", help="its name, or name(setting=value) (integrated_gradients)")
     option(
         "--set",
@@ -80,7 +81,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Explain a dataset as the options say."""
-    size, target = batch_size(options.batch_size), _target(options.target)
+    size, target = batch_size(options.batch_size), target_of.target_of(options.target)
     dtype, reduce = _dtype(options.dtype), reduction(options.reduce)
     aggregate, ids = total.aggregator(options), _ids(options.ids)
     method = checked_method(options.method, options.set)
@@ -97,6 +98,7 @@ def run(options: argparse.Namespace) -> None:
     jaxplain.keep_programs(quiet=True)
     data = subject.data
     e = method.make(subject.score(), given=subject.given)
+    target_of.require_targets(subject, target, e)
     e = e if wrapper is None else wrapper.make(e, given=subject.given)
     explained = explain_dataset(
         e,
@@ -147,16 +149,6 @@ def checked_wrapper(text: str | None, pairs: Any) -> Asked | None:
 def batch_size(text: str) -> Any:
     """A number of examples, or 'auto'."""
     return text if text == "auto" else whole_number(text, "--batch-size")
-
-
-def _target(text: str) -> Any:
-    """None for the data's targets, 'predicted', or a class."""
-    if text in ("data", "predicted"):
-        return None if text == "data" else text
-    if not text.lstrip("-").isdigit():
-        close = nearest(text, ("data", "predicted"))
-        raise ValueError(f"--target: {text!r} is no whole number{close}; write data, predicted or a class, such as 0.")
-    return whole_number(text, "--target", least=0)
 
 
 def _dtype(text: str | None) -> str | None:

@@ -58,7 +58,7 @@ def _explanations(options: argparse.Namespace) -> Path:
     found = place.explanations(options.explanations)
     subject = Subject(options).check()
     data = None if options.data is None else subject.data
-    if subject.prepare is not None:
+    if data is not None and (subject.prepare is not None or subject.source.count is None):
         data, _ = subject.rows()
     return explanations_page(
         options.page or f"{path.absolute()}.html",

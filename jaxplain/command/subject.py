@@ -108,10 +108,17 @@ class Subject:
     @functools.cached_property
     def sample(self) -> Any:
         """One example of the inputs, as the model takes it, `[1, ...]`."""
-        from jaxplain.dataset import first_rows
+        return self._prepared(self.first.x)
 
-        self.source, rows = first_rows(self.source)
-        return self._prepared(rows.x)
+    @functools.cached_property
+    def first(self) -> Any:
+        """The first example, `[1, ...]`; a stream is made again for it, since a generator is used up by a look."""
+        from jaxplain.dataset import as_source, first_rows
+
+        source = self.source
+        if not source.random_access and self._reader is not None:
+            source = as_source(called(self._reader, f"--data {self.options.data}"), None, self.transform)
+        return first_rows(source)[1]
 
     def rows(self, count: int | None = None) -> tuple[Any, tuple[Any, ...]]:
         """Inputs as the model takes them and further arguments, of the first examples or of all.

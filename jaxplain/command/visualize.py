@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,51 @@ def _examples(options: argparse.Namespace, out: Path, count: int) -> list[Path]:
         raise ValueError(
             f"visualize: {options.explanations} holds attributions of several arrays; draw them in Python."
         )
+    inputs = np.asarray(subject.rows()[0])
     if subject.source.count != found.count:
         raise ValueError(f"--data: there are {subject.source.count} examples, but {found.count} were explained.")
-    scores = np.nan_to_num(np.asarray(found["score"][rows]), nan=-np.inf) if "score" in found else np.zeros(len(rows))
-    best = rows[np.argsort(-scores, kind="stable")[:count]]
-    inputs = np.asarray(subject.rows()[0])[best]
-    labels = [f"{found.ids[np.searchsorted(rows, row)]}" for row in best]
-    return [_save(_drawn(inputs, np.asarray(attributions[best], np.float32), labels, options), out, "examples")]
+    known = np.asarray(found["finite"][rows], bool) if "finite" in found else np.ones(len(rows), bool)
+    finite = known & _finite(inputs[rows])
+    ids = {row: str(found.ids[place]) for place, row in enumerate(rows)}
+    _say_left_out([ids[row] for row in rows[~finite]], found.count - len(rows), found.count)
+    if not finite.any():
+        raise ValueError(f"visualize: no example of {options.explanations} is finite, in its input and attribution.")
+    best = _best(found, rows[finite])[:count]
+    labels = [ids[row] for row in best]
+    return [_save(_drawn(inputs[best], np.asarray(attributions[best], np.float32), labels, options), out, "examples")]
+
+
+def _best(found: Any, rows: np.ndarray) -> np.ndarray:
+    """The rows by their scores, the highest first; those without any are the last."""
+    if "score" not in found:
+        return rows
+    scores = np.asarray(found["score"][rows], np.float64)
+    return rows[np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """Which rows have neither NaN nor infinities."""
+    flat = values.reshape(len(values), -1)
+    return np.asarray(np.isfinite(flat.astype(np.float64)).all(axis=1))
+
+
+def _say_left_out(odd: list[str], missing: int, count: int) -> None:
+    """Warn of the examples that cannot be drawn: one with NaN would blank or mis-scale the others."""
+    if odd:
+        shown = ", ".join(odd[:5]) + (", ..." if len(odd) > 5 else "")
+        warnings.warn(
+            f"visualize: {len(odd)} of {count} examples have NaN or infinities in input or attribution and are left "
+            f"out (ids {shown}).",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    if missing:
+        warnings.warn(
+            f"visualize: {missing} of {count} examples are not explained yet and are left out; explain goes on with "
+            "the same command.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
 
 
 def _drawn(inputs: np.ndarray, attributions: np.ndarray, labels: list[str], options: argparse.Namespace) -> Any:

@@ -28,6 +28,7 @@ from jaxplain.dataset.record import as_record, named, prepared
 from jaxplain.dataset.run import Plan, first_rows, run
 from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import OWN, Spec
+from jaxplain.dataset.target import require_one_input
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
 from jaxplain.explain import check_calls, check_own_baseline, require_key
 from jaxplain.program import as_folder, as_function, needs_key, public, shown
@@ -107,7 +108,8 @@ def explain_dataset(
         resume: Finish what the folder holds of the same run; False refuses a folder that holds a run.
         progress: A bar, where standard error is a terminal, and in a notebook.
         target: None takes the data's targets; "predicted" explains the class the model predicts, an integer one class
-            for all. The data's own targets are then kept as 'label'.
+            for all. The data's own targets stand aside, labels kept as 'label'; further inputs stay where they are
+            behind them, `(x, None, mask)` of data without targets.
         reduce: A function of one attribution, applied before it is written: `dataset.channel_sum()`,
             `dataset.top_features(k)`, `dataset.group_sum(groups)` or any other.
         dtype: Floating-point dtype of what is written, such as "float16"; None keeps it as it is.
@@ -157,6 +159,8 @@ def explain_dataset(
     record = as_record(
         function, target=target, reduce=reduce, prepare=prepare, dtype=dtype, whole=aggregate is not None
     )
+    if transform is not None:
+        require_one_input(function, "transform")
     source, sample = first_rows(as_source(data, ids, transform))
     devices = Devices(mesh)
     plan = Plan(devices.place(record), devices.place(key), devices, sample)

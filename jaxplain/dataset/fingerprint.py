@@ -136,8 +136,8 @@ def _title(settings: Mapping[str, Any]) -> str:
 
 def refuse(folder: Any, lines: list[str]) -> ValueError:
     """The error of a rerun that is not of the same run."""
-    listed = "\n  ".join(lines)
+    listed = ";\n  ".join(lines)
     return ValueError(
-        f"{NAME}: {folder} holds the explanations of another run, which differs in\n  {listed}\nPass the same "
+        f"{NAME}: {folder} holds the explanations of another run, which differs in\n  {listed}.\nPass the same "
         "arguments to finish it, or another folder."
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxplain import check
 from jaxplain.baseline import is_background, replacement, tokens_alone
+from jaxplain.dataset.target import is_label, require_one_input, require_target, set_aside
 from jaxplain.explain import explain_rows
 from jaxplain.explain.gradient import ExpectedGradients, IntegratedGradients
 from jaxplain.program import (
@@ -36,7 +37,7 @@ class Record(Function):
     """An explanation that returns a dictionary of all that is known of an example. Made by `as_record`.
 
     attribution: as `reduce` and `dtype` leave it; whole: as the method gave it, where an aggregate wants it and
-    `attribution` is something else; finite: whether it has neither NaN nor infinities. Where they are known: target,
+    `attribution` is something else; finite: whether neither has NaN or infinities. Where they are known: target,
     label, prediction, score, baseline_score, gap, and the further fields of a method that returns more.
     """
 
@@ -73,7 +74,7 @@ class Record(Function):
         kept = attribution if self.reduce is None else self.reduce(attribution)
         if self.dtype is not None:
             kept = jax.tree.map(lambda leaf: leaf.astype(self.dtype) if check.is_floating(leaf) else leaf, kept)
-        record = {**facts, **more, "attribution": kept, "finite": _finite(attribution)}
+        record = {**facts, **more, "attribution": kept, "finite": _finite((attribution, kept))}
         if self.whole and not (self.reduce is None and self.dtype is None):
             record["whole"] = attribution
         return record
@@ -89,22 +90,23 @@ class Facts(Function):
         """The facts by name, and the arguments with which the explanation is called."""
         score = find_score(self.explain)
         facts: dict[str, Any] = {}
-        if self.target is not None:
-            if args and _is_label(args[0]):
-                facts["label"], args = args[0], args[1:]
-            args = (self.target, *args)
         # A score of text has places and tokens after x, and is asked for its value as a whole.
         outputs = wide(score.outputs(x, *args[1:])) if type(score) is ModelScore else None
+        if self.target is not None:
+            own = set_aside(args, self.target, outputs)
+            if is_label(own):
+                facts["label"] = own
+            args = (self.target, *args[1:])
         if outputs is not None:
             facts["prediction"] = _prediction(score, outputs)
         if self.target == "predicted":
-            if outputs is None or outputs.ndim != 1:
+            if outputs is None or outputs.ndim > 1:
                 raise ValueError(
                     f"{NAME}: target='predicted' needs a score of a model with one row of outputs [K] (made by logit, "
                     f"probability, log_probability or margin); {self._shown(outputs)}. Pass the targets with the data."
                 )
             args = (_choice(score, outputs, facts["prediction"]), *args[1:])
-        if args and _is_label(args[0]):
+        if args and is_label(args[0]):
             facts["target"] = jax.tree.map(jnp.asarray, args[0])
         value = _value(score, outputs, x, args)
         if value is not None:
@@ -116,6 +118,22 @@ class Facts(Function):
 
     def _shown(self, outputs: Any) -> str:
         return "this explanation holds none" if outputs is None else f"its outputs have shape {outputs.shape}"
+
+
+def with_target(e: Any, x: Pytree, args: tuple[Any, ...], target: str | int) -> tuple[Any, ...]:
+    """The arguments behind x that an explanation of a batch is called with, once a target takes its place.
+
+    Args:
+        e: The explanation.
+        x: Inputs `[B, ...]`.
+        args: What the data hold behind them.
+        target: 'predicted', or one class for all.
+
+    Raises:
+        ValueError: As `explain_dataset` with the same target.
+    """
+    require_target(target, e, find_score(e))
+    return jax.jit(jax.vmap(lambda x, args: Facts(e, target)(None, x, *args)[1]))(x, args)
 
 
 def as_record(e: Any, *, target: Any, reduce: Any, prepare: Any, dtype: Any, whole: bool) -> Record:
@@ -141,6 +159,10 @@ def as_record(e: Any, *, target: Any, reduce: Any, prepare: Any, dtype: Any, who
             raise TypeError(f"{NAME}: `dtype` is {name}; attributions are kept as floating-point numbers.")
     if _adaptive(e):  # its Convergence says what is known of the error
         e = dataclasses.replace(e, with_gap=True)
+    if target is not None:
+        require_target(target, e, find_score(e))
+    if prepare is not None:
+        require_one_input(e, "prepare")
     reduce, prepare = (None if function is None else as_function(function) for function in (reduce, prepare))
     return Record(e, reduce, prepare, target, name, whole)
 
@@ -257,12 +279,6 @@ def _start(e: Any, key: Any, x: Pytree) -> Pytree | None:
         return None
     found = replacement(baseline, x, name=NAME)
     return None if ids and not any(found.moves) else found.values  # rows of zeros are those of no ids
-
-
-def _is_label(value: Any) -> bool:
-    """Whether an argument is a target: an integer, or a tuple of them."""
-    leaves = jax.tree.leaves(value)
-    return bool(leaves) and all(jnp.issubdtype(jnp.result_type(a), jnp.integer) and jnp.ndim(a) == 0 for a in leaves)
 
 
 def named(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def _named(item: Any, what: str) -> dict[str, Any]:
         raise ValueError(f"{NAME}: {what} is an empty tuple; the first element has to be the inputs.")
     while len(parts) > 1 and parts[-1] is None:
         parts = parts[:-1]
-    if any(part is None for part in parts):
+    if any(part is None for part in (parts[0], *parts[2:])):
         raise ValueError(f"{NAME}: {what} has no inputs, or None before further arguments.")
     return {"x": parts[0], "args": parts[1:], **more}
 

@@ -3,7 +3,7 @@
 Shared by scores, which explain one example, and by training, which minimises over many.
 """
 
-from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
+from jaxplain.readout.criterion import binary_cross_entropy, check_labels, cross_entropy, squared_error, wide
 from jaxplain.readout.host import BlackBox, black_box
 from jaxplain.readout.selection import Select, selector
 from jaxplain.readout.target import Pick
@@ -14,6 +14,7 @@ __all__ = [
     "Select",
     "binary_cross_entropy",
     "black_box",
+    "check_labels",
     "cross_entropy",
     "selector",
     "squared_error",

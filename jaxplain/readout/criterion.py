@@ -95,6 +95,31 @@ def squared_error(outputs: Array, target: ArrayLike) -> Array:
     return jnp.mean(jnp.square(wide(outputs) - _fitted(outputs, target, "squared_error")))
 
 
+def check_labels(criterion: Any, shape: tuple[int, ...], targets: Any, name: str) -> None:
+    """Require concrete labels of a batch to be what a criterion takes; what a foreign one takes is its own affair.
+
+    Args:
+        criterion: The criterion.
+        shape: That of the batch's outputs.
+        targets: The batch's targets.
+        name: Who asks, for the error.
+
+    Raises:
+        ValueError: A label outside the classes; for one output, what is neither a label 0 or 1 nor a probability.
+    """
+    if criterion not in (cross_entropy, binary_cross_entropy):
+        return
+    values = np.asarray(targets)
+    several = criterion is cross_entropy and len(shape) > 1 and shape[-1] > 1
+    if several and np.issubdtype(values.dtype, np.integer):
+        check.label_range(values, shape[-1], name)
+    elif values.size and (values.min() < 0 or values.max() > 1):
+        raise ValueError(
+            f"{name}: targets run from {values.min()} to {values.max()}, but {criterion.__name__} of outputs "
+            f"{shape} takes labels 0 and 1 or probabilities; squared_error takes numbers."
+        )
+
+
 def _fitted(outputs: Array, target: Any, name: str) -> Array:
     values = jnp.asarray(target)
     if values.size != outputs.size:

@@ -14,7 +14,7 @@ from jaxplain import check
 from jaxplain.data import batch_indices
 from jaxplain.program import is_array
 from jaxplain.program.node import LastOperations
-from jaxplain.readout import binary_cross_entropy, cross_entropy
+from jaxplain.readout import binary_cross_entropy, check_labels, cross_entropy
 from jaxplain.train.epoch import Batch, Program
 from jaxplain.types import Array, Pytree, frame_of
 
@@ -96,7 +96,8 @@ def check_values(program: Program, params: Pytree, batch: Batch, name: str) -> N
             f"{name}: `loss` returns shape {losses.shape[1:]} for one example; it has to return one number."
         )
     loss = getattr(program.loss, "value", None)
-    _check_labels(loss, outputs, batch.targets, name)
+    if check.is_concrete(batch.targets):
+        check_labels(loss, outputs.shape, batch.targets, name)
     if loss in (cross_entropy, binary_cross_entropy):
         _warn_of_probabilities(_ENDS(_called, program.model, params, batch.inputs), loss, name)
 
@@ -127,21 +128,6 @@ def _outputs(program: Program, params: Pytree, inputs: tuple[Any, ...]) -> Any:
 @jax.jit
 def _losses(program: Program, outputs: Any, targets: Any) -> Any:
     return program.judge(outputs, targets)[0]
-
-
-def _check_labels(loss: Any, outputs: Any, targets: Any, name: str) -> None:
-    """Labels of the losses known here; what a foreign loss makes of its targets is its own affair."""
-    if loss not in (cross_entropy, binary_cross_entropy) or not check.is_concrete(targets):
-        return
-    values = np.asarray(targets)
-    several = loss is cross_entropy and outputs.ndim > 1 and outputs.shape[-1] > 1
-    if several and np.issubdtype(values.dtype, np.integer):
-        check.label_range(values, outputs.shape[-1], name)
-    elif values.min() < 0 or values.max() > 1:
-        raise ValueError(
-            f"{name}: targets run from {values.min()} to {values.max()}, but {loss.__name__} of outputs "
-            f"{outputs.shape} takes labels 0 and 1 or probabilities."
-        )
 
 
 def fits_on_device(batch: Batch) -> bool:

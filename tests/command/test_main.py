@@ -196,7 +196,7 @@ def test_exit_statuses(here, capsys):
     assert run(["explian"]) == 2
     assert "there is no 'explian'; nearest: explain" in capsys.readouterr().err
     assert run(["explain"]) == 2
-    assert "required: --model, --data, --out" in capsys.readouterr().err
+    assert "required: --model, --data;" in capsys.readouterr().err
     assert run([*base, "counted.py:failing"]) == 1
     told = capsys.readouterr().err
     assert re.fullmatch(

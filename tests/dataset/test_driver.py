@@ -389,3 +389,9 @@ def test_a_baseline_that_moves_what_has_no_derivative_is_refused():
     )
     with pytest.raises(ValueError, match=r"differs from `x\['cat'\]`"):
         explain_dataset(e, x, out="memory")
+
+
+def test_what_is_too_large_for_its_dtype_is_not_finite():
+    with pytest.warns(RuntimeWarning, match="2 of 6 examples have attributions with NaN or infinities"):
+        found = in_memory(lambda x: x * jnp.where(x[:1] > 4, 1e5, 1.0), np.arange(6.0)[:, None] + 1, dtype="float16")
+    np.testing.assert_array_equal(found["finite"], np.isfinite(found["attribution"][:, 0]))
