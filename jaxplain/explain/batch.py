@@ -154,6 +154,8 @@ def _shared_or_batched(value: Any, size: int, position: int) -> Any:
             "list by jnp.asarray; labels that are texts have to be numbered first."
         )
 
+    check.fitting(value, "explain_batch", f"argument {position + 1} after x")
+
     def leaf(array: Any) -> Any:
         if jnp.ndim(array) == 0:
             return jnp.broadcast_to(jnp.asarray(array), (size,))
