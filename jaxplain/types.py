@@ -129,7 +129,7 @@ def odd_leaf(x: Any) -> tuple[Any, str] | None:
         frame = frame_of(leaf)
         if frame is not None:
             return path, f"{frame}, not an array"
-        if isinstance(kind, np.dtype) and kind.kind in "OSU":
+        if isinstance(kind, np.dtype) and kind.kind in "OSUTmM":
             return path, f"an array of dtype {kind}, not of numbers"
         if kind is None and leaf is not None and not isinstance(leaf, bool | int | float):
             return path, f"{type(leaf).__name__}, not an array"

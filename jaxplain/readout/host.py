@@ -68,7 +68,8 @@ class BlackBox(Function):
         if self.shape is not None:
             return self.shape
         known = kept(self, "_shapes", dict)
-        kind = tuple((jnp.shape(leaf), str(jnp.result_type(leaf))) for leaf in jax.tree.leaves(x))
+        leaves, structure = jax.tree.flatten(x)
+        kind = (structure, *((jnp.shape(leaf), str(jnp.result_type(leaf))) for leaf in leaves))
         if kind not in known:
             known[kind] = self._found(x)
         return known[kind]
@@ -144,6 +145,10 @@ class BlackBox(Function):
                 "ever. A function of JAX is a score as it is: jaxplain.output(apply, params)."
             )
         self._require_order(answer)
+        if hasattr(answer, "toarray"):  # sparse ones of SciPy, which NumPy takes for an object
+            raise TypeError(f"{self.name}: `predict` returned {check.short(answer)}, a sparse matrix: its .toarray().")
+        if np.ma.is_masked(answer):
+            raise ValueError(f"{self.name}: `predict` returned an array of which values are masked; fill them in.")
         try:
             values = np.asarray(answer)
         except ValueError as error:  # rows of different lengths
