@@ -6,7 +6,7 @@ Shared by scores, which explain one example, and by training, which minimises ov
 from jaxplain.readout.criterion import binary_cross_entropy, cross_entropy, squared_error, wide
 from jaxplain.readout.host import BlackBox, black_box
 from jaxplain.readout.selection import Select, selector
-from jaxplain.readout.target import Pick
+from jaxplain.readout.target import Pick, index_range
 
 __all__ = [
     "BlackBox",
@@ -15,6 +15,7 @@ __all__ = [
     "binary_cross_entropy",
     "black_box",
     "cross_entropy",
+    "index_range",
     "selector",
     "squared_error",
     "wide",

@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.program import Function, Static, kept, needs_derivative, note_failure, public, setting, with_own_errors
 from jaxplain.readout.criterion import wide
-from jaxplain.readout.target import Pick
+from jaxplain.readout.target import Pick, index_range
 from jaxplain.types import Array, Pytree, frame_of
 
 
@@ -54,14 +54,8 @@ class BlackBox(Function):
 
     def check_call(self, x: Pytree, target: Any = None) -> None:
         """Raise for concrete batched targets outside the outputs (used by drivers, which see whole batches)."""
-        if target is None or not all(
-            jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in jax.tree.leaves(target)
-        ):
-            return
-        shape = self._shape(jax.tree.map(lambda leaf: leaf[0], x)) or (1,)
-        for values, size in zip(jax.tree.leaves(target), shape, strict=False):
-            if check.is_concrete(values):
-                check.label_range(np.asarray(values), size, self.name)
+        if target is not None:
+            index_range(target, self._shape(jax.tree.map(lambda leaf: leaf[0], x)) or (1,), self.name)
 
     def _shape(self, x: Pytree) -> tuple[int, ...]:
         """The shape of the function's output for one example: as it was given, or found by calling it with one row."""
