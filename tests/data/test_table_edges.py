@@ -68,6 +68,14 @@ def test_numbers_whose_differences_would_be_lost_are_refused():
         data.table(pd.DataFrame({"a": values}))
 
 
+def test_a_place_beyond_the_categories_is_refused():
+    """Behind the last one stands what is missing."""
+    table = data.table(pd.DataFrame({"c": ["a", "b"], "t": [True, False]}), one_hot=False)
+    for x in ([2.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [0.0, -1.0]):
+        with pytest.raises(ValueError, match="the whole numbers from 0 to 1"):
+            table.decode(x)
+
+
 def test_a_zero_keeps_its_sign():
     decoded = back(pd.DataFrame({"a": [0.0, -0.0, 1.0, 0.0]}))["a"]
     assert np.signbit(decoded).tolist() == [False, True, False, False]

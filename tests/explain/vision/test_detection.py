@@ -192,6 +192,7 @@ def test_what_cannot_be_read_is_nan_when_it_is_traced():
     f = jax.jit(vision.box_score(detect, np.array([BOX], np.float32)))
     logits = np.ones((1, 2), np.float32)
     boxes = {BOX: False, (0.0, 0.0, 0.0, 1.0): True, (1.0, 0.0, 0.0, 1.0): True, (0.0, 0.0, np.nan, 1.0): True}
+    boxes[0.0, 0.0, np.inf, 1.0] = True
     for (box, wrong), label in itertools.product(boxes.items(), (1, 2)):
         assert bool(jnp.isnan(f(logits, (jnp.array(box), label)))) == (wrong or label == 2)
 
