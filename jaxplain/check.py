@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.types import TOO_WIDE, is_concrete, is_key, linen_module, odd_leaf, path_text, short, too_wide
+from jaxplain.types import as_computed, is_concrete, is_key, linen_module, odd_leaf, path_text, short, too_wide
 
 
 def is_floating(leaf: Any) -> bool:
@@ -42,6 +42,14 @@ def arrays(x: Any, name: str, argument: str = "x") -> None:
     if all(0 in shape for shape in shapes):
         listed = ", ".join(map(str, shapes))
         raise ValueError(f"{name}: `{argument}` is empty: it has the shape {listed}. Pass at least one value.")
+    fitting(x, name, argument)
+
+
+def fitting(tree: Any, name: str, argument: str) -> None:
+    """Require that every whole number fits into the integers that JAX computes with, which would wrap it else."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if (wide := too_wide(leaf)) is not None:
+            raise ValueError(f"{name}: `{path_text(path, argument)}` holds {wide}")
 
 
 def differentiable(x: Any, name: str, argument: str = "x") -> None:
@@ -65,14 +73,9 @@ def finite(x: Any, name: str, argument: str = "x") -> None:
 
 
 def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
-    """Start to look for NaN and infinities on the device that holds x; the call of what is returned waits and raises.
-
-    What is dispatched after this call runs while the caller waits for these flags alone.
-    """
+    """Start to look for NaN and infinities on x's device; what is returned waits for these flags alone, and raises."""
+    fitting(x, name, argument)
     leaves = jax.tree_util.tree_leaves_with_path(x)
-    for path, leaf in leaves:
-        if (wide := too_wide(leaf)) is not None:
-            raise ValueError(f"{name}: `{path_text(path, argument)}` holds {wide}, {TOO_WIDE}")
     looked = [(path, leaf) for path, leaf in leaves if is_concrete(leaf) and is_floating(leaf)]
     flags = [None if _at_hand(leaf) else _all_finite(leaf) for _, leaf in looked]
 
@@ -80,10 +83,10 @@ def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
         for (path, leaf), flag in zip(looked, flags, strict=True):
             if bool(_all_finite(leaf) if flag is None else flag):
                 continue
-            bad = np.argwhere(~np.isfinite(np.asarray(leaf, dtype=np.float32)))
+            bad = np.argwhere(~np.isfinite(as_computed(np.asarray(leaf))))
             raise ValueError(
                 f"{name}: `{argument}{jax.tree_util.keystr(path)}` has {len(bad)} NaN or infinite values (the first at "
-                f"index {tuple(int(i) for i in bad[0])}). Clean or mask the input first."
+                f"index {tuple(int(i) for i in bad[0])}) in {jnp.result_type(leaf)}. Clean or mask the input first."
             )
 
     return read
@@ -103,14 +106,12 @@ def _at_hand(leaf: Any) -> bool:
 def _all_finite(leaf: Any) -> Any:
     # What is at hand is read where it is; a device array is reduced on its device, now even if something is traced.
     if _at_hand(leaf):
-        return np.isfinite(np.asarray(leaf)).all()
+        return np.isfinite(as_computed(np.asarray(leaf))).all()
     with jax.ensure_compile_time_eval():
         return _finite_everywhere(leaf)
 
 
-@jax.jit  # one program, and no array of booleans in memory
-def _finite_everywhere(leaf: Any) -> Any:
-    return jnp.isfinite(leaf).all()
+_finite_everywhere = jax.jit(lambda leaf: jnp.isfinite(leaf).all())  # and no array of booleans in memory
 
 
 def batch_length(x: Any, name: str, argument: str = "x") -> int:
@@ -340,21 +341,19 @@ def replaceable(x: Any, name: str, moves: Any = None) -> None:
 
 def callable_score(f: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Require that a score is a function, and return it."""
+    remedy = " Make one: f = jaxplain.logit(model.apply, params)."
     if not callable(f):
         raise TypeError(
             f"{name}: the score `f` has to be a function f(x, *args) -> scalar, not {type(f).__name__}."
-            f"{_MAKE_A_SCORE if hasattr(f, 'apply') else ''}"
+            f"{remedy if hasattr(f, 'apply') else ''}"
         )
     model = linen_module(f)
     if model is not None:
         raise TypeError(
             f"{name}: `f` is {model}, which is called with variables and a batch, but a score is "
-            f"f(x, *args) -> scalar of one example.{_MAKE_A_SCORE}"
+            f"f(x, *args) -> scalar of one example.{remedy}"
         )
     return f
-
-
-_MAKE_A_SCORE = " Make one: f = jaxplain.logit(model.apply, params)."
 
 
 def finite_scores(scores: Any, name: str) -> None:

@@ -12,13 +12,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxplain import check
 from jaxplain.program import Function, Static, as_function, is_array, kept, public, setting
 from jaxplain.program.node import LastOperations
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
-from jaxplain.readout import Pick, Select, binary_cross_entropy, check_labels, cross_entropy, selector, wide
+from jaxplain.readout import (
+    Pick,
+    Select,
+    binary_cross_entropy,
+    check_labels,
+    cross_entropy,
+    index_range,
+    selector,
+    wide,
+)
 from jaxplain.types import Array, Pytree, linen_module
 
 __all__ = [
@@ -84,9 +92,7 @@ class ModelScore(Function):
         if not isinstance(self.reduce, Pick) or target is None or not _indices_only(target):
             return
         sizes = kept(self, "_sizes", ByShape)(lambda *_: _SIZES(_index_sizes, self, x, inputs), x, inputs)
-        for values, size in zip(jax.tree.leaves(target), sizes, strict=False):
-            if check.is_concrete(values):
-                check.label_range(np.asarray(values), size, self.name)
+        index_range(target, sizes, self.name)
 
     def _check_criterion(self, x: Pytree, target: Any, inputs: tuple[Any, ...]) -> None:
         """Raise for labels that the package's own losses cannot take, such as the values of a regression."""

@@ -129,7 +129,7 @@ def odd_leaf(x: Any) -> tuple[Any, str] | None:
         frame = frame_of(leaf)
         if frame is not None:
             return path, f"{frame}, not an array"
-        if isinstance(kind, np.dtype) and kind.kind in "OSU":
+        if isinstance(kind, np.dtype) and kind.kind in "OSUTmM":
             return path, f"an array of dtype {kind}, not of numbers"
         if kind is None and leaf is not None and not isinstance(leaf, bool | int | float):
             return path, f"{type(leaf).__name__}, not an array"
@@ -144,14 +144,21 @@ TOO_WIDE = (
 )
 
 
-def too_wide(leaf: Any) -> int | None:
-    """A whole number of a 64-bit NumPy array that JAX would change without a word, or None where all fit."""
+def too_wide(leaf: Any) -> str | None:
+    """A whole number of a 64-bit NumPy array that JAX would change, and what to do, or None where all fit."""
     whole = isinstance(leaf, np.ndarray | np.generic) and leaf.dtype.kind in "iu" and leaf.dtype.itemsize > 4
     if not whole or leaf.size == 0 or jax.dtypes.canonicalize_dtype(leaf.dtype).itemsize > 4:
         return None
     held = np.iinfo(leaf.dtype.name.replace("64", "32"))
     low, high = int(leaf.min()), int(leaf.max())
-    return low if low < held.min else high if high > held.max else None
+    wide = low if low < held.min else high if high > held.max else None
+    return None if wide is None else f"{wide}, {TOO_WIDE}"
+
+
+def as_computed(values: np.ndarray) -> np.ndarray:
+    """Values in the dtype that JAX computes with: 1e300 is infinite in float32."""
+    with np.errstate(over="ignore"):
+        return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
 
 
 def _above(x: Any, path: Any) -> Any:

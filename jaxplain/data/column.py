@@ -153,8 +153,8 @@ class Column:
 
     def _meant(self, numbers: np.ndarray) -> np.ndarray:
         """Numbers in float64 as they stood in the frame; whole ones are exact where the column is none of floats."""
-        shortest, exact = _shortest(numbers), numbers.astype(np.float64)
-        return shortest if _is_float(self.dtype) else np.where(np.floor(exact) == exact, exact, shortest)
+        decimals, exact = shortest(numbers), numbers.astype(np.float64)
+        return decimals if _is_float(self.dtype) else np.where(np.floor(exact) == exact, exact, decimals)
 
     def _hot(self, numbers: np.ndarray, name: str) -> np.ndarray:
         places = numbers.argmax(axis=1)
@@ -224,12 +224,12 @@ def _in_polars(values: np.ndarray, dtype: Any) -> tuple[Any, np.ndarray]:
     return made, made.cast(polars.Float64).to_numpy().astype(np.float64)
 
 
-def _shortest(numbers: np.ndarray) -> np.ndarray:
+def shortest(numbers: np.ndarray) -> np.ndarray:
     """Numbers in float64: of narrower ones the shortest decimals that round to them, 20.09 and not 20.0900002.
 
     A tree compares with thresholds between the values that it was trained on, in their own precision.
     """
     if numbers.dtype == np.float64 or numbers.dtype.kind != "f":
         return numbers.astype(np.float64)
-    different, place = np.unique(numbers, return_inverse=True)
-    return np.array([float(str(number)) for number in different], np.float64)[place]
+    bits, place = np.unique(numbers.view(f"i{numbers.itemsize}"), return_inverse=True)  # -0.0 is another than 0.0
+    return np.array([float(str(number)) for number in bits.view(numbers.dtype)], np.float64)[place]

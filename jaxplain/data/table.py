@@ -16,9 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.data.column import Column
+from jaxplain.data.column import Column, shortest
 from jaxplain.program import FrameColumn, as_frame, public, read_frame
 from jaxplain.types import ArrayLike, frame_of
+
+MOST_LOST = 1e-2
+"""How far a number may move by rounding, as a share of the range of its column."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +147,7 @@ def table(df: Any, *, missing: str = "refuse", one_hot: bool = True) -> Table:
 
     Raises:
         ValueError: No columns or rows, two columns of one name, a column without any value, missing values, numbers
-            that are not finite; by name.
+            that are not finite or that JAX's dtype cannot tell from each other; by name.
         TypeError: No data frame; a column of dates, of several types, or of objects; by name.
 
     Example:
@@ -178,9 +181,27 @@ def _column(column: FrameColumn, missing: str, one_hot: bool) -> Column:
     there = column.values[~np.isnan(column.values)]
     if not np.isfinite(there).all():
         raise ValueError(f"table: column {name!r} has {int((~np.isfinite(there)).sum())} infinite values.")
+    _distinct(there, column, name)
     middle = float(there.mean()) if column.kind == "number" else 0.0
     keeps = bool(column.missing)
     return Column(column.name, column.kind, column.categories, keeps, one_hot, middle, column.dtype, column.absent)
+
+
+def _distinct(there: np.ndarray, column: FrameColumn, name: str) -> None:
+    """Refuse numbers that differ by less than the dtype of JAX can tell: seconds since 1970, 1e-300."""
+    dtype = np.dtype(jnp.result_type(float))
+    with np.errstate(over="ignore"):
+        numbers = there.astype(dtype)
+    if column.kind != "number" or not np.isfinite(numbers).all():  # which `encode` refuses
+        return
+    held = np.where(np.abs(numbers) < np.finfo(dtype).tiny, 0, shortest(numbers))  # XLA makes zeros of those
+    span = np.ptp(there) or np.abs(there).max()
+    if np.abs(held - there).max() > MOST_LOST * span:
+        raise ValueError(
+            f"table: column {name!r} holds numbers from {there.min():.17g} to {there.max():.17g}, whose differences "
+            f"{dtype} cannot tell. Subtract an offset or take another unit, make a category of it (if it is a name), "
+            "leave it out, or let JAX compute in float64 (jax_enable_x64)."
+        )
 
 
 @public

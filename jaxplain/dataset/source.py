@@ -316,8 +316,9 @@ def shapes(rows: Rows) -> dict[str, list[Any]]:
 
 
 def validate(rows: Rows) -> None:
-    """Require arrays of numbers."""
+    """Require arrays of numbers that JAX can hold."""
     check.batch_length(rows.x, NAME)
+    check.fitting(rows.args, NAME, "arguments")
     for path, leaf in jax.tree_util.tree_leaves_with_path((rows.x, rows.args)):
         if leaf.dtype.kind not in "fiubcV" or leaf.dtype.hasobject:
             raise TypeError(f"{NAME}: `data{jax.tree_util.keystr(path)}` has dtype {leaf.dtype}; pass numbers.")

@@ -101,6 +101,8 @@ def batched(value: Any, size: int, name: str, what: str) -> Any:
             "numbered first."
         )
 
+    check.fitting(value, name, what.replace("`", ""))
+
     def leaf(array: Any) -> Any:
         if jnp.ndim(array) == 0:
             return jnp.broadcast_to(jnp.asarray(array), (size,))

@@ -154,6 +154,8 @@ def _shared_or_batched(value: Any, size: int, position: int) -> Any:
             "list by jnp.asarray; labels that are texts have to be numbered first."
         )
 
+    check.fitting(value, "explain_batch", f"argument {position + 1} after x")
+
     def leaf(array: Any) -> Any:
         if jnp.ndim(array) == 0:
             return jnp.broadcast_to(jnp.asarray(array), (size,))
@@ -197,11 +199,11 @@ def check_own_baseline(e: Any, x: Pytree) -> None:
 
 
 def check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:
-    """Let every score inside the explanation look at the concrete arguments that it will be called with."""
+    """Let every score and baseline inside the explanation look at the concrete arguments that it will be given."""
     if not isinstance(e, Function):
         return
     look = getattr(e, "check_call", None)
     if look is not None and all(check.is_concrete(leaf) for leaf in jax.tree.leaves((x, args))):
         look(x, *args)
-    for inner in ("score", "explain"):
+    for inner in ("score", "explain", "baseline"):
         check_calls(getattr(e, inner, None), x, args)

@@ -72,7 +72,8 @@ def _grid(axes: Axes, result: Any) -> Grid:
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=readable(colours[row, column]))
             written[-1].append(coloured(text, colours[row, column]))
         gradients, rank = result.gradients[row], result.mean_rank[row]
-        for place, text in ((columns, f"{gradients:.3g}"), (columns + 1, "-" if np.isnan(rank) else f"{rank:.1f}")):
+        used = "-" if np.isnan(gradients) else f"{gradients:.3g}"
+        for place, text in ((columns, used), (columns + 1, "-" if np.isnan(rank) else f"{rank:.1f}")):
             axes.text(place, row, text, ha="center", va="center", fontsize=8)
             written[-1].append(Cell(text, right=True))
     heads = [plain(m) + ARROWS[way] for m, way in zip(result.metrics, result.better, strict=True)]

@@ -15,9 +15,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxplain.program.function import AROUND_CALL, Function, kept
+from jaxplain import check
+from jaxplain.program.function import AROUND_CALL, Function, kept, needs_key
 from jaxplain.program.memory import free_bytes, needed_bytes
 from jaxplain.program.opaque import holds_opaque, with_own_errors
+from jaxplain.program.text import call_name
 from jaxplain.types import is_concrete, is_key
 
 ROWS = {"gpu": 256, "tpu": 256}
@@ -160,6 +162,7 @@ def host_points(x: Any, examples: int) -> int:
 
 def _around_call(call: Callable[..., Any], e: Any, inputs: tuple[Any, ...]) -> Any:
     """A call of an explanation by itself: of a score on the host with many points, waited for to hear of its errors."""
+    check.fitting(inputs[1 + needs_key(e) :], call_name(e), "arguments")  # at x each method looks itself
     if not is_hosted(e):
         return call(e, *inputs)
     arrays = [leaf for leaf in jax.tree.leaves(inputs) if hasattr(leaf, "dtype")]

@@ -6,7 +6,7 @@ Shared by scores, which explain one example, and by training, which minimises ov
 from jaxplain.readout.criterion import binary_cross_entropy, check_labels, cross_entropy, squared_error, wide
 from jaxplain.readout.host import BlackBox, black_box
 from jaxplain.readout.selection import Select, selector
-from jaxplain.readout.target import Pick
+from jaxplain.readout.target import Pick, index_range
 
 __all__ = [
     "BlackBox",
@@ -16,6 +16,7 @@ __all__ = [
     "black_box",
     "check_labels",
     "cross_entropy",
+    "index_range",
     "selector",
     "squared_error",
     "wide",

@@ -36,6 +36,7 @@ def cross_entropy(outputs: Array, target: ArrayLike) -> Array:
     if outputs.ndim == 0 or outputs.shape[-1] == 1:
         return binary_cross_entropy(outputs, target)
     values = jax.nn.log_softmax(wide(outputs))
+    check.fitting(target, "cross_entropy", "target")
     labels, classes = jnp.asarray(target), outputs.shape[-1]
     if labels.shape == outputs.shape and not jnp.issubdtype(labels.dtype, jnp.integer):
         return -jnp.mean(jnp.sum(values * labels.astype(values.dtype), axis=-1))
@@ -121,6 +122,7 @@ def check_labels(criterion: Any, shape: tuple[int, ...], targets: Any, name: str
 
 
 def _fitted(outputs: Array, target: Any, name: str) -> Array:
+    check.fitting(target, name, "target")
     values = jnp.asarray(target)
     if values.size != outputs.size:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.program import Function, Static, kept, needs_derivative, note_failure, public, setting, with_own_errors
 from jaxplain.readout.criterion import wide
-from jaxplain.readout.target import Pick
+from jaxplain.readout.target import Pick, index_range
 from jaxplain.types import Array, Pytree, frame_of
 
 
@@ -54,21 +54,16 @@ class BlackBox(Function):
 
     def check_call(self, x: Pytree, target: Any = None) -> None:
         """Raise for concrete batched targets outside the outputs (used by drivers, which see whole batches)."""
-        if target is None or not all(
-            jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in jax.tree.leaves(target)
-        ):
-            return
-        shape = self._shape(jax.tree.map(lambda leaf: leaf[0], x)) or (1,)
-        for values, size in zip(jax.tree.leaves(target), shape, strict=False):
-            if check.is_concrete(values):
-                check.label_range(np.asarray(values), size, self.name)
+        if target is not None:
+            index_range(target, self._shape(jax.tree.map(lambda leaf: leaf[0], x)) or (1,), self.name)
 
     def _shape(self, x: Pytree) -> tuple[int, ...]:
         """The shape of the function's output for one example: as it was given, or found by calling it with one row."""
         if self.shape is not None:
             return self.shape
         known = kept(self, "_shapes", dict)
-        kind = tuple((jnp.shape(leaf), str(jnp.result_type(leaf))) for leaf in jax.tree.leaves(x))
+        leaves, structure = jax.tree.flatten(x)
+        kind = (structure, *((jnp.shape(leaf), str(jnp.result_type(leaf))) for leaf in leaves))
         if kind not in known:
             known[kind] = self._found(x)
         return known[kind]
@@ -144,6 +139,10 @@ class BlackBox(Function):
                 "ever. A function of JAX is a score as it is: jaxplain.output(apply, params)."
             )
         self._require_order(answer)
+        if hasattr(answer, "toarray"):  # sparse ones of SciPy, which NumPy takes for an object
+            raise TypeError(f"{self.name}: `predict` returned {check.short(answer)}, a sparse matrix: its .toarray().")
+        if np.ma.is_masked(answer):
+            raise ValueError(f"{self.name}: `predict` returned an array of which values are masked; fill them in.")
         try:
             values = np.asarray(answer)
         except ValueError as error:  # rows of different lengths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -73,6 +73,16 @@ _SIGMOID: dict[str, Callable[[Array], Array]] = {
     "log_probability": jax.nn.log_sigmoid,
     "margin": lambda logits: logits,  # the threshold of an independent label is the logit 0
 }
+
+
+def index_range(target: Any, sizes: Sequence[int], name: str) -> None:
+    """Require concrete batched indices `[B]` inside the outputs' axes of those sizes; weights `[B, ...]` are none."""
+    leaves = jax.tree.leaves(target)
+    if any(jnp.ndim(leaf) != 1 or not jnp.issubdtype(jnp.result_type(leaf), jnp.integer) for leaf in leaves):
+        return
+    for values, size in zip(leaves, sizes, strict=False):
+        if check.is_concrete(values):
+            check.label_range(np.asarray(values), size, name)
 
 
 def _contract(values: Array, target: Any, name: str) -> Array:

@@ -51,6 +51,36 @@ def test_whole_numbers_that_would_become_others_are_refused():
     pd.testing.assert_frame_equal(back(df, missing="keep"), df)
 
 
+def test_numbers_whose_differences_would_be_lost_are_refused():
+    """Seconds since 1970, whole numbers beside a missing one (floats in pandas), numbers below float32's smallest."""
+    for values in (
+        [1.7e9 + 1, 1.7e9 + 20, 1.7e9 + 3],
+        [1 + 1e-9, 1.0, 1 + 2e-9],
+        [1e-300, 2e-300, 3e-300],
+        [1e-300] * 3,
+        [1e-40, 2e-40, 3e-40],
+        [2.0**24 + 1, None, 2.0**24 + 3],
+    ):
+        for library in (pd, pl):
+            with pytest.raises(ValueError, match=r"column 'a' holds .* cannot tell"):
+                data.table(library.DataFrame({"a": values}), missing="keep")
+    for values in ([1.7e9, 1.7e9 + 86400], [0.1] * 3, [0.0, 1e-300, 1.0], [1e30, 1.0], [0.0, 0.0], [1e-37, 2e-37]):
+        data.table(pd.DataFrame({"a": values}))
+
+
+def test_a_place_beyond_the_categories_is_refused():
+    """Behind the last one stands what is missing."""
+    table = data.table(pd.DataFrame({"c": ["a", "b"], "t": [True, False]}), one_hot=False)
+    for x in ([2.0, 0.0], [0.0, 2.0], [-1.0, 0.0], [0.0, -1.0]):
+        with pytest.raises(ValueError, match="the whole numbers from 0 to 1"):
+            table.decode(x)
+
+
+def test_a_zero_keeps_its_sign():
+    decoded = back(pd.DataFrame({"a": [0.0, -0.0, 1.0, 0.0]}))["a"]
+    assert np.signbit(decoded).tolist() == [False, True, False, False]
+
+
 def test_numbers_beyond_a_dtype_come_back_as_floats():
     df = pd.DataFrame(
         {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import jaxplain
+from jaxplain.readout import squared_error
 
 KEY = jax.random.key(7)
 VALUES = np.array([3, 1, 0, 2])
@@ -118,6 +119,40 @@ def test_whole_numbers_that_do_not_fit_are_refused():
                 with pytest.raises(ValueError, match=rf"{argument} holds {value}, which does not fit into the 32 bits"):
                     call()
     assert jaxplain.feature_ablation(f)(np.array([2**31 - 1, 0])).tolist() == [2**31, 0]
+
+
+def test_whole_numbers_that_do_not_fit_are_refused_wherever_they_are_passed():
+    x, ids, far = np.ones((3, 2), np.float32), np.array([[2**32], [1], [2]]), np.array([2**32, 1, 2])
+
+    def f(x, number):
+        return (x * jnp.arange(2.0)).sum() * number
+
+    def of_ids(x):
+        return x.astype(jnp.float32).sum()
+
+    e, m, memory = jaxplain.gradient(f), jaxplain.evaluate.deletion(f), {"out": "memory", "progress": False}
+    for call in (
+        lambda: jaxplain.explain_batch(e, x, far),
+        lambda: jaxplain.explain_batch(e, x, far[0]),
+        lambda: e(x[0], far[0]),
+        lambda: m(x[0], x[0], far[0]),
+        lambda: jaxplain.evaluate.evaluate_batch(m, x, x, far),
+        lambda: jaxplain.explain_dataset(e, (x, far), **memory),
+        lambda: jaxplain.explain_dataset(jaxplain.feature_ablation(of_ids, baseline=0), ids, **memory),
+        lambda: jaxplain.logit(lambda _, x: x.astype(jnp.float32), {})(ids[0], 0),
+        lambda: jaxplain.black_box(lambda rows: rows.sum(axis=1))(ids[0]),
+        lambda: jaxplain.loss(lambda _, x: x, {})(x[0], far[0]),
+        lambda: jaxplain.loss(lambda _, x: x[:, :1], {}, squared_error)(x[0], far[0]),
+    ):
+        with pytest.raises(ValueError, match="holds 4294967296, which does not fit into the 32 bits"):
+            call()
+
+
+def test_numbers_that_are_infinite_where_jax_computes_are_refused():
+    x, e = np.array([1e300, 1.0]), jaxplain.gradient(lambda x: x.sum())
+    for call in (lambda: e(x), lambda: jaxplain.explain_batch(e, x[None])):
+        with pytest.raises(ValueError, match=r"has 1 NaN or infinite values .* in float32"):
+            call()
 
 
 @pytest.mark.slow

@@ -70,6 +70,30 @@ def test_what_cannot_be_kept_is_refused():
     assert float(f(ROWS[0])) == -np.inf  # a logarithm of zero is itself
 
 
+def test_what_is_masked_or_sparse_is_refused():
+    """NumPy drops a mask, and takes a sparse matrix for one object."""
+    sparse = pytest.importorskip("scipy.sparse")
+    for predict, words in {
+        lambda rows: np.ma.masked_greater(rows.sum(axis=1), 1): "an array of which values are masked",
+        lambda rows: sparse.csr_matrix(rows): "a sparse matrix: its .toarray()",
+    }.items():
+        with pytest.raises((ValueError, TypeError), match=words):
+            jax.vmap(jaxplain.black_box(predict))(ROWS)
+    whole = jaxplain.black_box(lambda rows: np.ma.masked_greater(rows.sum(axis=1), 100))
+    np.testing.assert_array_equal(jax.vmap(whole)(ROWS), SUMS)
+
+
+def test_inputs_of_other_structures_have_outputs_of_other_shapes():
+    f = jaxplain.black_box(lambda rows: rows["a"] if "a" in rows else rows["b"].sum(axis=1))
+    assert float(f({"a": ROWS[0]}, 1)) == ROWS[0, 1]
+    assert float(f({"b": ROWS[0]})) == SUMS[0]
+
+
+def test_dates_are_no_numbers():
+    with pytest.raises(TypeError, match=r"`x` is an array of dtype datetime64.*, not of numbers"):
+        jaxplain.black_box(lambda rows: rows[:, 0])(np.array(["2020-01-01"], "M8[D]"))
+
+
 def test_a_function_that_changes_what_it_returns_is_refused():
     calls = []
 

@@ -34,7 +34,8 @@ class Comparison:
         undefined: `[methods, metrics]`, how many examples are not defined.
         own_baseline: `[methods, metrics]`, whether features are removed to the baseline that the method explains from.
         seconds: `[methods]`, run time for one example, compiled.
-        gradients: `[methods]`, operations for one example in units of those of one gradient of the score.
+        gradients: `[methods]`, operations for one example in units of those of one gradient of the score;
+            NaN where it has none.
         confidence: The intervals' nominal coverage.
     """
 
@@ -170,7 +171,8 @@ class Comparison:
             name = f"[{method}]" if self.control[row] else method
             cells = [self._cell(row, column) for column in range(len(self.metrics))]
             ranks = [f"{mean_rank[row]:.1f}", f"{median_rank[row]:.1f} ±{spread[row]:.1f}"]
-            table.append([name, *ranks, *cells, f"{1e3 * self.seconds[row]:.3g}", f"{self.gradients[row]:.3g}"])
+            used = "-" if np.isnan(self.gradients[row]) else f"{self.gradients[row]:.3g}"
+            table.append([name, *ranks, *cells, f"{1e3 * self.seconds[row]:.3g}", used])
         return table
 
     def _note(self) -> str:

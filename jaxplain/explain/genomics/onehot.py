@@ -19,12 +19,17 @@ def one_hot(x: Any, name: str) -> None:
             f"{name}: `x` has shape {jnp.shape(x)}; it has to be one sequence [L, A] of one-hot letters, such as "
             "[L, 4]. A batch is explained by `explain_batch`."
         )
-    if not check.is_concrete(x):
-        return
-    values = np.asarray(x)
+    if check.is_concrete(x):
+        known_letters(x, name)
+
+
+def known_letters(x: Any, name: str) -> None:
+    """Require rows of concrete sequences `[L, A]`, or of a batch of them, with a single 1 or of zeros."""
+    values = np.asarray(x).reshape(-1, jnp.shape(x)[-1])
     wrong = np.flatnonzero(~np.isin(values, (0, 1)).all(axis=1) | (values.sum(axis=1) > 1))
     if wrong.size:
         raise ValueError(
-            f"{name}: `x` has {len(wrong)} positions that are no one-hot letters (the first is {wrong[0]}, "
+            f"{name}: `x` has {len(wrong)} positions that are no one-hot letters (the first is "
+            f"{wrong[0] % jnp.shape(x)[-2]}, "
             f"{values[wrong[0]].tolist()}). Each row has to hold one 1, or zeros where the letter is not known."
         )

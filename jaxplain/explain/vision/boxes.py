@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.explain.vision.pair import is_known
 from jaxplain.types import Array
 
 
@@ -20,34 +20,10 @@ def overlap(boxes: Array, box: Array) -> Array:
     return shared / (area + (box[2:] - box[:2]).prod() - shared)
 
 
-def pair(target: Any, name: str, first: str) -> tuple[Any, Any]:
-    """Require a target of two parts, real numbers where they are concrete and the class without NaN; return them."""
-    if not isinstance(target, tuple | list) or len(target) != 2:
-        raise TypeError(f"{name}: the `target` has to be the pair ({first}, class), not {check.short(target)}.")
-    place, label = target
-    _real(place, name)
-    if label is not None:  # of a model with one class there need be none
-        _real(label, name)
-        check.finite(label, name, "target")
-        label = np.asarray(label) if isinstance(label, list) and _known(label) else label
-    return place, label
-
-
-def _known(part: Any) -> bool:
-    return all(map(check.is_concrete, jax.tree.leaves(part)))
-
-
-def _real(part: Any, name: str) -> None:
-    """Require real numbers; what is traced is left alone."""
-    if part is None or _known(part):
-        check.numbers(part, name, "target")
-        check.real(np.asarray(part) if isinstance(part, tuple | list) else part, name, "target")
-
-
 def joined(box: Any, name: str) -> Any:
     """Require boxes `[..., 4]`, as an array or as four numbers or arrays, that have an area where they are concrete."""
     if isinstance(box, tuple | list) and box:  # a driver made rows of each number, or traces them
-        box = (np if _known(box) else jnp).stack(box, axis=-1)
+        box = (np if is_known(box) else jnp).stack(box, axis=-1)
     if np.shape(box)[-1:] != (4,):
         raise ValueError(
             f"{name}: the `target`'s box has shape {np.shape(box)}; a box is the 4 numbers (x0, y0, x1, y1)."

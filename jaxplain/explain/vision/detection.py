@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +11,14 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.perturbation import rise
-from jaxplain.explain.vision.boxes import has_area, joined, overlap, pair
+from jaxplain.explain.vision.boxes import has_area, joined, overlap
+from jaxplain.explain.vision.pair import PairScore, pair
 from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.readout import Pick, Select, selector, wide
-from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
 
 FIRST_CLASS = 5
 """Columns of a read detection: its box, its objectness, then its classes."""
-
-
-class BoxScore(ModelScore):
-    """A score of a detector, `f(x, (box, class), *inputs) -> scalar`. Made by `box_score` and inside `d_rise`."""
-
-    def check_call(self, x: Pytree, target: Any = None, *inputs: Any) -> None:
-        """Raise for concrete batched boxes without an area and classes outside the model's (used by drivers)."""
-        box, label = pair(target, self.name, "box")
-        joined(box, self.name)
-        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (x, inputs))
-        columns = jax.eval_shape(lambda f, x, inputs: f.outputs(x, *inputs), self, *row).shape[-1]
-        if is_array(label) and check.is_concrete(label) and jnp.issubdtype(label.dtype, jnp.integer):
-            check.label_range(np.asarray(label), columns - FIRST_CLASS, self.name)
 
 
 class _Read(Function):
@@ -77,6 +64,15 @@ class _AtBox(Function):
     of: Any
     temperature: Any = None
     fixed_boxes: bool = setting(default=False)
+
+    place: ClassVar[str] = "box"
+    first_class: ClassVar[int] = FIRST_CLASS
+
+    def check_batch(self, boxes: Any, labels: Any, name: str) -> None:
+        """Require concrete boxes `[B, 4]` to have an area, and probabilities `[B, K]` to be some."""
+        joined(boxes, name)
+        if isinstance(self.of, _Cosine) and jnp.ndim(labels) > 1:
+            _probabilities(labels, name)
 
     def makes_again(self, word: str, outputs: Array) -> bool:
         """Never: the outputs that it sees are no longer the model's own."""
@@ -126,20 +122,36 @@ class _Cosine(Function):
                     f"{name}: the `target`'s probabilities have shape {jnp.shape(label)}, but the model has "
                     f"{classes.shape[1]} classes. Pass one for each of them, or the index of a class."
                 )
+            _probabilities(label, name)
             wanted = jnp.asarray(label, classes.dtype)
             return _unit(classes) @ _unit(wanted)
         return _OfClass()(_unit(classes), label, name)
 
 
+def _probabilities(label: Any, name: str) -> None:
+    """Refuse concrete probabilities `[..., K]` that are negative or all 0."""
+    if not check.is_concrete(label):
+        return
+    rows = np.asarray(label).reshape(-1, np.shape(label)[-1])
+    wrong = rows[(rows < 0).any(axis=1) | ~rows.any(axis=1)]
+    if len(wrong):
+        raise ValueError(
+            f"{name}: the `target`'s probabilities are {wrong[0].tolist()}; they have to be 0 or more and not all 0. "
+            "Of logits take jax.nn.softmax (or sigmoid), or pass the index of a class."
+        )
+
+
 def _unit(rows: Array) -> Array:
     """Rows of length 1; zeros stay."""
+    largest = jax.lax.stop_gradient(jnp.abs(rows).max(axis=-1, keepdims=True))
+    rows = rows / jnp.where(largest > 0, largest, 1)  # squares of numbers below 1e-19 are zero in float32
     squares = (rows**2).sum(axis=-1, keepdims=True)
     return rows * jnp.where(squares > 0, jax.lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)
 
 
-def _detector(name: str, apply: Callable[..., Any], params: Pytree, select: Select, reduce: Any) -> BoxScore:
+def _detector(name: str, apply: Callable[..., Any], params: Pytree, select: Select, reduce: Any) -> PairScore:
     check.function(apply, name, "apply", "(params, batch) -> (boxes, classes)")
-    return BoxScore(as_function(apply), params, _Read(selector(select, name), name), reduce, name)
+    return PairScore(as_function(apply), params, _Read(selector(select, name), name), reduce, name)
 
 
 @public
@@ -150,7 +162,7 @@ def box_score(
     select: Select = None,
     temperature: float | None = None,
     fixed_boxes: bool = False,
-) -> BoxScore:
+) -> PairScore:
     """Score a detector by a class at a place: f(x, (b, k)) = max over detections j of IoU(b_j, b) o_j z_j[k].
 
     IoU is the area that two boxes share over the area that they cover together: 0 where they do not meet, 1 for the
@@ -168,7 +180,7 @@ def box_score(
             which is smooth and lies at most log(N) temperatures below the largest.
         fixed_boxes: Hold overlaps and objectness constant in derivatives and backward rules, so that only the class is
             explained and not where the box is: relevance then adds up to the score, where it otherwise goes to the
-            factors of products, but integrated gradients no longer do.
+            factors of products (as it does to the weights of a `temperature`), but integrated gradients no longer do.
 
     Returns:
         `f(x, (box, class), *inputs) -> scalar`, in the units of the class. `class` is as in `jaxplain.logit`: an

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.explain.vision.boxes import pair
+from jaxplain.explain.vision.pair import PairScore, pair
 from jaxplain.program import Function, as_function, is_array, public, setting
 from jaxplain.readout import Pick, Select, selector
-from jaxplain.score import ModelScore
 from jaxplain.types import Array, Pytree
-
-
-class RegionScore(ModelScore):
-    """A score of a segmentation, `f(x, (mask, class), *inputs) -> scalar`. Made by `region_score`."""
-
-    def check_call(self, x: Pytree, target: Any = None, *inputs: Any) -> None:
-        """Raise for concrete batched masks that are empty and classes outside the model's (used by drivers)."""
-        mask, label = pair(target, self.name, "mask")
-        row = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), (x, inputs))
-        classes = jax.eval_shape(lambda f, x, inputs: f.outputs(x, *inputs), self, *row).shape[-1]
-        if is_array(mask) and mask.ndim > 2:
-            _weights(mask, self.name)
-        if is_array(label) and check.is_concrete(label) and jnp.issubdtype(label.dtype, jnp.integer):
-            check.label_range(np.asarray(label), classes, self.name)
 
 
 class _InRegion(Function):
     """The class's outputs `[..., K]`, added up with the weights of a mask."""
 
     mean: bool = setting(default=False)
+
+    place: ClassVar[str] = "mask"
+    first_class: ClassVar[int] = 0
+
+    def check_batch(self, masks: Any, _: Any, name: str) -> None:
+        """Require concrete masks `[B, ...]` to hold a place each."""
+        _weights(masks, name, batched=True)
 
     def makes_again(self, word: str, outputs: Array) -> bool:
         """Never: outputs are added up as they are."""
@@ -53,7 +45,7 @@ class _InRegion(Function):
         return total / weights.sum() if self.mean else total
 
 
-def _weights(mask: Any, name: str) -> Any:
+def _weights(mask: Any, name: str, *, batched: bool = False) -> Any:
     """Require masks without NaN or negative weights and with a place in each, where they are concrete."""
     check.numbers(mask, name, "target")
     mask = mask if is_array(mask) else np.asarray(mask)
@@ -61,25 +53,23 @@ def _weights(mask: Any, name: str) -> Any:
         values = np.asarray(mask, np.float64)
         if not np.isfinite(values).all() or (values < 0).any():
             raise ValueError(f"{name}: the `target`'s mask holds values that are negative or not finite.")
-        if values.ndim < 2 or not values.any(axis=(-2, -1)).all():
+        if values.ndim == batched or not values.any(axis=tuple(range(batched, values.ndim))).all():
             raise ValueError(
-                f"{name}: the `target`'s mask, of shape {values.shape}, is empty: pass [H, W] with True at the places "
-                "that are explained."
+                f"{name}: the `target`'s mask, of shape {values.shape}, is empty: pass one of the shape of the outputs "
+                "without the classes, [H, W], with True at the places that are explained."
             )
     return mask
 
 
 @public
-def region_score(
-    apply: Callable[..., Any], params: Pytree, *, select: Select = None, mean: bool = False
-) -> RegionScore:
+def region_score(apply: Callable[..., Any], params: Pytree, *, select: Select = None, mean: bool = False) -> PairScore:
     """Score a segmentation by a class in a region: f(x, (m, k)) = sum over places of m[h, w] z[h, w, k].
 
     With `jaxplain.grad_cam` it is Seg-Grad-CAM. The mask may be one pixel, an object as the model sees it
     (`logits.argmax(-1) == k`), or the whole image; it is held fixed while x changes.
 
     Args:
-        apply: `apply(params, batch, *inputs) -> outputs`, `[B, H, W, K]`.
+        apply: `apply(params, batch, *inputs) -> outputs`, `[B, H, W, K]`, or `[B, ..., K]` with any axes of places.
         params: As in `jaxplain.logit`.
         select: As in `jaxplain.logit`; a function can move the classes to the last axis.
         mean: Divide by the sum of the mask, so that regions of different sizes can be compared.
@@ -106,4 +96,4 @@ def region_score(
     check.function(apply, "region_score", "apply", "(params, batch) -> [B, H, W, K]")
     if not isinstance(mean, bool):
         raise TypeError(f"region_score: `mean` has to be True or False, not {check.short(mean)}.")
-    return RegionScore(as_function(apply), params, selector(select, "region_score"), _InRegion(mean), "region_score")
+    return PairScore(as_function(apply), params, selector(select, "region_score"), _InRegion(mean), "region_score")

@@ -226,3 +226,36 @@ def test_models_are_compared_against_re_seeded_trainings():
         jaxplain.evaluate.compare_models(jaxplain.gradient, models, (x,), recipes=(0, 1))
     with pytest.raises(ValueError, match="key"):
         jaxplain.evaluate.compare_models(METHODS["smooth"], models, (x,))
+
+
+@pytest.mark.parametrize("kind", ["black box", "callback", "while loop", "whole numbers"])
+def test_a_score_without_a_gradient_is_compared_and_its_unit_is_undefined(kind):
+    rows = np.random.default_rng(0).integers(1, 5, (4, 3))
+    weights = np.array([1.0, -2.0, 0.5], np.float32)
+
+    def weighted(rows):
+        return np.float32(rows @ weights)
+
+    def in_jax(x):
+        return x @ weights
+
+    scores = {
+        "black box": jaxplain.black_box(weighted),
+        "callback": lambda x: jax.pure_callback(
+            weighted, jax.ShapeDtypeStruct((), jnp.float32), x, vmap_method="broadcast_all"
+        ),
+        "while loop": lambda x: jax.lax.while_loop(lambda s: s[0] < 1, lambda s: (s[0] + 1, in_jax(x)), (0, 0.0))[1],
+        "whole numbers": in_jax,
+    }
+    x = rows if kind == "whole numbers" else rows.astype(np.float32)
+    methods = {"ablation": functools.partial(jaxplain.feature_ablation, baseline=0)}
+    settings = {"removals": {"zeros": 0, "ones": 1}, "samples": 20}
+
+    def made(f, x):
+        return jaxplain.evaluate.compare(f, methods, {"deletion": jaxplain.evaluate.deletion}, (x,), KEY, **settings)
+
+    found, expected = made(scores[kind], x), made(in_jax, rows.astype(np.float32))
+    assert np.isnan(found.gradients).all()
+    assert expected.gradients[0] > 0
+    np.testing.assert_allclose(found.values[0], expected.values[0], rtol=1e-6)
+    assert "nan" not in str(found)

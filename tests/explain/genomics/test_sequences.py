@@ -143,6 +143,28 @@ def test_references_are_drawn_or_given_and_contributions_add_up():
     np.testing.assert_allclose((x * found).sum(axis=1), contributions, atol=1e-5)
 
 
+def test_a_batch_of_what_is_no_sequence_is_refused():
+    """Probabilities of letters, and letters before positions."""
+    x = np.stack([encoded("GATTAC")] * 2)
+    x[1, 2] = 0.25
+
+    def f(x):
+        return x.sum()
+
+    settings = {"out": "memory", "progress": False}
+    for e in (
+        genomics.saturation_mutagenesis(f),
+        genomics.hypothetical_contributions(f, baseline=0.25),
+        jaxplain.expected_gradients(f, genomics.dinucleotide_shuffle(), samples=2),
+    ):
+        with pytest.raises(ValueError, match=r"1 positions that are no one-hot letters .the first is 2"):
+            jaxplain.explain_batch(e, x, key=KEY)
+        with pytest.raises(ValueError, match="no one-hot letters"):
+            jaxplain.explain_batch(e, x[:1].swapaxes(1, 2), key=KEY)
+        with pytest.raises(ValueError, match="no one-hot letters"):
+            jaxplain.explain_dataset(e, x[1:], key=KEY, **settings)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -163,10 +163,36 @@ def test_a_batch_has_a_box_and_a_class_for_each_example():
         jaxplain.explain_batch(e, logits, (boxes, np.array([0, 2])))
 
 
+def test_whole_numbers_for_each_class_are_weights_in_a_batch_too():
+    logits, boxes = np.ones((2, 1, 2), np.float32), np.array([BOX, BOX], np.float32)
+    weights = np.array([[5, -1], [0, 2]])
+    e = jaxplain.gradient(vision.box_score(detect, boxes[:1]))
+    np.testing.assert_allclose(jaxplain.explain_batch(e, logits, (boxes, weights)), weights[:, None])
+    rows = logits[:, 0]
+    for f in (jaxplain.logit(lambda _, x: x, {}), jaxplain.black_box(lambda rows: rows)):
+        found = jaxplain.explain_batch(jaxplain.feature_ablation(f), rows, weights)
+        np.testing.assert_allclose(found, weights * rows)
+
+
+def test_what_is_no_probability_is_refused_and_small_ones_keep_their_direction():
+    e = vision.d_rise(detect, ONE, activation=None, cells=2, samples=2)
+    score = e.score
+    for wrong in ([0.0, 0.0], [-1.0, 2.0]):
+        with pytest.raises(ValueError, match=r"d_rise: the `target`'s probabilities are .* Of logits take"):
+            score(Z, (BOX, np.array(wrong, np.float32)))
+        with pytest.raises(ValueError, match=r"d_rise: the `target`'s probabilities are"):
+            jaxplain.explain_batch(e, Z[None], (np.array([BOX]), np.array([wrong])), key=jax.random.key(0))
+    small = np.array([[3e-25, 4e-25]], np.float32)
+    assert float(score(small, (BOX, 1))) == pytest.approx(0.8, rel=1e-5)
+    assert float(score(small, (BOX, small[0]))) == pytest.approx(1, rel=1e-5)
+    np.testing.assert_allclose(jax.grad(score)(Z, (BOX, 1)), [[-(8**-0.5), 8**-0.5]], rtol=1e-5)
+
+
 def test_what_cannot_be_read_is_nan_when_it_is_traced():
     f = jax.jit(vision.box_score(detect, np.array([BOX], np.float32)))
     logits = np.ones((1, 2), np.float32)
     boxes = {BOX: False, (0.0, 0.0, 0.0, 1.0): True, (1.0, 0.0, 0.0, 1.0): True, (0.0, 0.0, np.nan, 1.0): True}
+    boxes[0.0, 0.0, np.inf, 1.0] = True
     for (box, wrong), label in itertools.product(boxes.items(), (1, 2)):
         assert bool(jnp.isnan(f(logits, (jnp.array(box), label)))) == (wrong or label == 2)
 

@@ -48,6 +48,32 @@ def test_with_grad_cam_it_is_seg_grad_cam():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_places_may_have_any_axes():
+    """A volume with a slice that the mask leaves out, a sequence."""
+    for shape in ((2, 3, 4), (5,)):
+        x = np.asarray(jax.random.normal(jax.random.key(1), (*shape, 2)))
+        mask = np.zeros(shape, bool)
+        mask[0] = True
+        f, logits = vision.region_score(apply, PARAMS), np.maximum(x, 0) @ PARAMS
+        assert float(f(x, (mask, 1))) == pytest.approx(logits[0, ..., 1].sum(), rel=1e-5)
+        e = jaxplain.gradient(f)
+        found = jaxplain.explain_batch(e, np.stack([x, x]), (np.stack([mask, ~mask]), np.array([1, 0])))
+        np.testing.assert_allclose(found[0], mask[..., None] * (x > 0) * PARAMS[:, 1], rtol=1e-6)
+        with pytest.raises(ValueError, match="is empty"):
+            f(x, (0 * mask, 1))
+        with pytest.raises(ValueError, match="is empty"):
+            jaxplain.explain_batch(e, np.stack([x, x]), (np.stack([mask, 0 * mask]), np.array([1, 0])))
+    with pytest.raises(ValueError, match="is empty"):
+        vision.region_score(apply, PARAMS)(X, (1.0, 1))
+
+
+def test_it_is_linear_in_the_mask():
+    f = vision.region_score(apply, PARAMS)
+    one, other = np.asarray(jax.random.uniform(jax.random.key(2), (2, 3, 4)))
+    both = float(f(X, (one + 2 * other, 1)))
+    assert both == pytest.approx(float(f(X, (one, 1))) + 2 * float(f(X, (other, 1))), rel=1e-5)
+
+
 def test_a_batch_has_a_mask_and_a_class_for_each_example():
     e = jaxplain.gradient(vision.region_score(apply, PARAMS))
     masks, classes = np.stack([MASK, ~MASK]), np.array([0, 2])
