@@ -159,7 +159,8 @@ def importance(
 
     Args:
         values: `[D]`, such as `.mean` of `permutation_importance`, or that result itself.
-        error: Standard errors `[D]`, drawn as bars of two each way; those of the result where it is given.
+        error: Standard errors `[D]`, drawn as bars of two each way; those of the result where it is given. One that is
+            NaN is not known: its feature has no line.
         names: Names of the features, `[D]`.
         limit: The most features drawn.
         xlabel: What the importance is, with its unit.
@@ -187,15 +188,16 @@ def importance(
     figure = canvas(5.8, 0.9 + 0.27 * len(order), f"Importance of {len(order)} of {len(array)} features")
     axes = figure.add_subplot()
     colours = [POSITIVE if array[k] >= 0 else NEGATIVE for k in order]
-    bars = None if half is None or np.isnan(half).any() else half[order]
+    bars = None if half is None or np.isnan(half[order]).all() else half[order]
     axes.barh(
         range(len(order)), array[order], xerr=bars, color=colours, height=0.68, error_kw={"linewidth": 1, "capsize": 2}
     )
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(order)), [heads[k] for k in order], fontsize=8)
     axes.invert_yaxis()
-    text = plain(xlabel) + ("" if bars is None else " (lines: 2 standard errors)")
-    axes.set_xlabel(text, fontsize=9)
+    unknown = 0 if bars is None else int(np.isnan(bars).sum())
+    words = f" (lines: 2 standard errors{f'; unknown of {unknown}' if unknown else ''})"
+    axes.set_xlabel(plain(xlabel) + ("" if bars is None else words), fontsize=9)
     left = len(array) - len(order)
     if left:
         axes.set_title(f"the {len(order)} largest of {len(array)}", fontsize=9)

@@ -34,6 +34,9 @@ from jaxplain.plot.values import batch, feature_index, feature_order, measured, 
 from jaxplain.types import Number
 
 ROW = 0.27
+MISSING = "0.7"
+"""The colour of a point whose feature has no value."""
+SEEN = LOW_TO_HIGH.with_extremes(bad=MISSING)
 
 
 @drawn
@@ -167,7 +170,7 @@ def summary(
         axes.axhline(place, color=NEUTRAL, alpha=0.25, linewidth=0.5, linestyle=":", zorder=0)
         heights = place + piled(array[:, k], span)
         missing = ~np.isfinite(inputs[:, k])
-        axes.scatter(array[missing, k], heights[missing], s=9, color="0.7", linewidths=0)
+        axes.scatter(array[missing, k], heights[missing], s=9, color=MISSING, linewidths=0)
         colours = _relative(inputs[~missing, k])
         axes.scatter(
             array[~missing, k], heights[~missing], s=9, c=colours, cmap=LOW_TO_HIGH, vmin=0, vmax=1, linewidths=0
@@ -209,7 +212,8 @@ def dependence(
         attributions: `[B, D]`, in units of the score; of a data frame the columns are found by name.
         feature: Which one: an index or, with names, a name.
         names: Names of the features, `[D]`.
-        colour_by: A second feature, whose values colour the points: where colours separate, the two interact.
+        colour_by: A second feature, whose values colour the points: where colours separate, the two interact. A point
+            is grey where it is NaN (missing).
         units: What the score is measured in, as in `attribution_bar`.
 
     Returns:
@@ -247,9 +251,7 @@ def dependence(
         colours = inputs[there, second]
         low, high = np.nanpercentile(colours, [5, 95]) if np.isfinite(colours).any() else (0.0, 1.0)
         low, high = (0, max(1, len(columns.words[second]) - 1)) if second in columns.words else (low, high)
-        points = axes.scatter(
-            x, y, s=14, c=colours, cmap=LOW_TO_HIGH, vmin=low, vmax=high, linewidths=0, plotnonfinite=True
-        )
+        points = axes.scatter(*(x, y, 14, colours), cmap=SEEN, vmin=low, vmax=high, linewidths=0, plotnonfinite=True)
         bar = figure.colorbar(
             points, ax=axes, fraction=0.04, pad=0.02, extend="neither" if second in columns.words else "both"
         )

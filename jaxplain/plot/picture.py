@@ -127,8 +127,9 @@ def _rows(columns: Columns, titles: list[str], count: int) -> Figure:
     table = columns.values
     heads = texts(columns.names, table.shape[1], "samples", "features", "feature {}")
     # The colours compare an example with the whole set, so the ends are those of all rows, not of those drawn.
-    there = np.where(np.isnan(table).all(axis=0), 0.0, table)
-    low, high = np.nanmin(there, axis=0), np.nanmax(there, axis=0)
+    known = np.where(np.isfinite(table), table, np.nan)
+    known = np.where(np.isnan(known).all(axis=0), 0.0, known)
+    low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
     relative = (table - low[None]) / np.maximum(high - low, np.finfo(float).tiny)[None]
     figure = canvas(1.5 + 0.55 * table.shape[1], 1.2 + 0.24 * count, f"{count} rows of {table.shape[1]} input features")
     axes = figure.add_subplot()

@@ -44,7 +44,8 @@ READINGS: dict[str, str] = {
     "decision": "A line is one example: it begins below at the baseline's score, moves at each feature by that "
     "feature's attribution and ends above at the example's score; where lines part, that feature tells them apart.",
     "dependence": "A point is one example: its attribution (up) over the value of the feature (right), coloured by a "
-    "second feature where one is named, and the grey hills below say where values are frequent.",
+    "second feature where one is named (grey where that is missing), and the grey hills below say where values are "
+    "frequent.",
     "drift_curves": "A line is the mean over examples of how far an explanation at a step ranks features as the last "
     "one does (1 is the same order, 0 none in common), its band the 95 % confidence interval of that mean.",
     "effects": "Each panel says how the score changes with one feature: the thick line (or a dot on a stem) is the "
