@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, ScalarFormatter
 
 from jaxplain import check
 
@@ -28,8 +29,45 @@ SEQUENTIAL = colormaps["Blues"]
 LOW_TO_HIGH = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.9, 256)), name="low_to_high")
 
 
+STILL = 1e-6
+"""Scores that move by no more than this share of their size do not move, as far as float32 tells."""
+
+
+class FewTicks(AutoLocator):
+    """Ticks of which each is read by itself: few where numbers hardly move and so have many digits."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The ticks between two ends."""
+        if 0 < abs(vmax - vmin) < 1e-3 * max(abs(vmin), abs(vmax)):
+            self.set_params(nbins=4)
+        return super().tick_values(vmin, vmax)
+
+
+class ScoreTicks(FewTicks):
+    """Ticks of an axis that rounding alone does not fill."""
+
+    def nonsingular(self, v0: float, v1: float) -> tuple[float, float]:
+        """The ends of an axis for the ends of what is drawn."""
+        ends = sorted((v0, v1))
+        if not np.isfinite(ends).all() or not still(ends[0], ends[1]):
+            return super().nonsingular(v0, v1)
+        low, high = score_limits(ends[0], ends[1], 0.05)
+        return (low, high) if v0 <= v1 else (high, low)
+
+
 class ShownFigure(Figure):
-    """A figure that a notebook shows by itself, as it does figures of pyplot."""
+    """A figure that a notebook shows by itself, as it does figures of pyplot.
+
+    What stands at its axes is what is drawn: no number beside an axis has to be added to its ticks.
+    """
+
+    def add_subplot(self, *args: Any, **settings: Any) -> Any:
+        """Axes that have no offset."""
+        axes = super().add_subplot(*args, **settings)
+        axes.ticklabel_format(useOffset=False)
+        axes.xaxis.set_major_locator(FewTicks())
+        axes.yaxis.set_major_locator(ScoreTicks())
+        return axes
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -135,9 +173,13 @@ def score_limits(low: float, high: float, share: float) -> tuple[float, float]:
 
     Where the scores hardly move the room is a share of their size, so that ticks can be read without an offset.
     """
-    size, length = max(abs(low), abs(high)), high - low
-    room = share * length if length > 1e-6 * size else 0.05 * size
+    room = 0.05 * max(abs(low), abs(high)) if still(low, high) else share * (high - low)
     return low - (room or 1.0), high + (room or 1.0)
+
+
+def still(low: float, high: float) -> bool:
+    """Whether scores between two ends are one number but for rounding."""
+    return high - low <= STILL * max(abs(low), abs(high))
 
 
 def check_percentile(percentile: float, name: str) -> None:
@@ -175,10 +217,20 @@ def colour_bar(
         bar.set_ticks([-end, 0.0, end], labels=[f"{-end:.2g}", "0", f"{end:.2g}"])
     else:
         bar.set_ticks([0.0], labels=["all zero"])
-    bar.ax.tick_params(labelsize=7, length=2)
-    open_sides(bar.ax, "outline")
+    quiet(bar)
     if label:
         bar.set_label(label, fontsize=8)
+
+
+def quiet(bar: Any, size: float = 7) -> Any:
+    """A colour bar of small numbers without a frame or an offset."""
+    bar.ax.tick_params(labelsize=size, length=2)
+    bar.ax.minorticks_off()
+    open_sides(bar.ax, "outline")
+    if isinstance(bar.formatter, ScalarFormatter):
+        bar.formatter.set_useOffset(False)
+        bar.update_ticks()
+    return bar
 
 
 def shown(count: int, limit: int, name: str, what: str) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, panels
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, panels, score_limits
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular import by_name
 from jaxplain.plot.values import batch, number, numbers, plain, texts
@@ -116,7 +116,8 @@ def _effect(axes: Axes, name: str, effect: Any, data: Any, names: Sequence[Any] 
     axes.plot(
         rug, np.zeros(rug.size), "|", color="black", alpha=0.35, markersize=6, transform=axes.get_xaxis_transform()
     )
-    axes.set_xlim(min(places.min(), rug.min()), max(places.max(), rug.max()))
+    ends = min(places.min(), rug.min()), max(places.max(), rug.max())
+    axes.set_xlim(*(ends if ends[0] < ends[1] else score_limits(*ends, 0.0)))
     axes.margins(x=0.03)
 
 

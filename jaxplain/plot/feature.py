@@ -18,6 +18,7 @@ from jaxplain.plot.canvas import (
     canvas,
     feature_axis,
     open_sides,
+    quiet,
     score_limits,
 )
 from jaxplain.plot.caption import drawn
@@ -162,7 +163,7 @@ def summary(
     order = feature_order(np.abs(array).mean(axis=0), limit, "summary")
     more = f", the {len(order)} largest" if len(order) < array.shape[1] else ""
     description = f"Attributions of {array.shape[1]} features{more} for {len(array)} examples, coloured by value"
-    figure = canvas(6.8, 0.8 + 0.33 * len(order), description)
+    figure = canvas(6.8, max(1.8, 0.8 + 0.33 * len(order)), description)  # the words beside the colours are as high
     axes = figure.add_subplot()
     axes.axvline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
     span = max(float(np.ptp(array[:, order])), np.finfo(float).tiny)
@@ -256,7 +257,7 @@ def dependence(
             points, ax=axes, fraction=0.04, pad=0.02, extend="neither" if second in columns.words else "both"
         )
         bar.set_label(heads[second], fontsize=9)
-        bar.ax.tick_params(labelsize=8)
+        quiet(bar, 8)
         if second in columns.words:
             bar.set_ticks(range(len(columns.words[second])), labels=list(map(plain, columns.words[second])))
     low, high = axes.get_ylim()

@@ -9,7 +9,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, SEQUENTIAL, SERIES, bare, canvas, open_sides, panels, picture, shown
+from jaxplain.plot.canvas import (
+    NEUTRAL,
+    SEQUENTIAL,
+    SERIES,
+    bare,
+    canvas,
+    open_sides,
+    panels,
+    picture,
+    score_limits,
+    shown,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.tabular import Columns, columns_of
@@ -113,11 +124,11 @@ def _images(pictures: np.ndarray, titles: list[str], columns: int) -> Figure:
 def _signals(signals: np.ndarray, titles: list[str], columns: int) -> Figure:
     description = f"{len(signals)} input signals of {signals.shape[1]} steps"
     figure, grid = panels(len(signals), min(columns, 4), (2.6, 1.6), description)
-    margin = 0.05 * max(float(np.ptp(signals)), 1e-9)
+    ends = score_limits(float(signals.min()), float(signals.max()), 0.05)
     for axes, signal, title in zip(grid, signals, titles, strict=False):
         for channel, line in enumerate(signal.T):
             axes.plot(line, linewidth=0.9, color=SERIES[channel % len(SERIES)])
-        axes.set_ylim(signals.min() - margin, signals.max() + margin)
+        axes.set_ylim(*ends)
         axes.set_title(title, fontsize=8)
         open_sides(axes).tick_params(labelsize=7)
     return figure

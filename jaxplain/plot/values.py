@@ -164,6 +164,16 @@ def number(value: float) -> str:
     return f"{value:.0f}" if 1000 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
+def apart(values: Sequence[float] | np.ndarray) -> list[str]:
+    """Numbers as texts, with as many digits as tell them apart."""
+    texts = [number(value) for value in values]
+    for digits in range(4, 18):
+        if len(set(texts)) >= len(set(values)):
+            break
+        texts = [f"{value:.{digits}g}" for value in values]
+    return texts
+
+
 UNITS = {
     "logit": "logit",
     "output": "output",
