@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import AutoLocator, ScalarFormatter
 
 from jaxplain import check
+from jaxplain.plot.values import spoken
 
 POSITIVE, NEGATIVE = "#b2182b", "#2166ac"
 RIGHT, WRONG = "#1a7f37", "#b2182b"
@@ -29,6 +30,8 @@ SEQUENTIAL = colormaps["Blues"]
 LOW_TO_HIGH = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.9, 256)), name="low_to_high")
 
 
+LETTER = 0.009
+"""Inches of a letter for each point of its size, about."""
 STILL = 1e-6
 """Scores that move by no more than this share of their size do not move, as far as float32 tells."""
 
@@ -78,7 +81,7 @@ class ShownFigure(Figure):
 def canvas(width: float, height: float, description: str) -> Figure:
     """An empty figure, in inches, with its description in words."""
     figure = ShownFigure(figsize=(width, height), layout="constrained")
-    figure.set_label(description)
+    figure.set_label(spoken(description))
     return figure
 
 
@@ -113,8 +116,22 @@ def picture(axes: Axes, image: np.ndarray) -> Axes:
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
-    """A text in lines of `width` letters; what is longer than `lines` of them ends in dots."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder="…"))
+    """A text in lines of `width` letters; of one that takes more than `lines` of them dots stand for its middle.
+
+    The end stays: it tells paths apart, and holds the value where there is one.
+    """
+    found, most = textwrap.wrap(text, width), width * lines
+    while len(found) > lines:
+        most -= 1
+        end = len(text) - most // 3
+        end += text[end - 1] == "\\"  # a dollar without the stroke before it would begin mathematics
+        found = textwrap.wrap(f"{text[: most - most // 3].rstrip(' ' + chr(92))}…{text[end:].lstrip()}", width)
+    return "\n".join(found)
+
+
+def fitted(text: str, wide: float, size: float, lines: int = 2) -> str:
+    """A text in lines that are `wide` inches at most, in letters of `size` points."""
+    return wrapped(text, max(6, int(wide / (LETTER * size))), lines)
 
 
 def feature_axis(axes: Axes, ticks: list[str]) -> None:
@@ -153,7 +170,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Name marks below a figure, which grows by as many lines as that takes."""
-    letters = figure.get_figwidth() / 0.072
+    letters = figure.get_figwidth() / (8 * LETTER)
     names = [wrapped(name, int(letters) - 6, 3) for name in names]
     columns = max(1, int(letters / (max(map(len, names)) + 6)))
     rows = -(-sum(name.count("\n") + 1 for name in names) // columns)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -17,9 +18,11 @@ from jaxplain.plot.canvas import (
     POSITIVE,
     canvas,
     feature_axis,
+    fitted,
     open_sides,
     quiet,
     score_limits,
+    wrapped,
 )
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular import (
@@ -31,7 +34,7 @@ from jaxplain.plot.tabular import (
     columns_of,
     piled,
 )
-from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, plain, texts
+from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, plain, signed, texts
 from jaxplain.types import Number
 
 ROW = 0.27
@@ -96,9 +99,7 @@ def attribution_bar(
             fontsize=8,
         )
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.margins(x=0.15)
-    if overall:
-        axes.set_xlim(left=0)
+    _room(axes, values[chosen])
     if rest.size:
         # As a bar it would be the longest of many features, which makes all others short.
         most = number(values[rest][np.abs(values[rest]).argmax()])
@@ -111,6 +112,13 @@ def attribution_bar(
     feature_axis(axes, ticks)
     axes.set_xlabel(measured(what, units, "attribution_bar"), fontsize=9)
     return figure
+
+
+def _room(axes: Axes, bars: np.ndarray) -> None:
+    """Ends of an axis at which the number beside each bar has room, at the left only where a bar goes there."""
+    low, high = min(0.0, float(bars.min())), max(0.0, float(bars.max()))
+    room = 0.2 * (high - low) or 1.0
+    axes.set_xlim(low - room if low < 0 else 0.0, high + room)
 
 
 def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -256,10 +264,13 @@ def dependence(
         bar = figure.colorbar(
             points, ax=axes, fraction=0.04, pad=0.02, extend="neither" if second in columns.words else "both"
         )
-        bar.set_label(heads[second], fontsize=9)
+        bar.set_label(fitted(heads[second], 3.2, 9), fontsize=9)
         quiet(bar, 8)
         if second in columns.words:
-            bar.set_ticks(range(len(columns.words[second])), labels=list(map(plain, columns.words[second])))
+            bar.set_ticks(
+                range(len(columns.words[second])),
+                labels=[wrapped(plain(word), 18, 2) for word in columns.words[second]],
+            )
     low, high = axes.get_ylim()
     below = axes.twinx()
     if k in columns.words:
@@ -271,8 +282,9 @@ def dependence(
     axes.set_zorder(below.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.set_ylim(low - 0.12 * (high - low), high)
-    axes.set_xlabel(heads[k], fontsize=9)
-    axes.set_ylabel(measured(f"attribution of {heads[k].strip()}", units, "dependence"), fontsize=9)
+    axes.set_xlabel(fitted(heads[k], 4.2, 9), fontsize=9)
+    what = measured(f"attribution of {heads[k].strip()}", units, "dependence")
+    axes.set_ylabel(fitted(what, 3.2, 9, 3), fontsize=9)
     if not there.all():
         axes.set_title(f"{(~there).sum()} examples without a value are left out", fontsize=8, color=NEUTRAL)
     open_sides(axes).tick_params(labelsize=8)
@@ -336,7 +348,7 @@ def _steps(bars: list[Part], start: float, end: float, what: str) -> Figure:
         amount = bars[place].amount
         axes.barh(place, amount, left=level, color=bars[place].colour, height=0.68)
         axes.annotate(
-            f"{amount:+.3g}",
+            signed(amount),
             (level + amount, place),
             (4 if amount >= 0 else -4, 0),
             textcoords="offset points",
