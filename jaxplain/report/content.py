@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from jaxplain.plot import TokenFigure, reading
-from jaxplain.plot.values import spoken
 from jaxplain.report.foreign import framed
 from jaxplain.report.gallery import Gallery
 from jaxplain.report.word import clean
@@ -148,7 +147,7 @@ def _over(colour: str) -> str:
 
 def _drawn(text: str) -> str:
     """A text that was made for matplotlib: a dollar has a stroke before it there, an underscore a space."""
-    return clean(spoken(text).strip())
+    return clean(text.replace(r"\$", "$").strip())
 
 
 def _as_table(content: Mapping[Any, Any]) -> Table:
