@@ -18,6 +18,7 @@ from jaxplain.plot.canvas import (
     canvas,
     colour_bar,
     diverging,
+    fitted,
     largest,
     panels,
     picture,
@@ -198,7 +199,9 @@ def activation_gallery(
             f"activation_gallery: `values` has shape {scores.shape}, but `inputs` holds {len(pictures)} images."
         )
     description = f"Inputs that {len(pictures)} classes or units respond to most"
-    figure, grid = panels(len(pictures), columns, (1.5, 1.85), description)
+    titles = [fitted(title, 1.1, 9) for title in titles]
+    high = 1.85 + 0.17 * max(title.count("\n") for title in titles)
+    figure, grid = panels(len(pictures), columns, (1.5, high), description)
     for index, axes in enumerate(grid):
         picture(axes, pictures[index]).set_title(titles[index], fontsize=9)
         if scores is not None:

@@ -13,8 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, ScalarFormatter
 
 from jaxplain import check
+from jaxplain.plot.values import spoken
 
 POSITIVE, NEGATIVE = "#b2182b", "#2166ac"
 RIGHT, WRONG = "#1a7f37", "#b2182b"
@@ -28,8 +30,47 @@ SEQUENTIAL = colormaps["Blues"]
 LOW_TO_HIGH = ListedColormap(colormaps["plasma"](np.linspace(0.0, 0.9, 256)), name="low_to_high")
 
 
+LETTER = 0.009
+"""Inches of a letter for each point of its size, about."""
+STILL = 1e-6
+"""Scores that move by no more than this share of their size do not move, as far as float32 tells."""
+
+
+class FewTicks(AutoLocator):
+    """Ticks of which each is read by itself: few where numbers hardly move and so have many digits."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The ticks between two ends."""
+        if 0 < abs(vmax - vmin) < 1e-3 * max(abs(vmin), abs(vmax)):
+            self.set_params(nbins=4)
+        return super().tick_values(vmin, vmax)
+
+
+class ScoreTicks(FewTicks):
+    """Ticks of an axis that rounding alone does not fill."""
+
+    def nonsingular(self, v0: float, v1: float) -> tuple[float, float]:
+        """The ends of an axis for the ends of what is drawn."""
+        ends = sorted((v0, v1))
+        if not np.isfinite(ends).all() or not still(ends[0], ends[1]):
+            return super().nonsingular(v0, v1)
+        low, high = score_limits(ends[0], ends[1], 0.05)
+        return (low, high) if v0 <= v1 else (high, low)
+
+
 class ShownFigure(Figure):
-    """A figure that a notebook shows by itself, as it does figures of pyplot."""
+    """A figure that a notebook shows by itself, as it does figures of pyplot.
+
+    What stands at its axes is what is drawn: no number beside an axis has to be added to its ticks.
+    """
+
+    def add_subplot(self, *args: Any, **settings: Any) -> Any:
+        """Axes that have no offset."""
+        axes = super().add_subplot(*args, **settings)
+        axes.ticklabel_format(useOffset=False)
+        axes.xaxis.set_major_locator(FewTicks())
+        axes.yaxis.set_major_locator(ScoreTicks())
+        return axes
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -40,7 +81,7 @@ class ShownFigure(Figure):
 def canvas(width: float, height: float, description: str) -> Figure:
     """An empty figure, in inches, with its description in words."""
     figure = ShownFigure(figsize=(width, height), layout="constrained")
-    figure.set_label(description)
+    figure.set_label(spoken(description))
     return figure
 
 
@@ -75,8 +116,22 @@ def picture(axes: Axes, image: np.ndarray) -> Axes:
 
 
 def wrapped(text: str, width: int, lines: int) -> str:
-    """A text in lines of `width` letters; what is longer than `lines` of them ends in dots."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=lines, placeholder="…"))
+    """A text in lines of `width` letters; of one that takes more than `lines` of them dots stand for its middle.
+
+    The end stays: it tells paths apart, and holds the value where there is one.
+    """
+    found, most = textwrap.wrap(text, width), width * lines
+    while len(found) > lines:
+        most -= 1
+        end = len(text) - most // 3
+        end += text[end - 1] == "\\"  # a dollar without the stroke before it would begin mathematics
+        found = textwrap.wrap(f"{text[: most - most // 3].rstrip(' ' + chr(92))}…{text[end:].lstrip()}", width)
+    return "\n".join(found)
+
+
+def fitted(text: str, wide: float, size: float, lines: int = 2) -> str:
+    """A text in lines that are `wide` inches at most, in letters of `size` points."""
+    return wrapped(text, max(6, int(wide / (LETTER * size))), lines)
 
 
 def feature_axis(axes: Axes, ticks: list[str]) -> None:
@@ -115,7 +170,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def legend_below(figure: Figure, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Name marks below a figure, which grows by as many lines as that takes."""
-    letters = figure.get_figwidth() / 0.072
+    letters = figure.get_figwidth() / (8 * LETTER)
     names = [wrapped(name, int(letters) - 6, 3) for name in names]
     columns = max(1, int(letters / (max(map(len, names)) + 6)))
     rows = -(-sum(name.count("\n") + 1 for name in names) // columns)
@@ -135,9 +190,13 @@ def score_limits(low: float, high: float, share: float) -> tuple[float, float]:
 
     Where the scores hardly move the room is a share of their size, so that ticks can be read without an offset.
     """
-    size, length = max(abs(low), abs(high)), high - low
-    room = share * length if length > 1e-6 * size else 0.05 * size
+    room = 0.05 * max(abs(low), abs(high)) if still(low, high) else share * (high - low)
     return low - (room or 1.0), high + (room or 1.0)
+
+
+def still(low: float, high: float) -> bool:
+    """Whether scores between two ends are one number but for rounding."""
+    return high - low <= STILL * max(abs(low), abs(high))
 
 
 def check_percentile(percentile: float, name: str) -> None:
@@ -175,10 +234,20 @@ def colour_bar(
         bar.set_ticks([-end, 0.0, end], labels=[f"{-end:.2g}", "0", f"{end:.2g}"])
     else:
         bar.set_ticks([0.0], labels=["all zero"])
-    bar.ax.tick_params(labelsize=7, length=2)
-    open_sides(bar.ax, "outline")
+    quiet(bar)
     if label:
         bar.set_label(label, fontsize=8)
+
+
+def quiet(bar: Any, size: float = 7) -> Any:
+    """A colour bar of small numbers without a frame or an offset."""
+    bar.ax.tick_params(labelsize=size, length=2)
+    bar.ax.minorticks_off()
+    open_sides(bar.ax, "outline")
+    if isinstance(bar.formatter, ScalarFormatter):
+        bar.formatter.set_useOffset(False)
+        bar.update_ticks()
+    return bar
 
 
 def shown(count: int, limit: int, name: str, what: str) -> tuple[int, str]:

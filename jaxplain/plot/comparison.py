@@ -8,7 +8,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxplain.plot.canvas import DIVERGING, NEUTRAL, SEQUENTIAL, canvas, diverging, open_sides, readable
+from jaxplain.plot.canvas import (
+    DIVERGING,
+    NEUTRAL,
+    SEQUENTIAL,
+    canvas,
+    diverging,
+    open_sides,
+    readable,
+    row_text,
+    wrapped,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.values import plain
@@ -77,8 +87,9 @@ def _grid(axes: Axes, result: Any) -> Grid:
             axes.text(place, row, text, ha="center", va="center", fontsize=8)
             written[-1].append(Cell(text, right=True))
     heads = [plain(m) + ARROWS[way] for m, way in zip(result.metrics, result.better, strict=True)]
-    axes.set_xticks(range(columns + 2), [*heads, "gradients", "mean rank"], rotation=35, ha="left", fontsize=8)
-    axes.set_yticks(range(rows), [plain(m) for m in result.methods], fontsize=8)
+    above = [wrapped(head, 24, 2) for head in heads]
+    axes.set_xticks(range(columns + 2), [*above, "gradients", "mean rank"], rotation=35, ha="left", fontsize=8)
+    axes.set_yticks(range(rows), [row_text(plain(m)) for m in result.methods], fontsize=8)
     for label, control in zip(axes.get_yticklabels(), result.control, strict=True):
         label.set_color(NEUTRAL if control else "black")
     first = sum(not control for control in result.control)
@@ -113,8 +124,9 @@ def _agreement(axes: Axes, result: Any) -> list[Grid]:
             text = f"{values[i, j]:.2f}" if known else "-"
             axes.text(j, i, text, ha="center", va="center", fontsize=7, color=readable(behind))
             written[-1].append(coloured(text, behind))
-    axes.set_yticks(range(len(ranked)), names, fontsize=8)
-    axes.set_xticks(range(len(ranked)), names, rotation=35, ha="right", fontsize=8)
+    around = [wrapped(name, 24, 2) for name in names]
+    axes.set_yticks(range(len(ranked)), around, fontsize=8)
+    axes.set_xticks(range(len(ranked)), around, rotation=35, ha="right", fontsize=8)
     axes.tick_params(length=0)
     open_sides(axes, "top", "right", "bottom", "left")
     heads = [Cell(""), *(Cell(name, right=True) for name in names)]

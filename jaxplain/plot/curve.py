@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.canvas import NEUTRAL, canvas, fitted, legend, open_sides, series
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, plain
 
@@ -64,24 +64,23 @@ def curves(
     controls = {control} if isinstance(control, str) else set(control)
     figure = canvas(5.6, 3.6, f"{title or 'Curves'} of {', '.join(tables)}: {ylabel} over {xlabel}")
     axes = figure.add_subplot()
-    colours = iter(SERIES * (1 + len(tables) // len(SERIES)))
+    places_of = iter(range(len(tables)))
     for method, table in tables.items():
-        dashed = method in controls
-        colour = NEUTRAL if dashed else next(colours)
+        look = {"color": NEUTRAL, "linestyle": "--"} if method in controls else series(next(places_of))
         mean = table.mean(axis=0)
         area = float(np.trapezoid(mean, places)) / (places[-1] - places[0])
         label = plain(f"{method}  (area {number(area)})")
-        axes.plot(places, mean, "--" if dashed else "-", color=colour, linewidth=1.6, label=label)
+        axes.plot(places, mean, linewidth=1.6, label=label, **look)
         if len(table) > 1:
             half = 1.96 * table.std(axis=0, ddof=1) / np.sqrt(len(table))
-            axes.fill_between(places, mean - half, mean + half, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(places, mean - half, mean + half, color=look["color"], alpha=0.15, linewidth=0)
     axes.set_xlabel(plain(xlabel), fontsize=9)
     axes.set_ylabel(plain(ylabel), fontsize=9)
-    axes.set_title(plain(title), fontsize=10)
+    axes.set_title(fitted(plain(title), 5.0, 10, 3), fontsize=10)
     axes.margins(x=0.01)
     axes.grid(alpha=0.25, linewidth=0.6)
     open_sides(axes).tick_params(labelsize=8)
-    axes.legend(fontsize=8, frameon=False)
+    legend(figure, axes)
     return figure
 
 

@@ -10,7 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, panels
+from jaxplain.plot.canvas import (
+    NEGATIVE,
+    NEUTRAL,
+    POSITIVE,
+    canvas,
+    feature_axis,
+    fitted,
+    open_sides,
+    panels,
+    score_limits,
+    wrapped,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular import by_name
 from jaxplain.plot.values import batch, number, numbers, plain, texts
@@ -75,7 +86,7 @@ def effects(
         if shared and place:
             axes.sharey(grid[0])
         if place % columns == 0:
-            axes.set_ylabel(plain(ylabel), fontsize=9)
+            axes.set_ylabel(fitted(plain(ylabel), 2.2, 9), fontsize=9)
     if shared:
         low = min(axes.get_ylim()[0] for axes in grid)
         high = max(axes.get_ylim()[1] for axes in grid)
@@ -89,7 +100,7 @@ def _effect(axes: Axes, name: str, effect: Any, data: Any, names: Sequence[Any] 
     table = np.atleast_2d(batch(effect.score, "effects", f"{where}.score", {1: "[G]", 2: "[N, G]"}))
     if table.shape[1] != len(places):
         raise ValueError(f"effects: `{where}` has a grid of {len(places)} values and a score of {table.shape[1]}.")
-    axes.set_xlabel(plain(name), fontsize=9)
+    axes.set_xlabel(fitted(plain(name), 2.4, 9), fontsize=9)
     axes.grid(alpha=0.25, linewidth=0.6, axis="y" if names is not None or places.ndim == 2 else "both")
     open_sides(axes).tick_params(labelsize=8)
     if names is not None or places.ndim == 2:
@@ -116,7 +127,8 @@ def _effect(axes: Axes, name: str, effect: Any, data: Any, names: Sequence[Any] 
     axes.plot(
         rug, np.zeros(rug.size), "|", color="black", alpha=0.35, markersize=6, transform=axes.get_xaxis_transform()
     )
-    axes.set_xlim(min(places.min(), rug.min()), max(places.max(), rug.max()))
+    ends = min(places.min(), rug.min()), max(places.max(), rug.max())
+    axes.set_xlim(*(ends if ends[0] < ends[1] else score_limits(*ends, 0.0)))
     axes.margins(x=0.03)
 
 
@@ -145,6 +157,7 @@ def _bars(axes: Axes, places: np.ndarray, table: np.ndarray, names: Sequence[Any
             va="bottom" if value >= 0 else "top",
             fontsize=7,
         )
+    heads = [wrapped(head, 18, 2) for head in heads]
     slanted = max(map(len, heads)) * len(heads) > 30
     axes.set_xticks(range(len(mean)), heads, rotation=30 if slanted else 0, ha="right" if slanted else "center")
     axes.set_xlim(-0.6, len(mean) - 0.4)
@@ -159,7 +172,8 @@ def importance(
 
     Args:
         values: `[D]`, such as `.mean` of `permutation_importance`, or that result itself.
-        error: Standard errors `[D]`, drawn as bars of two each way; those of the result where it is given.
+        error: Standard errors `[D]`, drawn as bars of two each way; those of the result where it is given. One that is
+            NaN is not known: its feature has no line.
         names: Names of the features, `[D]`.
         limit: The most features drawn.
         xlabel: What the importance is, with its unit.
@@ -187,17 +201,16 @@ def importance(
     figure = canvas(5.8, 0.9 + 0.27 * len(order), f"Importance of {len(order)} of {len(array)} features")
     axes = figure.add_subplot()
     colours = [POSITIVE if array[k] >= 0 else NEGATIVE for k in order]
-    bars = None if half is None or np.isnan(half).any() else half[order]
+    bars = None if half is None or np.isnan(half[order]).all() else half[order]
     axes.barh(
         range(len(order)), array[order], xerr=bars, color=colours, height=0.68, error_kw={"linewidth": 1, "capsize": 2}
     )
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(order)), [heads[k] for k in order], fontsize=8)
-    axes.invert_yaxis()
-    text = plain(xlabel) + ("" if bars is None else " (lines: 2 standard errors)")
-    axes.set_xlabel(text, fontsize=9)
+    feature_axis(axes, [heads[k] for k in order])
+    unknown = 0 if bars is None else int(np.isnan(bars).sum())
+    words = f" (lines: 2 standard errors{f'; unknown of {unknown}' if unknown else ''})"
+    axes.set_xlabel(plain(xlabel) + ("" if bars is None else words), fontsize=9)
     left = len(array) - len(order)
     if left:
         axes.set_title(f"the {len(order)} largest of {len(array)}", fontsize=9)
-    open_sides(axes).tick_params(labelsize=8)
     return figure

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -17,8 +18,11 @@ from jaxplain.plot.canvas import (
     POSITIVE,
     canvas,
     feature_axis,
+    fitted,
     open_sides,
+    quiet,
     score_limits,
+    wrapped,
 )
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular import (
@@ -30,10 +34,13 @@ from jaxplain.plot.tabular import (
     columns_of,
     piled,
 )
-from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, plain, texts
+from jaxplain.plot.values import batch, feature_index, feature_order, measured, number, others, plain, signed, texts
 from jaxplain.types import Number
 
 ROW = 0.27
+MISSING = "0.7"
+"""The colour of a point whose feature has no value."""
+SEEN = LOW_TO_HIGH.with_extremes(bad=MISSING)
 
 
 @drawn
@@ -92,9 +99,7 @@ def attribution_bar(
             fontsize=8,
         )
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.margins(x=0.15)
-    if overall:
-        axes.set_xlim(left=0)
+    _room(axes, values[chosen])
     if rest.size:
         # As a bar it would be the longest of many features, which makes all others short.
         most = number(values[rest][np.abs(values[rest]).argmax()])
@@ -107,6 +112,13 @@ def attribution_bar(
     feature_axis(axes, ticks)
     axes.set_xlabel(measured(what, units, "attribution_bar"), fontsize=9)
     return figure
+
+
+def _room(axes: Axes, bars: np.ndarray) -> None:
+    """Ends of an axis at which the number beside each bar has room, at the left only where a bar goes there."""
+    low, high = min(0.0, float(bars.min())), max(0.0, float(bars.max()))
+    room = 0.2 * (high - low) or 1.0
+    axes.set_xlim(low - room if low < 0 else 0.0, high + room)
 
 
 def _pair(values: Any, attributions: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +171,7 @@ def summary(
     order = feature_order(np.abs(array).mean(axis=0), limit, "summary")
     more = f", the {len(order)} largest" if len(order) < array.shape[1] else ""
     description = f"Attributions of {array.shape[1]} features{more} for {len(array)} examples, coloured by value"
-    figure = canvas(6.8, 0.8 + 0.33 * len(order), description)
+    figure = canvas(6.8, max(1.8, 0.8 + 0.33 * len(order)), description)  # the words beside the colours are as high
     axes = figure.add_subplot()
     axes.axvline(0, color=NEUTRAL, linewidth=0.8, zorder=0)
     span = max(float(np.ptp(array[:, order])), np.finfo(float).tiny)
@@ -167,7 +179,7 @@ def summary(
         axes.axhline(place, color=NEUTRAL, alpha=0.25, linewidth=0.5, linestyle=":", zorder=0)
         heights = place + piled(array[:, k], span)
         missing = ~np.isfinite(inputs[:, k])
-        axes.scatter(array[missing, k], heights[missing], s=9, color="0.7", linewidths=0)
+        axes.scatter(array[missing, k], heights[missing], s=9, color=MISSING, linewidths=0)
         colours = _relative(inputs[~missing, k])
         axes.scatter(
             array[~missing, k], heights[~missing], s=9, c=colours, cmap=LOW_TO_HIGH, vmin=0, vmax=1, linewidths=0
@@ -209,7 +221,8 @@ def dependence(
         attributions: `[B, D]`, in units of the score; of a data frame the columns are found by name.
         feature: Which one: an index or, with names, a name.
         names: Names of the features, `[D]`.
-        colour_by: A second feature, whose values colour the points: where colours separate, the two interact.
+        colour_by: A second feature, whose values colour the points: where colours separate, the two interact. A point
+            is grey where it is NaN (missing).
         units: What the score is measured in, as in `attribution_bar`.
 
     Returns:
@@ -247,16 +260,17 @@ def dependence(
         colours = inputs[there, second]
         low, high = np.nanpercentile(colours, [5, 95]) if np.isfinite(colours).any() else (0.0, 1.0)
         low, high = (0, max(1, len(columns.words[second]) - 1)) if second in columns.words else (low, high)
-        points = axes.scatter(
-            x, y, s=14, c=colours, cmap=LOW_TO_HIGH, vmin=low, vmax=high, linewidths=0, plotnonfinite=True
-        )
+        points = axes.scatter(*(x, y, 14, colours), cmap=SEEN, vmin=low, vmax=high, linewidths=0, plotnonfinite=True)
         bar = figure.colorbar(
             points, ax=axes, fraction=0.04, pad=0.02, extend="neither" if second in columns.words else "both"
         )
-        bar.set_label(heads[second], fontsize=9)
-        bar.ax.tick_params(labelsize=8)
+        bar.set_label(fitted(heads[second], 3.2, 9), fontsize=9)
+        quiet(bar, 8)
         if second in columns.words:
-            bar.set_ticks(range(len(columns.words[second])), labels=list(map(plain, columns.words[second])))
+            bar.set_ticks(
+                range(len(columns.words[second])),
+                labels=[wrapped(plain(word), 18, 2) for word in columns.words[second]],
+            )
     low, high = axes.get_ylim()
     below = axes.twinx()
     if k in columns.words:
@@ -268,8 +282,9 @@ def dependence(
     axes.set_zorder(below.get_zorder() + 1)
     axes.patch.set_visible(False)
     axes.set_ylim(low - 0.12 * (high - low), high)
-    axes.set_xlabel(heads[k], fontsize=9)
-    axes.set_ylabel(measured(f"attribution of {heads[k].strip()}", units, "dependence"), fontsize=9)
+    axes.set_xlabel(fitted(heads[k], 4.2, 9), fontsize=9)
+    what = measured(f"attribution of {heads[k].strip()}", units, "dependence")
+    axes.set_ylabel(fitted(what, 3.2, 9, 3), fontsize=9)
     if not there.all():
         axes.set_title(f"{(~there).sum()} examples without a value are left out", fontsize=8, color=NEUTRAL)
     open_sides(axes).tick_params(labelsize=8)
@@ -333,7 +348,7 @@ def _steps(bars: list[Part], start: float, end: float, what: str) -> Figure:
         amount = bars[place].amount
         axes.barh(place, amount, left=level, color=bars[place].colour, height=0.68)
         axes.annotate(
-            f"{amount:+.3g}",
+            signed(amount),
             (level + amount, place),
             (4 if amount >= 0 else -4, 0),
             textcoords="offset points",

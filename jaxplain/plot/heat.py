@@ -19,6 +19,7 @@ from jaxplain.plot.canvas import (
     check_percentile,
     colour_bar,
     diverging,
+    fitted,
     largest,
     picture,
     row_name,
@@ -94,7 +95,7 @@ def heatmaps(
             if scale == "panel":
                 colour_bar(figure, grid[row, column], norm, values=values[row])
     for column, title in enumerate(["input", *maps]):
-        grid[0, column].set_title(plain(title), fontsize=9)
+        grid[0, column].set_title(fitted(plain(title), 1.25, 9, 3), fontsize=9)
     if scale == "method":
         for column, values in enumerate(maps.values(), start=1):
             norm = diverging(largest(values, percentile))

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.influence import Influence, top_examples
-from jaxplain.plot.canvas import RIGHT, WRONG, bare, canvas, open_sides, picture, shown
+from jaxplain.plot.canvas import RIGHT, WRONG, bare, canvas, fitted, open_sides, picture, shown
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.values import batch, images, label_texts, number, plain, same_length, texts
+from jaxplain.plot.values import batch, images, label_texts, number, plain, same_length, signed, texts
 
 KINDS = ("image", "row", "text")
 
@@ -88,7 +88,7 @@ def influential_examples(
             if index[place % k] < 0:
                 open_sides(bare(axes), "top", "right", "bottom", "left")
                 continue
-            title = f"{'+' if value[place % k] > 0 else ''}{number(value[place % k])}"
+            title = signed(value[place % k])
             _draw(axes, drawn[index[place % k]], kind, title, notes[index[place % k]], RIGHT if place < k else WRONG)
     title = f"left: helpful (the score gets {words}); right: harmful" + (f"; {more}" if more else "")
     figure.suptitle(title, fontsize=9)
@@ -120,6 +120,6 @@ def _draw(axes: Axes, cell: Any, kind: str, title: str, note: str, colour: str) 
     else:
         bare(axes).text(0.04, 0.96, "\n".join(cell), fontsize=6, va="top", ha="left", transform=axes.transAxes)
     axes.set_title(title, fontsize=8, color=colour)
-    axes.set_xlabel(note, fontsize=8)
+    axes.set_xlabel(fitted(note, 1.15, 8), fontsize=8)
     for side in axes.spines.values():
         side.set_color(colour)

@@ -22,6 +22,7 @@ from jaxplain.plot.canvas import (
     largest,
     readable,
     shown,
+    wrapped,
 )
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, Grid, coloured, draw_table, with_grids
@@ -123,8 +124,8 @@ def _words(tokens: Sequence[Any] | None, size: int, name: str) -> list[str]:
 
 
 def _ticks(axes: Axes, x: Sequence[str], y: Sequence[str], size: float = 7) -> None:
-    axes.set_xticks(range(len(x)), labels=x, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(y)), labels=y, fontsize=size)
+    axes.set_xticks(range(len(x)), labels=[wrapped(word, 16, 1) for word in x], rotation=90, fontsize=size)
+    axes.set_yticks(range(len(y)), labels=[wrapped(word, 36, 1) for word in y], fontsize=size)
     axes.tick_params(length=0)
 
 
@@ -224,8 +225,8 @@ def lens_table(
     for row, layer in enumerate(chances):
         for column, chance in enumerate(layer):
             behind = SEQUENTIAL(chance.max())
-            word = plain(visible(words[int(chance.argmax())]))
-            axes.text(column, row, word[:8], ha="center", va="center", fontsize=6, color=readable(behind))
+            word = visible(words[int(chance.argmax())])
+            axes.text(column, row, wrapped(word, 8, 1), ha="center", va="center", fontsize=6, color=readable(behind))
             written[row].append(coloured(word, behind))
     _ticks(axes, below[length - count :], [plain(row) for row in rows])
     axes.set_title(more or "most probable token", fontsize=8, color=NEUTRAL)

@@ -129,11 +129,13 @@ def _lines(axes: Axes, runs: np.ndarray, colour: str, label: str) -> None:
     epochs = np.arange(1, runs.shape[1] + 1)
     marker = "." if runs.shape[1] <= 12 else None
     if len(runs) > 1:
-        axes.plot(epochs, runs.T, color=colour, linewidth=0.7, alpha=0.35)
+        axes.plot(epochs, runs.T, color=colour, linewidth=0.7, alpha=0.35, marker=marker)
         # A run that stopped early has no value later on; the median is that of the runs that have one.
         middle = np.full(runs.shape[1], np.nan)
         there = ~np.isnan(runs).all(axis=0)
         middle[there] = np.nanmedian(runs[:, there], axis=0)
-        axes.plot(epochs, middle, color=colour, linewidth=2, label=f"{label} (median of {len(runs)} runs)")
+        axes.plot(
+            epochs, middle, color=colour, linewidth=2, label=f"{label} (median of {len(runs)} runs)", marker=marker
+        )
     else:
         axes.plot(epochs, runs[0], color=colour, linewidth=1.6, label=label, marker=marker)

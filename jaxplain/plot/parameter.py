@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, WRONG, open_sides, panels, shown
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, WRONG, fitted, open_sides, panels, shown
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, numbers, plain
 
@@ -50,7 +50,8 @@ def parameter_histograms(params: Any, *, columns: int = 4, bins: int = 40, limit
     for axes, (path, leaf) in zip(grid, leaves[:count], strict=True):
         name = jax.tree_util.keystr(path, simple=True, separator="/") or "params"
         values = numbers(leaf, "parameter_histograms", name, finite=False)
-        _histogram(axes, values.ravel(), f"{name}  {list(np.shape(leaf))}", bins)
+        shape = f"  {list(np.shape(leaf))}"
+        _histogram(axes, values.ravel(), fitted(plain(name) + shape, 2.5, 8, 3), bins)
     if more:
         figure.suptitle(more, fontsize=9, color=NEUTRAL)
     return figure
@@ -76,7 +77,7 @@ def _histogram(axes: Axes, values: np.ndarray, title: str, bins: int) -> None:
             axes.bar([0], [finite.size], width=0.2, color=NEGATIVE)
             axes.set_xlim(-1, 1)
             axes.set_xticks([0], [f"all {number(finite[0])}"])
-    axes.set_title(plain(title), fontsize=8)
+    axes.set_title(title, fontsize=8)
     if finite.size < values.size:
         axes.set_xlabel(f"{values.size - finite.size} NaN or infinite", fontsize=8, color=WRONG)
     open_sides(axes).tick_params(labelsize=7)

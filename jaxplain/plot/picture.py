@@ -9,7 +9,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, SEQUENTIAL, SERIES, bare, canvas, open_sides, panels, picture, shown
+from jaxplain.plot.canvas import (
+    NEUTRAL,
+    SEQUENTIAL,
+    bare,
+    canvas,
+    fitted,
+    open_sides,
+    panels,
+    picture,
+    row_name,
+    score_limits,
+    series,
+    shown,
+    wrapped,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.tabular import Columns, columns_of
@@ -106,19 +120,19 @@ def _images(pictures: np.ndarray, titles: list[str], columns: int) -> Figure:
     description = f"{len(pictures)} input images of {pictures.shape[1]} by {pictures.shape[2]} pixels"
     figure, grid = panels(len(pictures), columns, (1.25, 1.5), description)
     for axes, image, title in zip(grid, pictures, titles, strict=False):
-        picture(axes, image).set_title(title, fontsize=8)
+        picture(axes, image).set_title(fitted(title, 1.2, 8), fontsize=8)
     return figure
 
 
 def _signals(signals: np.ndarray, titles: list[str], columns: int) -> Figure:
     description = f"{len(signals)} input signals of {signals.shape[1]} steps"
     figure, grid = panels(len(signals), min(columns, 4), (2.6, 1.6), description)
-    margin = 0.05 * max(float(np.ptp(signals)), 1e-9)
+    ends = score_limits(float(signals.min()), float(signals.max()), 0.05)
     for axes, signal, title in zip(grid, signals, titles, strict=False):
         for channel, line in enumerate(signal.T):
-            axes.plot(line, linewidth=0.9, color=SERIES[channel % len(SERIES)])
-        axes.set_ylim(signals.min() - margin, signals.max() + margin)
-        axes.set_title(title, fontsize=8)
+            axes.plot(line, linewidth=0.9, marker="o" if len(line) == 1 else None, **series(channel))
+        axes.set_ylim(*ends)
+        axes.set_title(fitted(title, 2.3, 8), fontsize=8)
         open_sides(axes).tick_params(labelsize=7)
     return figure
 
@@ -127,20 +141,29 @@ def _rows(columns: Columns, titles: list[str], count: int) -> Figure:
     table = columns.values
     heads = texts(columns.names, table.shape[1], "samples", "features", "feature {}")
     # The colours compare an example with the whole set, so the ends are those of all rows, not of those drawn.
-    there = np.where(np.isnan(table).all(axis=0), 0.0, table)
-    low, high = np.nanmin(there, axis=0), np.nanmax(there, axis=0)
+    known = np.where(np.isfinite(table), table, np.nan)
+    known = np.where(np.isnan(known).all(axis=0), 0.0, known)
+    low, high = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
     relative = (table - low[None]) / np.maximum(high - low, np.finfo(float).tiny)[None]
-    figure = canvas(1.5 + 0.55 * table.shape[1], 1.2 + 0.24 * count, f"{count} rows of {table.shape[1]} input features")
+    rows = titles[:count] if any(titles) else [str(i) for i in range(count)]
+    words = [wrapped(head, 24, 2) for head in heads]
+    longest = max(
+        map(len, [*(wrapped(row, 24, 1) for row in rows), *(line for word in words for line in word.split("\n"))])
+    )
+    figure = canvas(
+        1.5 + 0.55 * table.shape[1] + 0.06 * longest,
+        1.2 + 0.24 * count + 0.03 * longest,
+        f"{count} rows of {table.shape[1]} input features",
+    )
     axes = figure.add_subplot()
     axes.imshow(relative[:count], cmap="Blues", vmin=0, vmax=1.6, aspect="auto")
-    rows = titles[:count] if any(titles) else [str(i) for i in range(count)]
     written = [[Cell(name)] for name in rows]
     for row, column in np.ndindex(count, table.shape[1]):
         text = plain(columns.text(row, column))
         written[row].append(coloured(text, SEQUENTIAL(relative[row, column] / 1.6)))
         axes.text(column, row, text, ha="center", va="center", fontsize=7)
-    axes.set_xticks(range(len(heads)), heads, rotation=40, ha="left", rotation_mode="anchor", fontsize=7)
-    axes.set_yticks(range(count), rows, fontsize=7)
+    axes.set_xticks(range(len(heads)), words, rotation=40, ha="left", rotation_mode="anchor", fontsize=7)
+    axes.set_yticks(range(count), [wrapped(row, 24, 1) for row in rows], fontsize=7)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     open_sides(axes, "top", "right", "bottom", "left")
     return with_grids(figure, Grid([Cell(""), *(Cell(head, right=True) for head in heads)], written))
@@ -157,7 +180,7 @@ def _tokens(sequences: Any, titles: list[str]) -> Figure:
         cut = line if len(line) <= 110 else f"{line[:109]}…"
         axes.text(0, row, plain(cut), family="monospace", fontsize=8, va="center")
     axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_yticks(range(len(lines)), titles[: len(lines)], fontsize=8)
+    axes.set_yticks(range(len(lines)), [wrapped(title, 24, 1) for title in titles[: len(lines)]], fontsize=8)
     axes.set_xticks([])
     axes.tick_params(length=0, pad=8)
     open_sides(axes, "top", "right", "bottom", "left")
@@ -223,11 +246,11 @@ def top_examples(
             open_sides(bare(axes), "top", "right", "bottom", "left")
         else:
             title = f"{value_name} {number(value)}" if len(table) == 1 else number(value)
-            picture(axes, pictures[row, column]).set_title(plain(title), fontsize=8)
+            picture(axes, pictures[row, column]).set_title(fitted(plain(title), 1.2, 8, 3), fontsize=8)
             if notes is not None:
-                axes.set_xlabel(plain(notes[row, column]), fontsize=8)
+                axes.set_xlabel(fitted(plain(notes[row, column]), 1.2, 8), fontsize=8)
         if column == 0:
-            axes.set_ylabel(heads[row], fontsize=9)
+            row_name(axes, heads[row])
     if len(table) > 1:
-        figure.suptitle(plain(value_name), fontsize=9)
+        figure.suptitle(fitted(plain(value_name), figure.get_figwidth(), 9), fontsize=9)
     return figure

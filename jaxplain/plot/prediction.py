@@ -10,7 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, picture, readable, shown
+from jaxplain.plot.canvas import (
+    NEUTRAL,
+    RIGHT,
+    SEQUENTIAL,
+    WRONG,
+    canvas,
+    fitted,
+    open_sides,
+    picture,
+    readable,
+    shown,
+    wrapped,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.table import Cell, Grid, coloured, with_grids
 from jaxplain.plot.values import batch, class_names, classes, images, numbers, plain, texts
@@ -66,7 +78,7 @@ def predictions(
         true = None if truth is None else int(truth[index])
         answer = int(table[index].argmax())
         title = heads[answer] if true in (None, answer) else f"{heads[answer]}, not {heads[true or 0]}"
-        head = picture(grid[2 * index], pictures[index]).set_title(title, fontsize=9)
+        head = picture(grid[2 * index], pictures[index]).set_title(fitted(title, 1.1, 9), fontsize=9)
         if true is not None:
             head.set_color(RIGHT if true == answer else WRONG)
         _bars(grid[2 * index + 1], table[index], true, heads, top)
@@ -107,7 +119,7 @@ def _bars(axes: Axes, row: np.ndarray, true: int | None, heads: list[str], top: 
             fontsize=7,
             color="white" if inside else None,
         )
-    axes.set_yticks(range(top), [heads[k] for k in order], fontsize=8)
+    axes.set_yticks(range(top), [wrapped(heads[k], 18, 1) for k in order], fontsize=8)
     axes.set(ylim=(max(top, 4) - 0.4, -0.6), xlim=(0, 1))
     axes.tick_params(length=0)
     axes.set_xticks([])
@@ -192,7 +204,7 @@ def _class_axes(axes: Axes, heads: list[str]) -> None:
     step = -(-len(heads) // 40)
     places = range(0, len(heads), step)
     slanted = max(map(len, heads)) > 3
-    shown_heads = [heads[place] for place in places]
+    shown_heads = [wrapped(heads[place], 22, 2) for place in places]
     if slanted:
         axes.set_xticks(places, shown_heads, rotation=40, ha="right", rotation_mode="anchor", fontsize=8)
     else:

@@ -23,14 +23,17 @@ from jaxplain.plot.canvas import (
     largest,
     open_sides,
     readable,
+    wrapped,
 )
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.values import batch, label_texts, measured, number, plain, visible
+from jaxplain.plot.values import batch, label_texts, measured, number, plain, spoken, visible
 
 # One character of the monospace font (0.602 em) and one line, in inches.
 CHARACTER, LINE = 0.602 * 9 / 72, 0.27
 
 
+FONTS = ["monospace", "sans-serif"]
+"""The second one has letters that the first one lacks, such as those from right to left."""
 CELL = 0.26
 """Inches of a cell at most; a large map has smaller ones."""
 LARGEST = 14.0
@@ -110,6 +113,7 @@ def tokens(
     label = measured("attribution", units, "tokens")
     blocks: list[list[Any]] = []
     for text, value, head, norm in zip(texts, values, heads, norms, strict=True):
+        head = wrapped(head, width - (30 if scale == "panel" else 4), 1)  # letters in bold are wider
         note = f"{head}  (colours end at ±{number(norm.vmax or 0)})" if scale == "panel" else head
         blocks.append([*([note] if note else []), *_wrapped(text, value, norm, width)])
     height = sum(map(len, blocks)) + GAP * (len(blocks) - 1)
@@ -181,10 +185,10 @@ def tokens_html(
     for text, value, head, norm in zip(texts, values, heads, norms, strict=True):
         spans = "\u200b".join(_span(token, amount, norm) for token, amount in zip(text, value, strict=True))
         note = f" (colours end at \u00b1{number(norm.vmax or 0)})" if scale == "panel" else ""
-        above = f"<strong>{html.escape(head)}</strong>{note}<br>" if head or note else ""
+        above = f"<strong>{html.escape(spoken(head).strip())}</strong>{note}<br>" if head or note else ""
         style = f"{apart}line-height:1.9;font-family:monospace;overflow-wrap:anywhere"
         parts.append(f'<p style="{style}">{above}{spans}</p>')
-    label = html.escape(measured("attribution", units, "tokens_html"))
+    label = html.escape(spoken(measured("attribution", units, "tokens_html")))
     if scale == "shared":
         parts.append(_bar(norms[0], np.concatenate(values), "" if units is None else f"{label}; "))
     return Markup("\n".join(parts))
@@ -245,7 +249,7 @@ def _draw(axes: Axes, row: float, line: Any) -> None:
         colour = DIVERGING(norm(value))
         axes.add_patch(Rectangle((start, row + 0.1), len(token) + 0.8, 0.8, facecolor=colour, edgecolor="none"))
         middle = start + (len(token) + 0.8) / 2
-        text = axes.text(middle, row + 0.52, plain(token), ha="center", va="center", family="monospace", fontsize=9)
+        text = axes.text(middle, row + 0.52, plain(token), ha="center", va="center", family=FONTS, fontsize=9)
         text.set_color(readable(colour))
 
 
@@ -325,8 +329,8 @@ def token_map(
     axes.set_facecolor("#d9d9d9")
     size = min(8.0, 72 * cell * 0.7)
     if cell >= NAMED:
-        axes.set_xticks(range(len(columns)), labels=columns, rotation=90, fontsize=size, family="monospace")
-        axes.set_yticks(range(len(rows)), labels=rows, fontsize=size, family="monospace")
+        axes.set_xticks(range(len(columns)), labels=columns, rotation=90, fontsize=size, family=FONTS)
+        axes.set_yticks(range(len(rows)), labels=rows, fontsize=size, family=FONTS)
     axes.tick_params(length=0)
     axes.set_xlabel("rests on", fontsize=8)
     axes.set_ylabel("generated", fontsize=8)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, fitted, open_sides, wrapped
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import plain
 
@@ -65,7 +65,7 @@ def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = 
         colour = SERIES[1] if first else SERIES[0]
         axes.plot(1e3 * seconds[1:], [place, place], color=colour, linewidth=1.2)
         axes.plot(1e3 * seconds[:1], [place], "o", color=colour, markersize=5)
-    axes.set_yticks(range(len(rows)), [plain(label) for label, _, _ in rows], fontsize=8)
+    axes.set_yticks(range(len(rows)), [wrapped(plain(label), 48, 1) for label, _, _ in rows], fontsize=8)
     for text, row in zip(axes.get_yticklabels(), rows, strict=True):
         text.set_fontweight("bold" if row[1] is None else "normal")
     axes.set_ylim(len(rows) - 0.5, -0.5)
@@ -73,10 +73,12 @@ def timings(times: Mapping[str, Mapping[str, Sequence[float]]], *, title: str = 
     shortest, longest = axes.get_xlim()
     steps = (1.0, 2.0, 5.0) if longest < MANY_DECADES * shortest else (1.0,)  # more numbers than that run together
     axes.xaxis.set_major_locator(LogLocator(subs=steps))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}" if value < 1000 else f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:g}" if not 1000 <= value < 1e6 else f"{value:,.0f}")
+    )
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("milliseconds (median, and range over runs)", fontsize=9)
-    axes.set_title(plain(title), fontsize=10)
+    axes.set_title(fitted(plain(title), 4.5, 10, 3), fontsize=10)
     axes.grid(axis="x", which="both", alpha=0.25, linewidth=0.6)
     open_sides(axes, "top", "right").tick_params(axis="x", labelsize=8, labeltop=len(rows) > MANY_ROWS)
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxplain.plot.canvas import NEUTRAL, SERIES, canvas, open_sides
+from jaxplain.plot.canvas import NEUTRAL, canvas, fitted, legend_below, open_sides, series
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, plain, texts
 
@@ -61,12 +61,12 @@ def traces(
     steps, count = sizes.pop()
     heads = texts(names, count, "traces", "names", "feature {}")
     rows = 2 + (states is not None)
-    figure = canvas(4.6 * len(tables) + 1.2, 1.9 * rows, f"{', '.join(tables)} over {steps} {xlabel}s, by feature")
+    figure = canvas(4.6 * len(tables), 1.9 * rows, f"{', '.join(tables)} over {steps} {xlabel}s, by feature")
     grid = figure.subplots(rows, len(tables), squeeze=False, sharex=True)
     for column, (name, table) in enumerate(tables.items()):
         top, middle = grid[0, column], grid[1, column]
-        top.plot(curves[name], color="black", linewidth=1.4)
-        top.set_title(plain(name), fontsize=10)
+        top.plot(curves[name], color="black", linewidth=1.4, marker="o" if steps == 1 else None)
+        top.set_title(fitted(plain(name), 4.0, 10), fontsize=10)
         _lines(middle, table)
         if states is not None:
             _lines(grid[2, column], states / np.maximum(np.abs(states).max(axis=0), np.finfo(float).tiny))
@@ -78,11 +78,10 @@ def traces(
         axes.grid(alpha=0.25, linewidth=0.6)
         axes.margins(x=0.01)
         open_sides(axes).tick_params(labelsize=8)
-    figure.legend(grid[1, 0].get_lines()[:count], heads, loc="outside right center", fontsize=8, frameon=False)
+    legend_below(figure, grid[1, 0].get_lines()[:count], heads)
     return figure
 
 
 def _lines(axes: Any, table: np.ndarray) -> None:
     for feature, values in enumerate(table.T):
-        style = ("-", "--", ":")[feature // len(SERIES) % 3]
-        axes.plot(values, style, color=SERIES[feature % len(SERIES)], linewidth=1.4)
+        axes.plot(values, linewidth=1.4, marker="o" if len(values) == 1 else None, **series(feature))

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEUTRAL, bare, canvas, open_sides, picture
+from jaxplain.plot.canvas import NEUTRAL, bare, canvas, fitted, open_sides, picture
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.values import images, number, numbers, plain, same_length, table_of, texts
+from jaxplain.plot.values import images, number, numbers, same_length, table_of, texts
 
 
 @drawn
@@ -65,7 +65,7 @@ def unit_gallery(
     for unit, image in enumerate(pictures):
         spec = grid[unit // across, unit % across].subgridspec(rows, 1 + count, width_ratios=[1.3, *[1.0] * count])
         axes = picture(figure.add_subplot(spec[:, 0]), image)
-        axes.set_title(plain(f"{names[unit]}: {number(scores[unit])}"), fontsize=8, weight="bold")
+        axes.set_title(fitted(f"{names[unit]}: {number(scores[unit])}", 1.1, 9, 3), fontsize=8, weight="bold")
         for rank in range(count):
             if np.isnan(ranks[unit, rank]):
                 continue

@@ -97,6 +97,11 @@ def plain(text: Any) -> str:
     return f" {escaped}" if escaped.startswith("_") else escaped
 
 
+def spoken(text: str) -> str:
+    """Words that hold texts made for matplotlib as they are read aloud or by a browser."""
+    return text.replace(r"\$", "$")
+
+
 def visible(token: str) -> str:
     """A token with its white space as signs, so that every token has a box."""
     signs = {"\n": "↵", "\t": "→", "\r": "↵"}
@@ -160,8 +165,23 @@ def class_names(names: Sequence[Any], labels: np.ndarray, name: str) -> list[str
 
 
 def number(value: float) -> str:
-    """A number as figures write it: three significant digits, whole up to 100,000."""
-    return f"{value:.0f}" if 1000 <= abs(value) < 1e5 else f"{value:.3g}"
+    """A number as figures write it: three significant digits, whole up to 100,000; zero has no sign."""
+    return f"{value:.0f}" if 999.5 <= abs(value) < 99_999.5 else f"{value + 0.0:.3g}"
+
+
+def signed(value: float) -> str:
+    """What is added to a score: a number with its sign."""
+    return f"{'+' if value >= 0 else ''}{number(value)}"
+
+
+def apart(values: Sequence[float] | np.ndarray) -> list[str]:
+    """Numbers as texts, with as many digits as tell them apart."""
+    texts = [number(value) for value in values]
+    for digits in range(4, 18):
+        if len(set(texts)) >= len(set(values)):
+            break
+        texts = [f"{value:.{digits}g}" for value in values]
+    return texts
 
 
 UNITS = {

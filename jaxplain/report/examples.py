@@ -230,7 +230,7 @@ def as_gallery(
     places: dict[str, int] = {}
     for title, values in numbers.items():
         places.setdefault(title.partition(",")[0], len(columns))
-        columns.append(Column(title, [_number(value) for value in values], list(values)))
+        columns.append(Column(title, [_number(value) for value in values], list(values), number=True))
     for title, texts in (words or {}).items():
         columns.append(Column(title, [clean(text) for text in texts], _ranks(texts, order), "ascending"))
     own = [] if labels is None else [classes.index(label) for label in labels]

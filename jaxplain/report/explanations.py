@@ -13,7 +13,7 @@ import numpy as np
 from jaxplain import check
 from jaxplain.dataset import Explanations, as_source, known_arguments
 from jaxplain.program import public
-from jaxplain.report.examples import as_gallery, check_numbers, picture_columns
+from jaxplain.report.examples import as_gallery, picture_columns
 from jaxplain.report.gallery import Gallery
 from jaxplain.report.page import Section, Table, report
 from jaxplain.report.reading import EXPLANATIONS
@@ -190,7 +190,7 @@ def _examples(
     """The examples that stand out, with all that is known of each."""
     places, why = _standing_out(explanations, rows, examples)
     for k in np.flatnonzero(~_finite(explanations, places)):
-        why[k] += "; not finite, what is NaN or infinite is drawn as 0"
+        why[k] += "; not finite, what is NaN or infinite is drawn as 0 (of an input, as its darkest pixel)"
     known = {name: np.asarray(explanations[name][places]) for name in explanations if _flat(explanations[name])}
     words: dict[str, list[str] | None] = {"labels": None, "predicted": None}
     numbers: dict[str, np.ndarray] = {name: known[name].astype(float) for name in ("score", "gap") if name in known}
@@ -251,14 +251,21 @@ def _pictures(
     finite = np.where(np.isfinite(found), found, 0.0)
     given, byte = None, False
     if isinstance(inputs, np.ndarray) and _drawable(inputs):
-        given, byte = check_numbers(inputs, "data"), inputs.dtype == np.uint8
+        given, byte = inputs.astype(np.float64), inputs.dtype == np.uint8
+        given = given if given.ndim == 2 else _filled(given)
     return picture_columns(given, {"attribution": finite}, len(places), None, 64, byte)
 
 
 def _drawable(inputs: np.ndarray) -> bool:
-    """Whether inputs are rows of a table or images, all of numbers."""
+    """Whether inputs are rows of a table or images, all of real numbers of any precision."""
     known = inputs.ndim in (2, 3) or (inputs.ndim == 4 and inputs.shape[-1] in (1, 3, 4))
-    return known and inputs.dtype.kind in "fiub" and bool(np.isfinite(inputs).all())
+    return known and (check.is_floating(inputs) or inputs.dtype.kind in "iub")
+
+
+def _filled(images: np.ndarray) -> np.ndarray:
+    """Images in which what is not finite is as dark as the darkest pixel, which leaves the others as they are."""
+    known = np.isfinite(images)
+    return np.where(known, images, images[known].min() if known.any() else 0.0)
 
 
 def _means(explanations: Explanations, rows: np.ndarray, data: Any, transform: Any, examples: int) -> dict[str, Any]:

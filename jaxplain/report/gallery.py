@@ -25,13 +25,17 @@ SIDE_BY_SIDE = 3
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column: cells as HTML, what it is sorted by, which order comes first, and the method that it is of."""
+    """One column: cells as HTML, what it is sorted by, which order comes first, and the method that it is of.
+
+    `number` says that its cells are single numbers, which are not broken in two.
+    """
 
     title: str
     cells: Sequence[str]
     keys: Sequence[float] | None = None
     first: str = "descending"
     method: int | None = None
+    number: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +133,8 @@ class Gallery:
 
 def _cell(column: Column, row: int) -> str:
     kind = "" if column.method is None else f' class="by by-{column.method}"'
-    kind = ' class="seen"' if column.method is None and column.keys is None else kind
+    if column.method is None:
+        kind = ' class="seen"' if column.keys is None else ' class="number"' if column.number else ""
     return f'<td role="cell"{kind} data-head="{clean(column.title)}">{column.cells[row]}</td>'
 
 

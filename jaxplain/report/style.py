@@ -70,6 +70,8 @@ GALLERY = """
 .gallery table { width: 100%; }
 .gallery td, .gallery th { padding: .35rem .6rem .35rem 0; vertical-align: top; overflow-wrap: anywhere; }
 .gallery tbody td { white-space: normal; }
+.gallery tbody td.number { white-space: nowrap; }
+.gallery th button { overflow-wrap: normal; }
 .gallery tbody td:not(.by) { min-width: 4rem; max-width: 14rem; }
 .gallery :is(.by, .bare, .seen) { text-align: left; }
 .gallery th button { border: 0; padding: .1rem .2rem; font-weight: inherit; cursor: pointer; text-align: inherit;

@@ -15,6 +15,7 @@ from jaxplain.report.foreign import POLICY
 from jaxplain.report.raster import map_data, pooled
 from jaxplain.report.reading import SECTIONS
 from jaxplain.report.script import SCRIPT
+from jaxplain.report.style import GALLERY
 from shared.html_page import Page
 
 GENERATOR = np.random.default_rng(0)
@@ -185,3 +186,14 @@ def test_many_examples_are_cut_and_said(tmp_path):
 def test_wrong_calls_are_told(call, kind, words):
     with pytest.raises(kind, match=words):
         call()
+
+
+def test_numbers_are_not_broken_in_two():
+    """A score of 1e-12 was written in two lines beside long names of classes."""
+    maps = np.ones((2, 4, 4))
+    section = report.examples_section(maps, maps, ["a", "b"], scores=[1e-12, -1e12], gaps=[0.0, 1.0])
+    made = section.content.html(1, interactive=True)
+    assert made.count('<td role="cell" class="number" data-head="score">') == 2
+    assert made.count('<td role="cell" class="number" data-head="gap">') == 2
+    assert made.count('class="number"') == 4
+    assert ".gallery tbody td.number { white-space: nowrap; }" in GALLERY

@@ -37,3 +37,22 @@ def test_means_are_of_what_is_finite(tmp_path):
 
 def test_nothing_finite_has_no_means(tmp_path):
     assert "The strongest features" not in page(tmp_path, np.zeros((2, 3), np.float32)).texts
+
+
+def test_one_pixel_that_is_nan_leaves_the_inputs(tmp_path):
+    """All inputs were missing without a word, and so were those in half precision."""
+    x = np.linspace(1, 2, 48, dtype=np.float32).reshape(3, 4, 4)
+    whole = [image["src"] for image in page(tmp_path, x).all("img") if image.get("class") == "input"]
+    x[1, 2, 2] = np.nan
+    found = [image["src"] for image in page(tmp_path, x).all("img") if image.get("class") == "input"]
+    assert len(found) == len(whole) == 3
+    assert len(set(found) & set(whole)) == 2
+    half = page(tmp_path, jnp.asarray(x, jnp.bfloat16))
+    assert len([image for image in half.all("img") if image.get("class") == "input"]) == 3
+
+
+def test_a_row_with_nan_says_so(tmp_path):
+    """Its values stand beside its bars."""
+    x = np.ones((2, 2), np.float32)
+    x[1, 0] = np.nan
+    assert "feature 0 = nan" in " ".join(page(tmp_path, x).texts).replace("  ", " ")

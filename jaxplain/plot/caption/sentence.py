@@ -16,12 +16,13 @@ READINGS: dict[str, str] = {
     "the token it attends to, from white (weight 0) to dark (weight 1).",
     "attribution_animation": "Each frame is one checkpoint of training: red speaks for the score, blue against it, "
     "and white is zero.",
-    "attribution_bar": "A bar is what one feature adds to the score, the largest on top: red speaks for the score, "
+    "attribution_bar": "A bar is what one feature adds to the score, the largest on top unless an order was given: "
+    "red speaks for the score, "
     "blue against it, dark grey is a mean absolute value over many examples, and a line of text adds up all "
     "others.",
-    "attribution_clusters": "Filled eigenvalues lie before the gap and are as many as there are clusters; each row "
-    "is a cluster, the most separate first, with its size, its mean attribution (red for, blue against the score) "
-    "and its most typical examples.",
+    "attribution_clusters": "Filled eigenvalues are as many as there are clusters; each row is a cluster, the most "
+    "separate first, with its size, its mean attribution (red for, blue against the score) and its most typical "
+    "examples.",
     "attribution_strip": "A row is one example and a column one checkpoint of training, the last at the right; red "
     "speaks for the score, blue against it, white is zero.",
     "cohorts": "A bar is the mean absolute attribution of a feature in one group of examples, a colour for each group, "
@@ -44,17 +45,19 @@ READINGS: dict[str, str] = {
     "decision": "A line is one example: it begins below at the baseline's score, moves at each feature by that "
     "feature's attribution and ends above at the example's score; where lines part, that feature tells them apart.",
     "dependence": "A point is one example: its attribution (up) over the value of the feature (right), coloured by a "
-    "second feature where one is named, and the grey hills below say where values are frequent.",
+    "second feature where one is named (grey where that is missing), and the grey hills below say where values are "
+    "frequent.",
     "drift_curves": "A line is the mean over examples of how far an explanation at a step ranks features as the last "
     "one does (1 is the same order, 0 none in common), its band the 95 % confidence interval of that mean.",
     "effects": "Each panel says how the score changes with one feature: the thick line (or a dot on a stem) is the "
-    "mean effect, thin lines are single examples, and the strip at the bottom shows where there are data.",
+    "mean effect, thin lines are single examples, and the strip at the bottom shows where there are data or, where "
+    "none were given, where the effect was measured.",
     "example_dynamics": "Left, the share of examples that are right at each step (blue) and that stay right from "
     "there to the end (dashed green); in the middle a row for each example, green where it is right; right, how many "
     "examples became wrong again how often.",
     "feature_dashboard": "A row is one feature of the dictionary: the examples in which it is strongest with its "
-    "values above, what it looks for and the outputs that it raises or lowers where they were given, and at the "
-    "right how large it is where it is active.",
+    "values above, what it looks for and the outputs that it raises (red) or lowers (blue) where they were given, "
+    "and at the right how large it is where it is active.",
     "filters": "Each picture is the weights of one output of the first layer: red is positive, blue negative and "
     "white zero; with three input channels the weights are colours around grey.",
     "force": "Red segments push the score up from the left and blue ones down from the right until they meet at this "
@@ -64,7 +67,8 @@ READINGS: dict[str, str] = {
     "vanishes, an update ratio near 0.001 is usual, dark cells of the last panel are dead units, and grey means zero "
     "or not finite.",
     "heatmaps": "Each map is as large as the image it explains: red pixels speak for the score, blue ones against "
-    "it, white ones do nothing, and the bar beside it says what its colours are worth.",
+    "it, white ones (clear ones, over a greyed image) do nothing, and the bar beside or below says what the colours "
+    "are worth.",
     "importance": "A bar is how much a feature matters, the largest first, and the line through its end is two "
     "standard errors each way; blue bars are below zero.",
     "influential_examples": "A row begins with the example that is explained; green ones beside it are the training "
@@ -114,8 +118,7 @@ READINGS: dict[str, str] = {
     "attribution, and the bar says where the colours end.",
     "tokens_html": "Red tokens speak for the score and blue ones against it; the stronger the colour, the larger the "
     "attribution, which stands in the tooltip of each token.",
-    "top_examples": "A row holds the examples with the largest values, the largest first, each with its value above "
-    "and its label below.",
+    "top_examples": "A row is one list of examples in its own order, each with its value above and its label below.",
     "traces": "The upper line is the score over the steps; the lines below it say what each feature adds to it at "
     "each step, and a third row, where there is one, is the features themselves, divided by their largest size.",
     "unit_gallery": "For each unit the large picture was made to excite it, with the value it reaches; beside it "

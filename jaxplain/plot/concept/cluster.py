@@ -17,6 +17,7 @@ from jaxplain.plot.canvas import (
     bare,
     canvas,
     diverging,
+    fitted,
     largest,
     open_sides,
     picture,
@@ -102,7 +103,7 @@ def attribution_clusters(
                 open_sides(bare(grid[row, place]), "top", "right", "bottom", "left")
                 continue
             picture(grid[row, place], pictures[members[place - 1]])
-            grid[row, place].set_xlabel(notes[members[place - 1]], fontsize=7)
+            grid[row, place].set_xlabel(fitted(notes[members[place - 1]], 1.1, 7), fontsize=7)
     if more:
         rest.suptitle(more, fontsize=8, color=NEUTRAL)
     return figure

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from jaxplain import check
 from jaxplain.concept import Dictionary
-from jaxplain.plot.canvas import bare, canvas, picture
+from jaxplain.plot.canvas import NEGATIVE, POSITIVE, bare, canvas, picture, wrapped
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.values import batch, images, number, texts
+from jaxplain.plot.values import batch, images, number, plain, texts
 
 NAME = "feature_dashboard"
 
@@ -113,7 +113,7 @@ def _draw(axes: Axes, cell: Any, title: str) -> None:
     if cell is None:
         bare(axes)
     elif isinstance(cell, str):
-        bare(axes).text(0.04, 0.96, cell[:60], fontsize=6, va="top", wrap=True, transform=axes.transAxes)
+        bare(axes).text(0.04, 0.96, plain(cell[:60]), fontsize=6, va="top", wrap=True, transform=axes.transAxes)
     else:
         picture(axes, cell)
     axes.set_title(title, fontsize=7)
@@ -123,8 +123,8 @@ def _bars(axes: Axes, values: np.ndarray, heads: Sequence[str]) -> None:
     """The outputs that a feature raises and lowers most."""
     order = np.argsort(-values, kind="stable")
     shown = order if len(order) <= 10 else np.concatenate([order[:4], order[-4:]])
-    axes.barh(range(len(shown)), values[shown], color=["tab:blue" if v > 0 else "tab:red" for v in values[shown]])
-    axes.set_yticks(range(len(shown)), [str(heads[i]) for i in shown], fontsize=5)
+    axes.barh(range(len(shown)), values[shown], color=[POSITIVE if v > 0 else NEGATIVE for v in values[shown]])
+    axes.set_yticks(range(len(shown)), [wrapped(heads[i], 16, 1) for i in shown], fontsize=5)
     axes.tick_params(axis="x", labelsize=5)
     axes.invert_yaxis()
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, bare, canvas, open_sides, picture, shown
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, bare, canvas, open_sides, picture, shown, wrapped
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import images, number, numbers, plain, same_length, table_of, texts
 
@@ -121,7 +121,7 @@ def _bar(axes: Axes, score: float, ends: tuple[float, float], label: str) -> Non
     shift, side = (-2, "right") if score < 0 else (2, "left")
     at = score if np.isfinite(score) else 0.0
     axes.annotate(said, (at, 0), xytext=(shift, 0), textcoords="offset points", fontsize=7, ha=side, va="center")
-    axes.set_ylabel(label, fontsize=8, rotation=0, ha="right", va="center")
+    axes.set_ylabel(wrapped(label, 18, 3), fontsize=8, rotation=0, ha="right", va="center")
 
 
 def _write(axes: Axes, text: str) -> None:

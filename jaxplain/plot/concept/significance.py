@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.figure import Figure
 
 from jaxplain.concept import Tcav
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, shown
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, open_sides, row_text, shown
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, plain
 
@@ -52,7 +52,7 @@ def concept_scores(result: Tcav, *, level: float = 0.05, limit: int = 20) -> Fig
         )
         axes.text(1.01, place, words, fontsize=7, va="center", color=colour, transform=axes.get_yaxis_transform())
     axes.axvline(middle, color="black", linewidth=0.7)
-    axes.set_yticks(range(count), [plain(row["concept"]) for row in rows[:count]], fontsize=8)
+    axes.set_yticks(range(count), [row_text(plain(row["concept"])) for row in rows[:count]], fontsize=8)
     axes.set_ylim(count - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=7)
     title = {"mean": "mean sensitivity", "score": "share of examples whose score rises"}[result.statistic]

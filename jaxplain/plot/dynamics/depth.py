@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, readable
+from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, RIGHT, SEQUENTIAL, WRONG, canvas, open_sides, readable, wrapped
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.dynamics.steps import rising
 from jaxplain.plot.table import Cell, Grid, coloured, with_grids
@@ -57,7 +57,7 @@ def prediction_depths(found: PredictionDepth, right: Any = None) -> Figure:
         if not np.isin(answers, (0, 1)).all():
             raise ValueError(f"{name}: `right` has to be whether each answer is right, 0 or 1.")
         groups = {"right": (answers == 1, RIGHT), "wrong": (answers == 0, WRONG)}
-    layers = [layer if len(layer) <= LONGEST else f"{layer[:12]}…{layer[13 - LONGEST :]}" for layer in layers]
+    layers = [wrapped(layer, LONGEST, 1) for layer in layers]
     size = (0.4 * len(layers) + 6.0, 3.0 + 0.04 * max(map(len, layers)))
     figure = canvas(*size, f"Prediction depth: {found}")
     bars, lines = figure.subplots(1, 2)

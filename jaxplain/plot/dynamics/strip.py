@@ -17,6 +17,7 @@ from jaxplain.plot.canvas import (
     check_percentile,
     colour_bar,
     diverging,
+    fitted,
     largest,
     picture,
     row_name,
@@ -161,7 +162,7 @@ def _tables(found: Maps, heads: list[str], scale: str, percentile: float, whole:
         axes.set_yticks(range(0, wide, lines), words[::lines], fontsize=6 if any("\n" in word for word in words) else 7)
         axes.set_xticks(range(size), [str(step) for step in found.steps], fontsize=7)
         axes.tick_params(length=0)
-        axes.set_title(found.titles[row], fontsize=8)
+        axes.set_title(fitted(found.titles[row], 0.55 * size + 0.9, 8, 3), fontsize=8)
         axes.set_xlabel("step of training", fontsize=8)
         colour_bar(figure, axes, norm, values=found.maps[row])
     return figure

@@ -10,9 +10,9 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, canvas, open_sides, wrapped
+from jaxplain.plot.canvas import LOW_TO_HIGH, canvas, quiet, wrapped
 from jaxplain.plot.caption import drawn
-from jaxplain.plot.values import batch, number, numbers, plain
+from jaxplain.plot.values import apart, batch, number, numbers, plain
 
 FAR = 20.0
 """A loss that is positive and spans more than this factor has levels evenly spaced in its logarithm."""
@@ -109,11 +109,8 @@ def _contours(figure: Figure, axes: Axes, x: np.ndarray, y: np.ndarray, loss: np
     axes.contour(x, y, values, levels=places, colors="white", linewidths=0.4, alpha=0.6)
     bar = figure.colorbar(filled, ax=axes, fraction=0.05, pad=0.03)
     ticks = places[np.linspace(0, levels - 1, min(levels, 6)).astype(int)]
-    bar.set_ticks(ticks, labels=[number(tick) for tick in ticks])
-    bar.ax.minorticks_off()
-    bar.ax.tick_params(labelsize=7, length=2)
-    bar.set_label("loss", fontsize=8)
-    open_sides(bar.ax, "outline")
+    bar.set_ticks(ticks, labels=apart(ticks))
+    quiet(bar).set_label("loss", fontsize=8)
 
 
 def _draw_path(axes: Axes, points: np.ndarray) -> None:

@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from matplotlib.patheffects import withStroke
 
 from jaxplain import check
-from jaxplain.plot.canvas import DIVERGING
+from jaxplain.plot.canvas import DIVERGING, score_limits
 from jaxplain.plot.values import batch
 
 MOST = 1000
@@ -50,11 +50,11 @@ def coloured_curve(
     dots: dict[str, Any] = {"marker": "o" if len(curve) == 1 else "." if len(curve) <= 40 else None, "markersize": 4}
     low, high = float(curve.min()), float(curve.max())
     dense = len(curve) > MOST  # fills what is behind it
-    room = max((0.25 if dense else 0.08) * (high - low), 1e-9 * max(abs(low), abs(high))) or 1.0
-    axes.set(xlim=(edges[0], edges[-1]), ylim=(low - room, high + room))
+    ends = score_limits(low, high, 0.25 if dense else 0.08)
+    axes.set(xlim=(edges[0], edges[-1]), ylim=ends)
     style: dict[str, Any] = {"color": "black", "linewidth": 0.5 if dense else 0.8, "alpha": 0.5 if dense else 1.0}
     if mark == "background":
-        axes.pcolormesh(edges, [low - room, high + room], sums[None, :], cmap=DIVERGING, norm=norm, zorder=0)
+        axes.pcolormesh(edges, ends, sums[None, :], cmap=DIVERGING, norm=norm, zorder=0)
         style |= {} if dense else {"path_effects": [withStroke(linewidth=2.2, foreground="white")]}
     else:
         lines = LineCollection(_pieces(x, curve, edges), array=sums, cmap=DIVERGING, norm=norm, linewidths=4.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
+from jaxplain.plot.canvas import wrapped
 from jaxplain.plot.values import plain
 
 
@@ -32,10 +33,10 @@ def beside(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def category_axis(axes: Axes, below: Axes, codes: np.ndarray, words: list[str]) -> None:
     """Names of categories along an axis, and bars of how many examples each has."""
     below.bar(range(len(words)), np.bincount(codes.astype(int), minlength=len(words)), color="0.88", zorder=-1)
-    slanted = max(map(len, words)) * len(words) > 40
+    slanted = min(18, max(map(len, words))) * len(words) > 40
     axes.set_xticks(
         range(len(words)),
-        [plain(word) for word in words],
+        [wrapped(plain(word), 18, 2) for word in words],
         rotation=30 if slanted else 0,
         ha="right" if slanted else "center",
     )

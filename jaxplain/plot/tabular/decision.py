@@ -13,7 +13,18 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SERIES, canvas, legend_below, open_sides, row_text, score_limits
+from jaxplain.plot.canvas import (
+    LOW_TO_HIGH,
+    NEUTRAL,
+    SERIES,
+    canvas,
+    legend_below,
+    open_sides,
+    quiet,
+    row_text,
+    score_limits,
+    still,
+)
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, is_gap
 from jaxplain.plot.tabular.frame import attributions_of
@@ -204,14 +215,14 @@ def _lines(axes: Axes, levels: np.ndarray, **style: Any) -> LineCollection:
 def _draw_all(figure: Figure, axes: Axes, levels: np.ndarray, label: str) -> None:
     """Every line in the colour of its f(x), which a bar names."""
     ends = levels[:, -1]
-    norm = Normalize(ends.min(), ends.max()) if np.ptp(ends) > 0 else Normalize(ends[0] - 1, ends[0] + 1)
+    low, high = float(ends.min()), float(ends.max())
+    norm = Normalize(low - 1, high + 1) if still(low, high) else Normalize(low, high)
     style = {"linewidths": 1.6 if len(ends) <= 20 else 0.8, "alpha": 1.0 if len(ends) <= 20 else 0.6}
     _lines(axes, levels, colors=LOW_TO_HIGH(norm(ends)), **style)
-    if np.ptp(ends) > 0:
+    if not still(low, high):
         bar = figure.colorbar(ScalarMappable(norm, LOW_TO_HIGH), ax=axes, fraction=0.03, pad=0.02, aspect=30)
         bar.set_label(label, fontsize=8)
-        bar.ax.tick_params(labelsize=7, length=2)
-        open_sides(bar.ax, "outline")
+        quiet(bar)
 
 
 def _draw_named(figure: Figure, axes: Axes, levels: np.ndarray, named: np.ndarray, heads: list[str]) -> None:

@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from jaxplain.plot.canvas import NEGATIVE, NEUTRAL, POSITIVE, canvas, legend_below, open_sides, score_limits, wrapped
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.tabular.addition import GAP, Part, added_up
-from jaxplain.plot.values import measured, number
+from jaxplain.plot.values import measured, number, signed
 from jaxplain.types import Number
 
 LETTERS = 30
@@ -68,7 +68,7 @@ def force(
     )
     label = measured("score", units, "force")
     sides = [part for part in parts if part.amount > 0], [part for part in parts if part.amount < 0]
-    texts = [[wrapped(f"{part.head}: {part.amount:+.3g}", LETTERS, 3) for part in side] for side in sides]
+    texts = [[wrapped(f"{part.head}: {signed(part.amount)}", LETTERS, 3) for part in side] for side in sides]
     lines = max((text.count("\n") + 1 for side in texts for text in side), default=1)
     rows = max(map(len, sides))
     description = f"From {number(start)} at the baseline to {number(end)}: one bar of what raises and what lowers it"
@@ -116,8 +116,8 @@ def _segments(
 
 def _name_marks(figure: Figure, axes: Axes, parts: list[Part], totals: list[float], start: float) -> None:
     marks = [
-        (Patch(color=POSITIVE), f"raises the score, {totals[0]:+.3g} in sum"),
-        (Patch(color=NEGATIVE), f"lowers the score, {-totals[1]:+.3g} in sum"),
+        (Patch(color=POSITIVE), f"raises the score, {signed(totals[0])} in sum"),
+        (Patch(color=NEGATIVE), f"lowers the score, {signed(-totals[1])} in sum"),
         (Line2D([], [], color="black", linewidth=1.2, linestyle=(0, (2, 1.5))), f"baseline, f(b) = {number(start)}"),
     ]
     if any(part.gap for part in parts):

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SEQUENTIAL, canvas, open_sides, shown
+from jaxplain.plot.canvas import LOW_TO_HIGH, NEUTRAL, SEQUENTIAL, canvas, quiet, shown
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import number, numbers, plain
 
@@ -110,9 +110,7 @@ def _panel(figure: Figure, axes: Axes, values: np.ndarray, scale: Normalize, col
     low, high = float(scale.vmin or 0.0), float(scale.vmax or 1.0)
     ticks = [low, np.sqrt(low) * np.sqrt(high) if isinstance(scale, LogNorm) else (low + high) / 2, high]
     bar.set_ticks(ticks, labels=[number(tick) for tick in ticks])
-    bar.ax.minorticks_off()
-    bar.ax.tick_params(labelsize=7, length=2)
-    open_sides(bar.ax, "outline")
+    quiet(bar)
     axes.set_xlabel("epoch", fontsize=9)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.tick_params(labelsize=7)

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from jaxplain import check
-from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, WRONG, canvas, open_sides, readable, wrapped
+from jaxplain.plot.canvas import LOW_TO_HIGH, NEGATIVE, NEUTRAL, WRONG, canvas, open_sides, quiet, readable, wrapped
 from jaxplain.plot.caption import drawn
 from jaxplain.plot.values import batch, number, numbers, plain
 
@@ -172,8 +172,7 @@ def _points(axes: Axes, points: dict[str, np.ndarray], scores: np.ndarray, what:
     if there.any():
         spread = axes.scatter(columns[there], rows[there], c=medians[there], cmap=LOW_TO_HIGH, s=45)
         bar = axes.figure.colorbar(spread, ax=axes, fraction=0.05, pad=0.03)
-        bar.ax.tick_params(labelsize=7, length=2)
-        open_sides(bar.ax, "outline")
+        quiet(bar)
         best = int(np.argmin(medians))
         ring: dict[str, Any] = {"markerfacecolor": "none", "markeredgewidth": 2}
         axes.plot(columns[best], rows[best], "o", color="black", markersize=11, **ring)

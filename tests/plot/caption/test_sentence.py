@@ -2,12 +2,16 @@
 
 import inspect
 import re
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 
 from jaxplain import plot, report
+from jaxplain.concept import Dictionary
 from jaxplain.evaluate.comparison.table import ScoreTable
+from jaxplain.plot.canvas import NEGATIVE, POSITIVE
 from jaxplain.plot.caption import READINGS, drawn
 from shared.bad_calls import publics
 
@@ -90,3 +94,19 @@ def test_figures_of_cells_say_their_cells():
     (grid,) = plot.lens_over_training({"one": np.zeros((2, 4))}, [0, 5]).grids
     assert [[cell.text for cell in row] for row in grid.rows] == [["one", "0.25", "0.25"]]
     assert plot.confusion_matrix(np.arange(26), np.arange(26)).grids == ()
+
+
+def test_what_a_sentence_says_of_colours_is_drawn():
+    """Red raises and blue lowers, in every figure of what does."""
+
+    class Axes(Dictionary):
+        atoms: Any
+
+        def encode(self, h):
+            return h @ self.atoms.T
+
+    board = plot.feature_dashboard(Axes(np.eye(2)), np.eye(2), ["a $b$", "c"], logits=[[1.0, -2.0]] * 2, k=1)
+    found = [patch.get_facecolor() for axes in board.axes for patch in axes.patches if patch.get_height() == 0.8]
+    assert found == [to_rgba(POSITIVE), to_rgba(NEGATIVE)] * 2
+    assert "raises (red) or lowers (blue)" in plot.reading(board)
+    assert [text.get_text() for text in board.axes[0].texts] == [r"a \$b\$"]
