@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxplain.types import as_computed, is_concrete, is_key, linen_module, odd_leaf, path_text, short, too_wide
+from jaxplain.types import as_computed, at_hand, is_concrete, is_key, linen_module, odd_leaf, path_text, short, too_wide
 
 
 def is_floating(leaf: Any) -> bool:
@@ -77,7 +77,7 @@ def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
     fitting(x, name, argument)
     leaves = jax.tree_util.tree_leaves_with_path(x)
     looked = [(path, leaf) for path, leaf in leaves if is_concrete(leaf) and is_floating(leaf)]
-    flags = [None if _at_hand(leaf) else _all_finite(leaf) for _, leaf in looked]
+    flags = [None if at_hand(leaf) else _all_finite(leaf) for _, leaf in looked]
 
     def read() -> None:
         for (path, leaf), flag in zip(looked, flags, strict=True):
@@ -92,20 +92,9 @@ def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
     return read
 
 
-AT_HAND = 2**16
-"""Bytes of an array in the host's memory up to which NumPy reads it faster than a program is started for it."""
-
-
-def _at_hand(leaf: Any) -> bool:
-    """Whether the host reads the values where they lie."""
-    if not isinstance(leaf, jax.Array):
-        return True
-    return leaf.nbytes <= AT_HAND and all(device.platform == "cpu" for device in leaf.devices())
-
-
 def _all_finite(leaf: Any) -> Any:
     # What is at hand is read where it is; a device array is reduced on its device, now even if something is traced.
-    if _at_hand(leaf):
+    if at_hand(leaf):
         return np.isfinite(as_computed(np.asarray(leaf))).all()
     with jax.ensure_compile_time_eval():
         return _finite_everywhere(leaf)

@@ -161,6 +161,17 @@ def as_computed(values: np.ndarray) -> np.ndarray:
         return values.astype(jax.dtypes.canonicalize_dtype(values.dtype), copy=False)
 
 
+AT_HAND = 2**16
+"""Bytes of an array in the host's memory up to which NumPy reads it faster than a program is started for it."""
+
+
+def at_hand(leaf: Any) -> bool:
+    """Whether the host reads the values where they lie."""
+    if not isinstance(leaf, jax.Array):
+        return True
+    return leaf.nbytes <= AT_HAND and all(device.platform == "cpu" for device in leaf.devices())
+
+
 def _above(x: Any, path: Any) -> Any:
     """The node above a leaf."""
     for key in path[:-1]:

@@ -34,8 +34,7 @@ from jaxplain.program.node.flat import Value, flatten, widened
 from jaxplain.program.node.flow import blocked, sums, sunk, together
 from jaxplain.program.node.lookups import Lookup, cut_at_lookups, refuse_unread
 from jaxplain.program.node.nodes import Graph, Node, build
-from jaxplain.program.node.once import once
-from jaxplain.program.node.rule import Call, OwnDerivative, Rule
+from jaxplain.program.node.rule import Call, OwnDerivative, Rule, once
 from jaxplain.program.opaque import needs_derivative
 from jaxplain.program.trace import Equation, View, look, loop_parts, on_host
 from jaxplain.program.trace import run as run_program

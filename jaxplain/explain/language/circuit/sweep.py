@@ -277,10 +277,12 @@ def checked_sites(sites: Any, axes: Any, name: str) -> tuple[tuple[str, Any], ..
         if not isinstance(path, str):
             raise TypeError(f"{name}: `sites` holds {path!r}, and a path is a string such as 'block_0/attention'.")
         each = () if own is None else (own,) if isinstance(own, int | str) else own
-        known = isinstance(each, Sequence) and all(isinstance(axis, int) or axis in (HEAD, POSITION) for axis in each)
-        if not known:
+        if not isinstance(each, Sequence) or not all(isinstance(axis, int | str) for axis in each):
             raise TypeError(
                 f"{name}: `axes` has to be an integer, 'head', 'position' or a tuple of these, not {own!r}."
             )
+        for axis in each:
+            if isinstance(axis, str):
+                check.choice(axis, (HEAD, POSITION), name, "axes")
         found.append((path, None if own is None else tuple(each)))
     return tuple(found)

@@ -8,8 +8,8 @@ import pytest
 import jaxplain
 from jaxplain.program.node import OwnDerivative, rewrite
 from jaxplain.program.node.nodes import Node
-from jaxplain.program.node.once import likeness
 from jaxplain.program.node.rewrite import open_score
+from jaxplain.program.node.rule import likeness
 
 KEY = jax.random.key(0)
 X = jax.random.normal(KEY, (3, 8))
@@ -62,7 +62,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 def test_results_are_those_of_every_rule_traced_by_itself(monkeypatch, case):
     x = jax.random.normal(KEY, (2, 8, 8))
     f = Score(WEIGHTS, **CASES[case])
@@ -119,6 +119,7 @@ def test_rules_with_numbers_of_their_own_share_what_is_traced(monkeypatch):
     assert np.abs(found[0] - one).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_parameters_have_the_same_gradient(monkeypatch):
     def total(weights):
         return (jaxplain.deep_lift(Score(weights), baseline=START)(X) ** 2).sum()
