@@ -1,4 +1,4 @@
-"""What a rule is: how relevance goes back through a node, given its values in each run; of equal nodes it is traced once.
+"""What a rule is: how relevance goes back through a node, given its values in each run; traced once for equal nodes.
 
 The rule of a normalisation is dozens of operations, and a transformer has two normalisations a block. What a rule does
 at a node rests on the node's equations and on the values alone, so nodes of equal equations share one traced function,
