@@ -96,9 +96,9 @@ def check_values(program: Program, params: Pytree, batch: Batch, name: str) -> N
             f"{name}: `loss` returns shape {losses.shape[1:]} for one example; it has to return one number."
         )
     loss = getattr(program.loss, "value", None)
-    if check.is_concrete(batch.targets):
-        check_labels(loss, outputs.shape, batch.targets, name)
-    if loss in (cross_entropy, binary_cross_entropy):
+    if loss in (cross_entropy, binary_cross_entropy):  # another may take outputs and targets of any structure
+        if check.is_concrete(batch.targets):
+            check_labels(loss, outputs.shape, batch.targets, name)
         _warn_of_probabilities(_ENDS(_called, program.model, params, batch.inputs), loss, name)
 
 

@@ -423,3 +423,15 @@ def test_half_precision_keeps_statistics_wide():
     assert {leaf.dtype for leaf in jax.tree.leaves(result.params["batch_stats"])} == {jnp.dtype(jnp.float32)}
     assert np.isfinite(result.history.loss).all()
     assert train.predict(module.apply, result.params, half[1]).dtype == jnp.bfloat16
+
+
+def test_a_loss_of_its_own_takes_outputs_and_targets_of_any_structure():
+    def loss(outputs, targets):
+        (a, b), (c, d) = outputs, targets
+        return (a - c).sum() ** 2 + (b - d) ** 2
+
+    data = jnp.ones((4, 3)), (jnp.ones((4, 3)), jnp.zeros(4))
+    found = train.fit(
+        lambda p, x: (x * p, x.sum(-1)), jnp.ones((1, 3)), data, key=jax.random.key(0), loss=loss, epochs=1
+    )
+    assert np.isfinite(found.history.loss).all()
