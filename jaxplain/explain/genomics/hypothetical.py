@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import as_baseline, is_background, resolve
 from jaxplain.explain.backward import DeepLift
-from jaxplain.explain.genomics.onehot import known_letters, one_hot
+from jaxplain.explain.genomics.onehot import known_batch, one_hot
 from jaxplain.explain.genomics.shuffle import DinucleotideShuffle
 from jaxplain.program import (
     Function,
@@ -48,7 +48,7 @@ class HypotheticalContributions(Function):
 
     def check_call(self, x: Any, *_: Any) -> None:
         """Raise for a concrete batch with letters that are not one-hot (used by drivers)."""
-        known_letters(x, NAME)
+        known_batch(x, NAME)
 
     def __call__(self, *inputs: Any) -> Array:
         """Explain one sequence: `e(key, x, *args)`, or `e(x, *args)` where no reference is drawn."""

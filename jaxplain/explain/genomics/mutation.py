@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.explain.genomics.onehot import known_letters, one_hot
+from jaxplain.explain.genomics.onehot import known_batch, one_hot
 from jaxplain.program import Function, as_function, map_range, public, setting, wide_dtype
 from jaxplain.types import Array
 
@@ -21,7 +21,7 @@ class SaturationMutagenesis(Function):
 
     def check_call(self, x: Any, *_: Any) -> None:
         """Raise for a concrete batch with letters that are not one-hot (used by drivers)."""
-        known_letters(x, "saturation_mutagenesis")
+        known_batch(x, "saturation_mutagenesis")
 
     def __call__(self, x: Any, *args: Any) -> Array:
         """Explain one sequence `[L, A]`."""

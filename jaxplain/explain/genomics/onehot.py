@@ -8,18 +8,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
+from jaxplain.program import is_array
 
 
 def one_hot(x: Any, name: str) -> None:
     """Require a sequence `[L, A]`, of concrete values rows with a single 1, or of zeros where a letter is unknown."""
     check.differentiable(x, name)
     check.finite(x, name)
+    if not is_array(x):
+        raise TypeError(f"{name}: `x` is a {type(x).__name__}; it has to be one array [L, A] of one-hot letters.")
     if jnp.ndim(x) != 2:
         raise ValueError(
             f"{name}: `x` has shape {jnp.shape(x)}; it has to be one sequence [L, A] of one-hot letters, such as "
             "[L, 4]. A batch is explained by `explain_batch`."
         )
     if check.is_concrete(x):
+        known_letters(x, name)
+
+
+def known_batch(x: Any, name: str) -> None:
+    """Look at the letters of a concrete batch `[B, L, A]`; of another shape each example says what is wrong."""
+    if getattr(x, "ndim", 0) == 3:
         known_letters(x, name)
 
 

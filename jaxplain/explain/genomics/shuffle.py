@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxplain.explain.genomics.onehot import known_letters, one_hot
+from jaxplain.explain.genomics.onehot import known_batch, one_hot
 from jaxplain.program import Function, public
 from jaxplain.types import Array
 
@@ -30,7 +30,7 @@ class DinucleotideShuffle(Function):
 
     def check_call(self, x: Any, *_: Any) -> None:
         """Raise for a concrete batch with letters that are not one-hot (used by drivers)."""
-        known_letters(x, self.made_by)
+        known_batch(x, self.made_by)
 
     def __call__(self, key: Array, x: Any) -> Array:
         """One draw, of x's shape and dtype."""

@@ -165,6 +165,23 @@ def test_a_batch_of_what_is_no_sequence_is_refused():
             jaxplain.explain_dataset(e, x[1:], key=KEY, **settings)
 
 
+@pytest.mark.parametrize("make", [dict, list])
+def test_several_arrays_and_batches_of_another_rank_are_refused(make):
+    """Also where a driver looks at the batch before each example does."""
+    x = np.stack([encoded("GATTAC")] * 2)
+    several = {"dict": {"a": x}, "list": [x]}[make.__name__]
+    for e in (
+        genomics.saturation_mutagenesis(network),
+        genomics.hypothetical_contributions(network, baseline=0.25),
+        genomics.hypothetical_contributions(network),
+    ):
+        with pytest.raises(TypeError, match=r"`x` is .*; it has to be one array \[L, A\]"):
+            jaxplain.explain_batch(e, several, key=KEY)
+        for other in (x[:, 0], x[:, 0, 0]):
+            with pytest.raises(ValueError, match="it has to be one sequence"):
+                jaxplain.explain_batch(e, other, key=KEY)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
