@@ -69,12 +69,12 @@ def differentiable(x: Any, name: str, argument: str = "x") -> None:
 
 def finite(x: Any, name: str, argument: str = "x") -> None:
     """Require that concrete floating-point leaves hold neither NaN nor infinities, and integers fit into 32 bits."""
+    fitting(x, name, argument)
     finite_later(x, name, argument)()
 
 
 def finite_later(x: Any, name: str, argument: str = "x") -> Callable[[], None]:
     """Start to look for NaN and infinities on x's device; what is returned waits for these flags alone, and raises."""
-    fitting(x, name, argument)
     leaves = jax.tree_util.tree_leaves_with_path(x)
     looked = [(path, leaf) for path, leaf in leaves if is_concrete(leaf) and is_floating(leaf)]
     flags = [None if at_hand(leaf) else _all_finite(leaf) for _, leaf in looked]

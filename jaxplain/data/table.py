@@ -194,9 +194,11 @@ def _distinct(there: np.ndarray, column: FrameColumn, name: str) -> None:
         numbers = there.astype(dtype)
     if column.kind != "number" or not np.isfinite(numbers).all():  # which `encode` refuses
         return
-    held = np.where(np.abs(numbers) < np.finfo(dtype).tiny, 0, shortest(numbers))  # XLA makes zeros of those
-    span = np.ptp(there) or np.abs(there).max()
-    if np.abs(held - there).max() > MOST_LOST * span:
+    numbers = np.where(np.abs(numbers) < np.finfo(dtype).tiny, 0, numbers)  # XLA makes zeros of those
+    most = MOST_LOST * (np.ptp(there) or np.abs(there).max())
+    if np.abs(numbers - there).max() <= most:
+        return
+    if np.abs(shortest(numbers) - there).max() > most:  # decimals are what `decode` gives back; they take long
         raise ValueError(
             f"table: column {name!r} holds numbers from {there.min():.17g} to {there.max():.17g}, whose differences "
             f"{dtype} cannot tell. Subtract an offset or take another unit, make a category of it (if it is a name), "
