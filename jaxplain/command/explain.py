@@ -207,6 +207,12 @@ def _check_out(options: argparse.Namespace) -> None:
     if options.out is None:
         if not options.aggregate:
             raise ValueError("explain: pass --out FOLDER, or --aggregate with --aggregate-out FILE.npz.")
+        kept = {"reduce": options.reduce, "dtype": options.dtype, "ids": options.ids, "no-resume": options.no_resume}
+        for name, value in kept.items():
+            if value:
+                raise ValueError(
+                    f"--{name}: it is about the explanations that --out keeps; pass --out, or leave it out."
+                )
         return
     path = Path(options.out).expanduser()
     require_folder(path, "--out")

@@ -66,6 +66,7 @@ def _place(options: argparse.Namespace) -> None:
             raise ValueError("--aggregate: pass --aggregate-out FILE.npz, or --out to keep explanations as well.")
         options.aggregate_out = f"{Path(options.out).expanduser().absolute()}.aggregate.npz"
         return
+    options.aggregate_out = str(Path(options.aggregate_out).expanduser())
     if Path(options.aggregate_out).suffix != ".npz":
         raise ValueError(f"--aggregate-out: {options.aggregate_out} has to end with .npz.")
     require_file(options.aggregate_out, "--aggregate-out")
