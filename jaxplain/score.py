@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import Function, Static, as_function, is_array, kept, public, setting
+from jaxplain.program import Function, Static, as_function, as_model, is_array, kept, public, setting
 from jaxplain.program.node import LastOperations
 from jaxplain.program.trace import ByShape, add_batch_axis, batch_axis_length
 from jaxplain.readout import (
@@ -163,7 +163,7 @@ def _score(name: str, apply: Callable[..., Any], params: Pytree, select: Select,
         )
     if linen_module(apply) is not None and not (hasattr(apply, "__self__") or isinstance(apply, functools.partial)):
         raise TypeError(f"{name}: `apply` is {linen_module(apply)}; pass its method: {name}(model.apply, params).")
-    return ModelScore(as_function(apply), params, selector(select, name), reduce, name)
+    return ModelScore(*as_model(apply, params), selector(select, name), reduce, name)
 
 
 @public

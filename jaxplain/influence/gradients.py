@@ -113,6 +113,7 @@ def examples_of(
 ) -> Examples:
     """What a public function was given, checked, as `Examples`; of params that the model does not take it is said."""
     check.count(batch_size, name, "batch_size")
+    check.arrays(params, name, argument)
     try:
         return Examples(*_made(TrainingRun.checked(apply, params, data, loss, weights, name), params), batch_size)
     except Exception as error:

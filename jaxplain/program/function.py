@@ -216,8 +216,27 @@ class _Opened(Function):
         return thaw(self.tree)(*args, **kwargs)
 
 
-def _is_value(leaf: Any) -> bool:
-    return is_array(leaf) or isinstance(leaf, bool | int | float | complex | jax.ShapeDtypeStruct)
+class _OfOpened(Function):
+    """A model's function whose params hold code among their leaves."""
+
+    function: Any
+
+    def __call__(self, params: Any, *args: Any, **kwargs: Any) -> Any:
+        return self.function(thaw(params), *args, **kwargs)
+
+
+def _all_numbers(tree: Any) -> bool:
+    """Whether all leaves are arrays or numbers; a truth of Python's decides what is run, and is code."""
+    return all(_is_array(leaf) or type(leaf) in (int, float, complex) for leaf in jax.tree.leaves(tree))
+
+
+def _with_code(tree: Any) -> Any:
+    """A pytree of which what is no array is `Static`, Python's numbers too: the code beside them may ask for them."""
+    return jax.tree.map(lambda leaf: leaf if _is_array(leaf) else Static(leaf), tree)
+
+
+def _is_array(leaf: Any) -> bool:
+    return is_array(leaf) or isinstance(leaf, jax.ShapeDtypeStruct)
 
 
 def freeze(value: Any) -> Any:
@@ -247,15 +266,23 @@ def as_function(f: Callable[..., Any]) -> Any:
     if isinstance(f, Function):  # what it holds has been through here
         return f
     if is_node(f):
-        if all(map(_is_value, jax.tree.leaves(f))):
-            return f
-        return _Opened(jax.tree.map(lambda leaf: leaf if _is_value(leaf) else Static(leaf), f))
+        return f if _all_numbers(f) else _Opened(_with_code(f))
     if isinstance(f, functools.partial):
         return _Partial(as_function(f.func), freeze(f.args), freeze(f.keywords))
     if isinstance(f, types.MethodType):
         owner = f.__self__
         return _Method(Static(f.__func__), owner if is_node(owner) else Static(owner))
     return Static(f)
+
+
+def as_model(apply: Callable[..., Any], params: Any) -> tuple[Any, Any]:
+    """A model's function and its params as fields of a `Function`.
+
+    Functions and truths among the leaves of params, such as the activations and the dropout of an Equinox module, are
+    code, as in `as_function`, and so are Python's numbers beside them.
+    """
+    function = as_function(apply)
+    return (function, params) if _all_numbers(params) else (_OfOpened(function), _with_code(params))
 
 
 def needs_key(e: Any) -> bool:

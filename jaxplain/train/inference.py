@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import as_function, public
+from jaxplain.program import as_function, as_model, public
 from jaxplain.readout import cross_entropy
 from jaxplain.train.epoch import Program, over_batches, validate
 from jaxplain.train.feed import check_values, one_batch
@@ -50,7 +50,8 @@ def predict(apply: Callable[..., Any], params: Pytree, inputs: Any, *, batch_siz
     check.count(batch_size, "predict", "batch_size")
     batch = one_batch((inputs, None), "predict")
     check.finite(batch.inputs, "predict", "inputs")
-    return _predict(as_trainable(apply), params, jax.tree.map(jnp.asarray, batch.inputs), batch_size=batch_size)
+    model, params = as_model(as_trainable(apply), params)
+    return _predict(model, params, jax.tree.map(jnp.asarray, batch.inputs), batch_size=batch_size)
 
 
 @public
@@ -83,7 +84,8 @@ def assess(
         1.0
     """
     check.count(batch_size, "assess", "batch_size")
-    program = Program(as_trainable(apply), as_function(loss), None)
+    model, params = as_model(as_trainable(apply), params)
+    program = Program(model, as_function(loss), None)
     batch = one_batch(data, "assess")
     check_values(program, params, batch, "assess")
     measured = np.asarray(_validate(program, params, jax.tree.map(jnp.asarray, batch), batch_size=batch_size))

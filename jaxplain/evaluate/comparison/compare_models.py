@@ -15,7 +15,7 @@ from jaxplain import check
 from jaxplain.evaluate.batch import evaluate_rows, example_keys
 from jaxplain.evaluate.comparison.compare import unpacked
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import as_function, needs_key, public
+from jaxplain.program import as_function, as_model, needs_key, public
 from jaxplain.score import logit
 from jaxplain.types import Array, Pytree
 
@@ -131,7 +131,7 @@ def compare_models(
     x, args, _ = unpacked(data, None)
     size = check.batch_length(x, NAME)
     check.finite(x, NAME)
-    outputs = [np.asarray(_outputs(as_function(apply), params, x)) for apply, params in models]
+    outputs = [np.asarray(_outputs(*as_model(apply, params), x)) for apply, params in models]
     predictions = np.stack([o.reshape(size, -1).argmax(axis=1) for o in outputs])
     args = args or (jnp.asarray(predictions[0]),)
     attributions = [_attributions(method, score, model, x, args, key, size) for model in models]

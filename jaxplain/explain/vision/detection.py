@@ -13,7 +13,7 @@ from jaxplain import check
 from jaxplain.explain.perturbation import rise
 from jaxplain.explain.vision.boxes import has_area, joined, overlap
 from jaxplain.explain.vision.pair import PairScore, pair
-from jaxplain.program import Function, as_function, is_array, public, setting
+from jaxplain.program import Function, as_model, is_array, public, setting
 from jaxplain.readout import Pick, Select, selector, wide
 from jaxplain.types import Array, Pytree
 
@@ -151,7 +151,7 @@ def _unit(rows: Array) -> Array:
 
 def _detector(name: str, apply: Callable[..., Any], params: Pytree, select: Select, reduce: Any) -> PairScore:
     check.function(apply, name, "apply", "(params, batch) -> (boxes, classes)")
-    return PairScore(as_function(apply), params, _Read(selector(select, name), name), reduce, name)
+    return PairScore(*as_model(apply, params), _Read(selector(select, name), name), reduce, name)
 
 
 @public

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxplain import check
 from jaxplain.explain.vision.pair import PairScore, pair
-from jaxplain.program import Function, as_function, is_array, public, setting
+from jaxplain.program import Function, as_model, is_array, public, setting
 from jaxplain.readout import Pick, Select, selector
 from jaxplain.types import Array, Pytree
 
@@ -96,4 +96,4 @@ def region_score(apply: Callable[..., Any], params: Pytree, *, select: Select = 
     check.function(apply, "region_score", "apply", "(params, batch) -> [B, H, W, K]")
     if not isinstance(mean, bool):
         raise TypeError(f"region_score: `mean` has to be True or False, not {check.short(mean)}.")
-    return PairScore(as_function(apply), params, selector(select, "region_score"), _InRegion(mean), "region_score")
+    return PairScore(*as_model(apply, params), selector(select, "region_score"), _InRegion(mean), "region_score")
