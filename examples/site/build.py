@@ -24,6 +24,9 @@ import jaxplain
 
 SITE = Path(__file__).parent
 ROOT = SITE.parents[1]
+ONCE = "--xla_backend_optimization_level=0"
+"""Half of a cold build compiles programs that run once and are small: that is worth more than how fast they run."""
+
 PROJECT = ("changelog", "contributing", "stability")
 """Pages about the project itself, each shown where its file lies beside this one."""
 
@@ -60,7 +63,7 @@ def sphinx(source: Path, output: Path, examples: Path | None, everything: bool =
         os.environ["JAXPLAIN_EXAMPLES"] = str(examples)
         os.environ.update({"JAXPLAIN_ALL_EXAMPLES": "yes"} if everything else {})
     folders = ["-d", str(output / "doctrees"), "-c", str(SITE), str(source), str(output / "html")]
-    return int(main(["-b", "html", "-W", "--keep-going", "-q", *folders]))
+    return int(main(["-b", "html", "-W", "--keep-going", "-q", "-j", "2", *folders]))
 
 
 def main() -> int:
@@ -87,4 +90,5 @@ def main() -> int:
 
 if __name__ == "__main__":
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("XLA_FLAGS", ONCE)
     sys.exit(main())
