@@ -247,7 +247,7 @@ def _arguments(subject: Subject, x: Any, args: tuple[Any, ...], target: Any) -> 
     """What methods are called with behind x: the data's targets, or what the model predicts without any."""
     from jaxplain import gradient
     from jaxplain.dataset import with_target
-    from jaxplain.explain import check_calls
+    from jaxplain.program import check_calls
 
     target = "predicted" if target is None and not args else target
     e = gradient(subject.score())

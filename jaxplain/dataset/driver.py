@@ -30,8 +30,8 @@ from jaxplain.dataset.source import Source, as_source, known_arguments
 from jaxplain.dataset.store import OWN, Spec
 from jaxplain.dataset.target import require_one_input
 from jaxplain.dataset.writer import Folder, Memory, Nothing, Writer
-from jaxplain.explain import check_calls, check_own_baseline, require_key
-from jaxplain.program import as_folder, as_function, needs_key, public, shown
+from jaxplain.explain import check_own_baseline, require_key
+from jaxplain.program import as_folder, as_function, check_calls, needs_key, public, shown
 from jaxplain.types import Array, Pytree
 
 NAME = "explain_dataset"

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxplain import check
-from jaxplain.program import as_function, is_hosted, needs_key, public, with_own_errors, with_points
+from jaxplain.program import as_function, check_calls, is_hosted, needs_key, public, with_own_errors, with_points
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Arrays
@@ -44,8 +44,8 @@ def evaluate_batch(
         What the metric returns, with a leading axis B. NaN marks examples for which it is undefined.
 
     Raises:
-        ValueError: An empty batch, lengths that differ, NaN or infinities in the inputs, a missing key, mask or
-            attribution.
+        ValueError: An empty batch, lengths that differ, NaN or infinities in the inputs, targets outside the outputs,
+            a missing key, mask or attribution.
         TypeError: A metric that is no function, a key that is no threefry key.
 
     Example:
@@ -71,6 +71,7 @@ def evaluate_batch(
     if getattr(function, "needs_mask", False):
         given.append(batched(_present(mask, name, title, "a mask (`mask=`)"), size, name, "the mask"))
     elif getattr(function, "needs_input", True):
+        check_calls(function, x, args)
         given.extend(args)
     if getattr(function, "over_dataset", False):
         return _whole(function, tuple(given[:3]))

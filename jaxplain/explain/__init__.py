@@ -20,7 +20,6 @@ from jaxplain.explain.backward import (
     relevance_balance,
 )
 from jaxplain.explain.batch import (
-    check_calls,
     check_own_baseline,
     example_keys,
     explain_batch,
@@ -96,7 +95,6 @@ __all__ = [
     "activation_maximization",
     "audit",
     "blur_integrated_gradients",
-    "check_calls",
     "check_own_baseline",
     "class_activation_map",
     "conductance",

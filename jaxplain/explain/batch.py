@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxplain import check
 from jaxplain.baseline import tokens_alone
 from jaxplain.explain.gradient import IntegratedGradients, refine
-from jaxplain.program import Function, as_function, is_hosted, needs_key, public, with_own_errors, with_points
+from jaxplain.program import as_function, check_calls, is_hosted, needs_key, public, with_own_errors, with_points
 from jaxplain.program.fast import fast_layout
 from jaxplain.program.trace import Compiled
 from jaxplain.types import Array, Arrays, Pytree
@@ -196,14 +196,3 @@ def check_own_baseline(e: Any, x: Pytree) -> None:
     """Let a method look at a concrete batch beside its baseline; inside a wrapper x may be a layer's, or noisy."""
     if hasattr(e, "check_baseline"):
         e.check_baseline(x)
-
-
-def check_calls(e: Any, x: Pytree, args: tuple[Any, ...]) -> None:
-    """Let every score and baseline inside the explanation look at the concrete arguments that it will be given."""
-    if not isinstance(e, Function):
-        return
-    look = getattr(e, "check_call", None)
-    if look is not None and all(check.is_concrete(leaf) for leaf in jax.tree.leaves((x, args))):
-        look(x, *args)
-    for inner in ("score", "explain", "baseline"):
-        check_calls(getattr(e, inner, None), x, args)

@@ -4,6 +4,7 @@ Here lives what every family stands on and nothing that knows a method. `trace` 
 back, `node` says what groups of its equations mean, `fast` writes them as a backend is fast at.
 """
 
+from jaxplain.program.calls import check_calls
 from jaxplain.program.chunk import (
     ROWS,
     filled,
@@ -74,6 +75,7 @@ __all__ = [
     "as_model",
     "as_path",
     "call_name",
+    "check_calls",
     "chunk_size",
     "chunked",
     "chunked_map",

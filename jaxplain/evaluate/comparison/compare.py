@@ -20,7 +20,7 @@ from jaxplain.evaluate.comparison.control import paired_difference, random_attri
 from jaxplain.evaluate.comparison.controls import Blurred, Edges, InputItself
 from jaxplain.evaluate.comparison.cost import gradients_used
 from jaxplain.evaluate.removal import Faithful
-from jaxplain.program import Function, as_function, needs_key, public
+from jaxplain.program import Function, as_function, check_calls, needs_key, public
 from jaxplain.types import Array, Pytree
 
 NAME = "compare"
@@ -112,6 +112,7 @@ def compare(
     check.finite(x, NAME)
     args = tuple(batched(value, size, NAME, f"argument {place + 1} after `x`") for place, value in enumerate(args))
     score = as_function(f)
+    check_calls(score, x, args)
     rows = _rows(score, methods, x, blur)
     columns = _columns(score, metrics, removals, x)
     attributions, seconds, gradients = _explained(score, rows, x, args, jax.random.fold_in(key, 0))

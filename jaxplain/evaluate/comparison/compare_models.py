@@ -15,7 +15,7 @@ from jaxplain import check
 from jaxplain.evaluate.batch import evaluate_rows, example_keys
 from jaxplain.evaluate.comparison.compare import unpacked
 from jaxplain.evaluate.similarity import alike, as_similarity
-from jaxplain.program import as_function, as_model, needs_key, public
+from jaxplain.program import as_function, as_model, check_calls, needs_key, public
 from jaxplain.score import logit
 from jaxplain.types import Array, Pytree
 
@@ -168,6 +168,7 @@ def _attributions(
     if needs_key(e) and key is None:
         raise ValueError(f"{NAME}: the method is random and needs a key: compare_models(..., key=jax.random.key(0)).")
     keys = example_keys(key, jnp.arange(size)) if needs_key(e) else None
+    check_calls(e, x, args)
     return evaluate_rows(e, keys, (x, *args))
 
 

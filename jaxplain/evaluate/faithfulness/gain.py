@@ -66,7 +66,7 @@ def symmetric_relevance_gain(
     Args:
         f: As in `deletion`.
         baseline: As in `deletion`; one draw serves both orders.
-        steps: As in `deletion`.
+        steps: As in `deletion`, at least 2.
         batch_size: As in `deletion`.
         groups: As in `deletion`.
         window: As in `region_perturbation`.
@@ -89,5 +89,5 @@ def symmetric_relevance_gain(
     benchmarks": least influential first minus most influential first (LIF - MIF), here as areas by the trapezium rule.
     """
     name = "symmetric_relevance_gain"
-    steps = None if steps is None else check.count(steps, name, "steps")
+    steps = None if steps is None else check.count(steps, name, "steps", 2)  # with one, both orders remove all at once
     return Gain(**settings(name, f, baseline, groups, batch_size, window), steps=steps)

@@ -66,3 +66,9 @@ def test_windows_groups_and_a_layer_of_a_flax_model():
     assert np.isfinite(symmetric_relevance_gain(head, steps=3)(hidden, hidden, image, 1))
     with pytest.raises(ValueError, match="not both"):
         symmetric_relevance_gain(f, window=2, groups=groups)
+
+
+def test_one_step_is_refused_since_it_orders_nothing():
+    with pytest.raises(ValueError, match="symmetric_relevance_gain: `steps` .* at least 2"):
+        symmetric_relevance_gain(lambda x: x.sum(), steps=1)
+    assert symmetric_relevance_gain(lambda x: x.sum(), steps=2)(jnp.arange(4.0), jnp.arange(4.0)) > 0
