@@ -32,6 +32,7 @@ class Subject:
         self._builder: Callable[[], Any] | None = None
         self._reader: Callable[[], Any] | None = None
         self.score_asked: Asked | None = None
+        self.arrays: list[str] = []  # the names in an archive
 
     def check(self) -> Subject:
         """Check the options; nothing is built and no data are read, but modules that they name are imported."""
@@ -74,7 +75,7 @@ class Subject:
         """The arrays that an archive has to hold, from its list of names."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                names = list(file.files)
+                self.arrays = names = list(file.files)
         except Exception as error:
             raise ValueError(f"--data: {path} is not an .npz file, or a broken one ({error}).") from error
         for option in ("inputs", "targets"):

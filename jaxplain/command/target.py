@@ -57,11 +57,18 @@ def require_targets(subject: Subject, target: Any, e: Any) -> None:
     if target is not None or not isinstance(reduce, Pick) or not takes_target(e):
         return
     args = known_arguments(subject.source) or subject.first.args
-    if not args or len(jax.tree.leaves(args[0])) != 1:
+    if len(jax.tree.leaves(args[:1])) > 1:
         return
-    values = np.asarray(jax.tree.leaves(args[0])[0])
     shapes = jax.eval_shape(lambda x: jax.vmap(score.outputs)(x, *subject.first.args[1:]), subject.sample)
-    _require_classes(values, shapes.shape[1:], score.name)
+    if args:
+        _require_classes(np.asarray(jax.tree.leaves(args[0])[0]), shapes.shape[1:], score.name)
+    elif shapes.shape[1:] not in ((), (1,)):
+        other = ", ".join(name for name in subject.arrays if name != subject.options.inputs)
+        named = f"; --targets NAME takes them from another of its arrays ({other})" if other else ""
+        raise ValueError(
+            f"--target: {subject.options.data} has no targets{named}. Pass --target predicted, or --target K for "
+            f"output K of the {shapes.shape[-1]}."
+        )
 
 
 def _require_classes(values: np.ndarray, outputs: tuple[int, ...], score: str) -> None:

@@ -193,3 +193,22 @@ def test_masks_are_those_of_the_examples_and_devices_reach_the_run(run, monkeypa
         assert seen["resume"]
     run("explain", "build_two", "labels", "--no-resume")
     assert not seen["resume"]
+
+
+def test_data_without_targets_are_told_where_to_find_some(tmp_path, capsys, monkeypatch):
+    (tmp_path / "own_model.py").write_text(MODULE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    inputs = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    np.savez("with.npz", inputs=inputs, label=np.arange(6) % 2)
+    np.savez("without.npz", inputs=inputs)
+    explain = ("explain", "--method", "gradient", "--quiet", "--out", "out", "--model")
+    for data, named in (
+        ("with.npz", "; --targets NAME takes them from another of its arrays (label)"),
+        ("without.npz", ""),
+    ):
+        assert main([*explain, "own_model.py:build_two", "--data", data]) == 2
+        told = f"--target: {data} has no targets{named}. Pass --target predicted, or --target K for output K of the 2."
+        assert told in capsys.readouterr().err
+    assert main([*explain, "own_model.py:build_two", "--data", "with.npz", "--targets", "label"]) == 0
+    sys.modules.pop("own_model", None)

@@ -1,4 +1,4 @@
-"""Labels outside the model's outputs are refused by all that evaluates whole batches, as `explain_batch` refuses them."""
+"""Labels outside the model's outputs are refused by all that evaluates batches, as by `explain_batch`."""
 
 import jax
 import jax.numpy as jnp

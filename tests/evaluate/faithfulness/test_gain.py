@@ -69,6 +69,6 @@ def test_windows_groups_and_a_layer_of_a_flax_model():
 
 
 def test_one_step_is_refused_since_it_orders_nothing():
-    with pytest.raises(ValueError, match="symmetric_relevance_gain: `steps` .* at least 2"):
+    with pytest.raises(ValueError, match=r"symmetric_relevance_gain: `steps` .* at least 2"):
         symmetric_relevance_gain(lambda x: x.sum(), steps=1)
     assert symmetric_relevance_gain(lambda x: x.sum(), steps=2)(jnp.arange(4.0), jnp.arange(4.0)) > 0
