@@ -7,6 +7,7 @@ runs what applies there: what is a fact of the CPU backend is marked `cpu`.
 
 import collections
 import functools
+import gc
 import os
 import pathlib
 
@@ -37,6 +38,8 @@ MEMORY = 3 * 2**30
 MAPS = 30_000
 """Mappings of memory beyond which they are forgotten, too: a program holds a hundred, and Linux gives a process 65,530,
 without which the compiler does not survive."""
+
+gc.set_threshold(50_000, 20, 50)  # traced programs are millions of objects, and few of them cycles
 
 EVERY = 8
 """Tests between two counts, which read a line for each mapping."""

@@ -17,12 +17,20 @@ NEEDED = dict.fromkeys(("efficientnet", "photographs"), ("efficientnet_lite0_pyt
 """Packages of an extra without which an example cannot run."""
 
 
+ONCE = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "true"}
+"""As the suite itself compiles: most programs of an example run once, and half of its time was to optimize them."""
+
+COMPUTING = ("closer_look", "circuits", "datamodels", "feature_visualization")
+"""Examples that compute longer than they compile."""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", EXAMPLES, ids=[script.stem for script in EXAMPLES])
 def test_an_example_runs(script, tmp_path):
     for package in NEEDED.get(script.stem, ()):
         pytest.importorskip(package, reason="the extra [photographs] is not installed")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": FLAGS}
+    environment |= {} if script.stem in COMPUTING else ONCE
     command = [sys.executable, "-W", "error::DeprecationWarning:jaxplain", str(script), "--quick", "--output", "out"]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]

@@ -183,8 +183,10 @@ def test_the_sums_hold_on_random_networks():
     assert not findings.wrong, "\n".join(dict.fromkeys(findings.wrong))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("part", range(6))
+PARTS = [pytest.param(part, marks=pytest.mark.long if part else pytest.mark.slow) for part in range(6)]
+
+
+@pytest.mark.parametrize("part", PARTS)
 def test_the_laws_hold_on_many_random_networks(part):
     """The sums on each network and one of the laws in turn, so that each meets every dtype on images and tokens."""
     findings = sweep(SLOW[part::6], lambda seed: (LAWS[seed // 6 % 4],))

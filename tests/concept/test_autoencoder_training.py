@@ -130,7 +130,7 @@ def test_a_transcoder_of_a_linear_map_is_learned():
 
 @pytest.mark.slow
 def test_the_pentagon_of_a_toy_in_superposition():
-    """Five features in two dimensions: the vertices of a pentagon, of the best loss of eight keys."""
+    """Five features in two dimensions: the vertices of a pentagon, of the best loss of five keys."""
     toy = pentagon()
     angles = np.sort(np.arctan2(toy[:, 1], toy[:, 0]))
     gaps = np.diff(np.append(angles, angles[0] + 2 * np.pi))
@@ -140,7 +140,7 @@ def test_the_pentagon_of_a_toy_in_superposition():
     codes = codes[jnp.any(codes > 0, axis=1)]
     settings = {"epochs": 120, "batch_size": 128, "optimizer": optax.adam(5e-3)}
     runs = [
-        concept.train_autoencoder(codes @ toy, 5, concept.top_k(1), key=jax.random.key(n), **settings) for n in range(8)
+        concept.train_autoencoder(codes @ toy, 5, concept.top_k(1), key=jax.random.key(n), **settings) for n in range(5)
     ]
     best = min(runs, key=lambda run: float(run.history.loss[-1])).dictionary
     truth = toy / np.linalg.norm(toy, axis=1, keepdims=True)

@@ -279,7 +279,7 @@ def test_killed_at_random_moments_the_result_is_that_of_an_uninterrupted_run(tmp
     kill(tmp_path, 4)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_twenty_random_moments(tmp_path):
     kill(tmp_path, 20)
 

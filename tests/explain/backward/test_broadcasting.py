@@ -108,9 +108,16 @@ def test_all_operations_at_once_are_complete(shapes, rule):
     assert_complete(f, pair(shapes, 0), pair(shapes, 10), rule, shapes)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("shapes", PAIRINGS, ids=str)
+EACH = [
+    pytest.param(
+        shapes, rule, id=f"{shapes}-{rule}", marks=pytest.mark.long if n % 2 and rule != "rescale" else pytest.mark.slow
+    )
+    for n, shapes in enumerate(PAIRINGS)
+    for rule in RULES
+]
+
+
+@pytest.mark.parametrize(("shapes", "rule"), EACH)
 def test_each_operation_is_complete(shapes, rule):
     x, b = pair(shapes, 0), pair(shapes, 10)
     made = {}

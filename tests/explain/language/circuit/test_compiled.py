@@ -21,17 +21,9 @@ with warnings.catch_warnings():
 
 from shared.compiled import compiled
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
-NAMES = (
-    "share of a token so far",
-    "reverse",
-    "sort",
-    "sort distinct",
-    "histogram",
-    "balance",
-    "balanced brackets",
-    "shift",
-)
+pytestmark = pytest.mark.filterwarnings("ignore")
+SHORT = ("share of a token so far", "histogram", "balance", "shift")
+NAMES = (*SHORT, "reverse", "sort", "sort distinct", "balanced brackets")
 HOWS = ("gradient", "integrated", "atp_star", "relevance")
 FOUND: dict[str, dict[str, float]] = {}
 
@@ -83,7 +75,9 @@ def connected(program, edges):
     return np.asarray([np.abs(written[writer] @ read[reader]).max() > 1e-9 for writer, reader in edges])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=getattr(pytest.mark, "slow" if n in SHORT else "long")) for n in NAMES]
+)
 def test_exact_patching_finds_the_circuit_and_estimates_are_reported(name):
     program = compiled(name)
     clean, corrupt, w = pairs(program, 0)
@@ -103,6 +97,7 @@ def test_exact_patching_finds_the_circuit_and_estimates_are_reported(name):
     np.testing.assert_allclose(alone, jax.vmap(program.score)(clean, w), rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.long
 def test_an_estimate_finds_most_circuits():
     best = {name: max(found.values()) for name, found in FOUND.items()}
     if len(best) == len(NAMES):  # what ran in this process
@@ -110,6 +105,7 @@ def test_an_estimate_finds_most_circuits():
         assert sum(found["integrated"] >= 0.9 for found in FOUND.values()) >= 6, FOUND
 
 
+@pytest.mark.slow
 def test_values_inside_are_the_programs_own():
     program = compiled("share of a token so far")
     tokens = ["BOS", "x", "w", "x", "y"]
