@@ -173,7 +173,8 @@ def logit(apply: Callable[..., Any], params: Pytree, *, select: Select = None) -
     Args:
         apply: `apply(params, batch, *inputs) -> outputs`, batch first. `functools.partial` and bound methods are taken
             apart, so that equal code compiles once.
-        params: The model's variables, any pytree; they stay leaves of the score.
+        params: The model's variables, any pytree; they stay leaves of the score. Functions and truths among its leaves,
+            such as those of an Equinox module passed whole, are part of what is compiled.
         select: Which part of the output is scored: a key or attribute name ('logits', dots go deeper), an index, or a
             function. None takes the output itself.
 
