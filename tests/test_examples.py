@@ -24,8 +24,25 @@ COMPUTING = ("closer_look", "circuits", "datamodels", "feature_visualization")
 """Examples that compute longer than they compile."""
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("script", EXAMPLES, ids=[script.stem for script in EXAMPLES])
+LONG = (
+    *(
+        "datamodels",
+        "decoy",
+        "feature_visualization",
+        "label_randomization",
+        "language_model",
+        "parameter_randomization",
+    ),
+    *("road_consistency", "tetrominoes", "text_gradients", "training_data", "which_metric"),
+)
+"""Half a minute and more with --quick, on two cores; what they show is tested in the small as well."""
+RUNS = [
+    pytest.param(script, id=script.stem, marks=pytest.mark.long if script.stem in LONG else pytest.mark.slow)
+    for script in EXAMPLES
+]
+
+
+@pytest.mark.parametrize("script", RUNS)
 def test_an_example_runs(script, tmp_path):
     for package in NEEDED.get(script.stem, ()):
         pytest.importorskip(package, reason="the extra [photographs] is not installed")
