@@ -127,3 +127,26 @@ def test_modules_in_lists_and_beside_arrays_are_taken():
 def test_what_moves_params_says_that_these_hold_code(call):
     with pytest.raises(TypeError, match=r"params.*(array|PjitFunction)"):
         call()
+
+
+def test_an_nnx_module_is_taken_whole():
+    """Its batch statistics, dropout that is off and counts of keys are leaves and settings of the module."""
+    nnx = pytest.importorskip("flax.nnx")
+
+    class Network(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.last = nnx.Linear(WIDTH, 8, rngs=rngs), nnx.Linear(8, CLASSES, rngs=rngs)
+            self.norm = nnx.BatchNorm(8, use_running_average=True, rngs=rngs)
+            self.drop = nnx.Dropout(0.5, deterministic=True, rngs=rngs)
+
+        def __call__(self, x):
+            return self.last(self.drop(nnx.silu(self.norm(self.first(x)))))
+
+    model = Network(nnx.Rngs(0))
+    graph, state = nnx.split(model)
+    ours = jaxplain.gradient(jaxplain.logit(lambda m, x: m(x), model))
+    right = jaxplain.gradient(jaxplain.logit(lambda p, x: nnx.merge(graph, p)(x), state))
+    rows = X[:, 0]
+    expected = jaxplain.explain_batch(right, rows, Y)
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(jaxplain.explain_batch(ours, rows, Y), expected, rtol=1e-5, atol=1e-7)
