@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.experimental.layout import Layout, with_layout_constraint
 
 from jaxplain.program.trace import evaluate, trace
 from jaxplain.types import Pytree
@@ -69,7 +70,7 @@ def as_among_others(f: Callable[..., Pytree], shared: Any, *args: Any, batch_siz
     # Reverse mode has no rule for a function with a batching rule of its own: it goes through the plain function.
     differentiable = jax.custom_vjp(alone)
     differentiable.defvjp(lambda *inputs: jax.vjp(plain, *inputs), lambda pull, cotangent: pull(cotangent))
-    return differentiable(*map(jnp.asarray, (*program.constants, *leaves)))
+    return differentiable(*map(_unfolded, (*program.constants, *leaves)))
 
 
 def _at_once(size: int, most: int) -> int:
@@ -80,3 +81,15 @@ def _at_once(size: int, most: int) -> int:
     if size <= most:
         return max(size, FEWEST)
     return min(range(most, max(FEWEST, most // 2) - 1, -1), key=lambda count: -size % count)
+
+
+def _unfolded(value: Any) -> Any:
+    """`value`, of which the compiler does not know that it is a constant.
+
+    XLA folds past its own optimization barriers on a CPU, which expands them first; what has to lie in memory in a
+    certain way it leaves alone.
+    """
+    value = jnp.asarray(value)
+    if jnp.issubdtype(value.dtype, jax.dtypes.extended):
+        return value
+    return with_layout_constraint(value, Layout(tuple(range(value.ndim))))
