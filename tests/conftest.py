@@ -10,6 +10,7 @@ import functools
 import gc
 import os
 import pathlib
+import time
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nor do programs that tests start touch the user's folder
@@ -90,12 +91,19 @@ def _mappings() -> int:
     return maps.read_bytes().count(b"\n") if maps.exists() else 0
 
 
+def pytest_runtest_setup(item):
+    """Begin no long test after `LONG_TESTS_UNTIL` (seconds of the epoch), and say that it did not run."""
+    until = float(os.environ.get("LONG_TESTS_UNTIL", "inf"))
+    if item.get_closest_marker("long") and not item.get_closest_marker("slow") and time.time() > until:
+        pytest.skip("NOT RUN: the time for long tests is over on this machine")
+
+
 @pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(items):
-    """Leave cases of a sampled test to the slow ones, keep tests of one compiler level together, skip other platforms.
+    """Leave cases of a sampled test to other runs, keep tests of one compiler level together, skip other platforms.
 
-    `sampled(n)` runs every n-th case of a parametrized test in the quick suite; of the examples in docstrings, which
-    compile a program each, it runs every third.
+    `sampled(n)` runs every n-th case of a parametrized test in the quick suite, and half of the others in the slow and
+    in the long one each; of the examples in docstrings, which compile a program each, every third is quick.
     """
     counts = collections.Counter()
     examples = [item for item in items if isinstance(item, pytest.DoctestItem)]
@@ -106,8 +114,9 @@ def pytest_collection_modifyitems(items):
         sampled = item.get_closest_marker("sampled")
         if sampled is not None:
             test = item.nodeid.partition("[")[0]
-            if counts[test] % sampled.args[0]:
-                item.add_marker(pytest.mark.slow)
+            turn, rest = divmod(counts[test], sampled.args[0])
+            if rest:
+                item.add_marker(pytest.mark.long if (turn + rest) % 2 else pytest.mark.slow)
             counts[test] += 1
     items.sort(key=lambda item: item.get_closest_marker("optimized") is not None)
     if jax.default_backend() != "cpu":

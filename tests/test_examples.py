@@ -24,20 +24,21 @@ COMPUTING = ("closer_look", "circuits", "datamodels", "feature_visualization")
 """Examples that compute longer than they compile."""
 
 
-LONG = (
-    *(
-        "datamodels",
-        "decoy",
-        "feature_visualization",
-        "label_randomization",
-        "language_model",
-        "parameter_randomization",
-    ),
-    *("road_consistency", "tetrominoes", "text_gradients", "training_data", "which_metric"),
+SLOW = (
+    "black_box",
+    "checkpoint",
+    "clever_hans",
+    "control",
+    "efficientnet",
+    "genomics",
+    "keras_port",
+    "known_mechanisms",
 )
-"""Half a minute and more with --quick, on two cores; what they show is tested in the small as well."""
+SLOW += ("mixed_columns", "photographs", "quickstart", "tabular")
+"""The others take half a minute and more with --quick on two cores; what they show is tested in the small as well."""
+
 RUNS = [
-    pytest.param(script, id=script.stem, marks=pytest.mark.long if script.stem in LONG else pytest.mark.slow)
+    pytest.param(script, id=script.stem, marks=pytest.mark.slow if script.stem in SLOW else pytest.mark.long)
     for script in EXAMPLES
 ]
 

@@ -44,7 +44,7 @@ def test_every_equation_is_mathml():
         assert "\\" not in convert(entry["equation"]), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.filterwarnings("default")
 def test_the_path_runs_from_data_to_control():
     pytest.importorskip("sklearn")

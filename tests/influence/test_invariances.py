@@ -62,7 +62,7 @@ def test_what_must_not_matter_does_not_in_a_sample():
     assert sweep(sorted(QUICK)) == 9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_must_not_matter_does_not():
     assert sweep(sorted(set(CALLS) - QUICK)) == 67
 

@@ -31,6 +31,6 @@ def test_killed_at_two_random_moments(tmp_path):
     kill(tmp_path, 2)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_twenty_random_moments(tmp_path):
     kill(tmp_path, 20)

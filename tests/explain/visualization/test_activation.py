@@ -369,7 +369,7 @@ def test_any_number_together_gives_the_bits_of_one_at_a_time(kind):
     )
     run = jax.jit(jax.vmap(e, (None, 0)))
     alone = e(KEY, 1).image
-    for size in (1, 2, 3, 5, 9, 10) if kind == "cnn" else (3, 10):
+    for size in (1, 3, 9) if kind == "cnn" else (3, 10):
         np.testing.assert_allclose(run(KEY, jnp.arange(1, size + 1) % 4).image[0], alone, atol=1e-4)
     # Whether the weights are constants of a caller's program or its arguments, as in `alone`.
     for folded in (jax.jit(e), jax.jit(lambda key, unit: e(key, unit))):
