@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from jaxplain import check
 from jaxplain.types import Array
 
 
@@ -23,6 +24,7 @@ SAFE = 32
 """The exponent of the largest value that is aimed at: squares of it, and sums of many, are far from both ends."""
 
 
+@jax.jit
 def safe_shift(*values: Array) -> Array:
     """The exponent of the power of two by which values have to be multiplied so that their squares are numbers.
 
@@ -35,6 +37,11 @@ def safe_shift(*values: Array) -> Array:
     exponent = jnp.frexp(largest)[1]
     fine = (largest == 0) | ((exponent >= -30) & (exponent <= SAFE))
     return jnp.where(fine, 0, jnp.clip(SAFE - exponent, -120, 120))
+
+
+def scaled(values: Array, shift: Array) -> Array:
+    """`values` times that power of two; as they are where it is known to be one."""
+    return values if check.is_concrete(shift) and not int(shift) else jnp.ldexp(values, shift)
 
 
 def median_distance(squares: Array) -> Array:

@@ -11,7 +11,7 @@ from jaxplain import check
 from jaxplain.concept.dictionary.base import Dictionary
 from jaxplain.concept.dictionary.factorization import rows_of
 from jaxplain.concept.dictionary.site import Site
-from jaxplain.concept.distance import safe_shift, squared_distances
+from jaxplain.concept.distance import safe_shift, scaled, squared_distances
 from jaxplain.concept.lloyd import moved, spread_start
 from jaxplain.program import public
 from jaxplain.types import Array, ArrayLike
@@ -73,7 +73,7 @@ def k_means(
     a = rows_of(activations, k, name, most="rows")
     check.count(steps, name, "steps")
     shift = safe_shift(a)
-    a = jnp.ldexp(a, shift)
+    a = scaled(a, shift)
     if start is None:
         if key is None:
             raise ValueError(f"{name}: the start is drawn, so pass `key=jax.random.key(0)`, or `start=` centres.")
@@ -86,8 +86,8 @@ def k_means(
         if begun.shape != (k, a.shape[1]):
             raise ValueError(f"{name}: `start` has shape {begun.shape}; {(k, a.shape[1])} is needed, one row a centre.")
         check.finite(begun, name, "start")
-        begun = jnp.ldexp(begun, shift)
-    return MeansDictionary(jnp.ldexp(moved(a, begun, steps), -shift), site=site)
+        begun = scaled(begun, shift)
+    return MeansDictionary(scaled(moved(a, begun, steps), -shift), site=site)
 
 
 def _refuse_few(a: Array, k: int, name: str) -> None:
