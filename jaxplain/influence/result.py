@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxplain import check
-from jaxplain.program import Function, as_function, public, setting, shown
-from jaxplain.program.trace import dependent, is_literal, shape_of, trace
+from jaxplain.program import Function, as_function, kept, public, setting, shown
+from jaxplain.program.trace import ByShape, dependent, is_literal, shape_of, trace
 from jaxplain.readout import cross_entropy
 from jaxplain.train import as_trainable
 from jaxplain.types import Array, ArrayLike, Pytree
@@ -195,15 +195,12 @@ def split_floating(tree: Pytree) -> tuple[list[Array], Callable[[list[Array]], P
 def checked_queries(queries: Any, params: Pytree, name: str) -> int:
     """Require queries that give `[Q]` numbers which depend on the params; the number of them. Nothing is computed."""
     check.function(queries, name, "queries", "(params) -> scores [Q]")
-    floating, merge = split_floating(params)
-    program, structure = trace(lambda values: queries(merge(values)), floating)
-    shapes = [shape_of(atom) for atom in program.outputs]
-    if len(shapes) != 1 or not jax.tree_util.treedef_is_leaf(structure) or len(shapes[0]) != 1 or not shapes[0][0]:
+    shapes, single, depends = kept(queries, "_asked", ByShape)(lambda _: _asked(queries, params), params)
+    if not single or len(shapes[0]) != 1 or not shapes[0][0]:
         raise ValueError(
             f"{name}: `queries` returns arrays of the shapes {shapes}; it has to return one number a query, (Q,)."
         )
-    known = dependent(program, set(program.jaxpr.invars))
-    if is_literal(program.outputs[0]) or program.outputs[0] not in known:
+    if not depends:
         raise ValueError(
             f"{name}: `queries` does not depend on the params it is called with, so that no training example changes "
             "it. Write it as a function of its argument: query_scores(apply, data), or lambda params: apply(params, x)."
@@ -213,14 +210,28 @@ def checked_queries(queries: Any, params: Pytree, name: str) -> int:
     return shapes[0][0]
 
 
+def _asked(queries: Any, params: Pytree) -> tuple[list[tuple[int, ...]], bool, bool]:
+    """The shapes of what queries return, whether it is one array, and whether it depends on the params."""
+    floating, merge = split_floating(params)
+    program, structure = trace(lambda values: queries(merge(values)), floating)
+    known = dependent(program, set(program.jaxpr.invars))
+    depends = any(not is_literal(atom) and atom in known for atom in program.outputs)
+    return [shape_of(atom) for atom in program.outputs], jax.tree_util.treedef_is_leaf(structure), depends
+
+
 def labels_inside(model: Any, params: Pytree, inputs: Any, targets: Any, criterion: Any, name: str) -> None:
     """Require labels of criteria that take them (`cross_entropy`, `log_odds`) to lie inside the model's outputs."""
     known = getattr(criterion, "value", None) in (cross_entropy, log_odds)
     if not known or not check.is_concrete(targets) or check.is_floating(targets):
         return
-    outputs = jax.eval_shape(lambda p: model(p, *inputs), params)
+    outputs = _outputs.eval_shape(model, params, inputs)
     if outputs.ndim == 2 and outputs.shape[1] > 1:
         check.label_range(np.asarray(targets), outputs.shape[1], name)
+
+
+@jax.jit
+def _outputs(model: Any, params: Pytree, inputs: tuple[Any, ...]) -> Any:
+    return model(params, *inputs)
 
 
 def better_when_higher(queries: Any) -> bool:

@@ -136,7 +136,7 @@ def _similar(
         values = -products_of(asked, learnt)
         if cosine:
             values = values / jnp.maximum(norms_of(asked)[:, None] * norms_of(learnt)[None], _tiny(values))
-        return queries(examples.params), values
+        return _scores(queries, examples.params), values
     scores, rows = jax.jit(Examples.query_gradients)(examples, queries)
     if last_layer:
         rows = rows * _mask(examples, plan)[None]
@@ -145,6 +145,11 @@ def _similar(
         norms = norms_of(pieces(examples, plan))
         values = values / jnp.maximum(jnp.linalg.norm(rows, axis=1)[:, None] * norms[None], _tiny(values))
     return scores, values
+
+
+@jax.jit
+def _scores(queries: Queries, params: Pytree) -> Array:
+    return queries(params)
 
 
 def _tiny(values: Array) -> Any:

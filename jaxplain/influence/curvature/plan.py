@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxplain.influence.curvature.layers import Layer, Reading
 from jaxplain.influence.curvature.matrix import loss_hessian
 from jaxplain.influence.gradients import Examples
+from jaxplain.program.trace import ByShape
 from jaxplain.types import Array
 
 
@@ -35,11 +36,23 @@ def _outputs(examples: Examples, inputs: Any) -> Callable[[list[Array]], Array]:
 
 
 def plan_of(examples: Examples) -> Plan:
-    """Find the layers of the model. Cost: one trace."""
-    first = jax.tree.map(lambda a: a[0], examples.data.inputs)
-    leaves = jax.tree.leaves(trained_of(examples))
+    """Find the layers of the model. Cost: one trace for each model and shapes of its params and inputs."""
+    return _PLANS(_found, examples)
+
+
+_PLANS = ByShape[Plan]()
+
+
+def _found(examples: Examples) -> Plan:
+    """The plan for examples of which only the shapes are known."""
+    leaves = jax.tree.leaves(jax.eval_shape(trained_of, examples))
     reading = Reading()
-    jax.eval_shape(lambda inputs, leaves: reading.run(_outputs(examples, inputs), leaves), first, leaves)
+
+    def run(examples: Examples) -> list[Any]:
+        first = jax.tree.map(lambda a: a[0], examples.data.inputs)
+        return reading.run(_outputs(examples, first), jax.tree.leaves(trained_of(examples)))
+
+    jax.eval_shape(run, examples)
     found: dict[int, list[int]] = {}
     for number, layer in enumerate(reading.layers):
         found.setdefault(layer.weight, []).append(number)
