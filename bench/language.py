@@ -97,7 +97,8 @@ def patching(size: Size) -> Case:
     clean, corrupt = (jnp.asarray(rng.integers(0, size.words, size.tokens), jnp.int32) for _ in range(2))
     where, target = size.tokens - 1, 3
     f = language.token_logit(functools.partial(gpt, heads=size.heads), params)
-    swept = jax.jit(language.sweep(f, "block_*", axes=0, batch_size=size.tokens))
+    names = [f"block_{number}" for number in range(size.layers)]  # "block_*" is all that is inside of them, too
+    swept = jax.jit(language.sweep(f, names, axes=0, batch_size=size.tokens))
 
     @jax.jit
     def held(params: Any, ids: Any) -> Any:
@@ -119,7 +120,7 @@ def patching(size: Size) -> Case:
 
     def ours() -> Any:
         found = swept(clean, corrupt, where, target)
-        return jnp.stack([found[f"block_{number}"] for number in range(size.layers)])
+        return jnp.stack([found[name] for name in names])
 
     programs = [Program("sweep", ours, OURS), Program("Python loop of compiled runs", loop, PLAIN)]
     prove = None
@@ -135,8 +136,8 @@ def patching(size: Size) -> Case:
             assert apart < 1e-4 * size.width, apart
             return f"equal models: logits agree with TransformerLens to {apart:.1e}"
 
-    name = f"patching {size.layers} layers x {size.tokens} positions"
-    return Case(name, programs, 1e-3, size.layers * size.tokens, prove, {PLAIN: 1.0, PEER: 1.0})
+    title = f"patching {size.layers} layers x {size.tokens} positions"
+    return Case(title, programs, 1e-3, size.layers * size.tokens, prove, {PLAIN: 1.0, PEER: 1.0})
 
 
 def generated(size: Size, count: int = 32) -> Case:

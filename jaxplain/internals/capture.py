@@ -87,8 +87,9 @@ def capture(f: Callable[..., Any], *paths: str, batch_axis: int | Literal["auto"
     Args:
         f: A score or any function `f(x, *args)` that JAX can trace.
         *paths: Paths of modules, named scopes or `checkpoint_name`s. The model's own name may be left out; `*` and `?`
-            are wildcards; `"path:1"` is the second call of a module that is called several times; `"~lookup:0"` is the
-            first look-up of a table by integer ids that no module has named. None takes all.
+            are wildcards, which match `/` too (`"block_*"` is also what is inside the blocks); `"path:1"` is the second
+            call of a module that is called several times; `"~lookup:0"` is the first look-up of a table by integer ids
+            that no module has named. None takes all.
         batch_axis: `"auto"` finds the batch axis of each value; an integer removes that axis; None shows values as they
             are. Where the axis has merged with another (windows of an image), `"auto"` leaves a value out that a
             pattern means, with a warning that names it.

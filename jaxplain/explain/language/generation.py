@@ -65,9 +65,10 @@ def explain_generation(
 
     Token t is scored by `f(x, p, y_t)`, where x holds the prompt and the continuation and p is the place before token
     t, and `method(f)` explains that: the same as T calls of it. All targets run in one compiled program. Sequences are
-    padded on the right to one of three lengths (the longest of the call, rounded up, its half and its quarter), so that
-    prompts of any lengths compile at most three programs, and later calls none that are as long. What is behind a
-    position must not reach it, so the model has to be causal, which is looked at in every call.
+    padded on the right to one of three lengths (the longest of the call, rounded up, its half and its quarter, or three
+    quarters where a quarter is less than 16 tokens), so that prompts of any lengths compile at most three programs, and
+    later calls none that are as long. What is behind a position must not reach it, so the model has to be causal, which
+    is looked at in every call.
 
     Methods without derivatives change the tokens once for all targets: a forward pass of the model serves all T.
 
@@ -242,8 +243,8 @@ def _lengths(sizes: list[int], longest: int | None) -> list[int]:
         check.count(longest, NAME, "longest")
         if max(sizes) > longest:
             raise ValueError(f"{NAME}: a sequence has {max(sizes)} tokens, but the model takes {longest} at most.")
-    smaller = [length for length in (top // 4, top // 2) if length >= SHORTEST]
-    return [*smaller, top if longest is None else min(top, longest)]
+    last = top if longest is None else min(top, longest)
+    return [*[length for length in (top // 4, top // 2, top // 4 * 3) if SHORTEST <= length < last][:2], last]
 
 
 def _refuse_ids(score: Any, row: Row, rows: list[Row]) -> None:
