@@ -71,11 +71,11 @@ def explain_dataset(
 ) -> Explained:
     """Explain every example of a dataset, in batches of one compiled program; reading and writing go on meanwhile.
 
-    The program is that of `explain_batch`: compiled once, parameters as arguments, the last batch filled up (a global
-    variable that a model function reads is read at its first call in the process, and a later change of it goes
-    unnoticed: pass what changes as parameters). Example i draws from `fold_in(key, i)`, so that the same key draws the
-    same numbers whatever the batches, devices and processes. A folder that holds a part of the same run is finished;
-    each chunk of examples counts once it is whole on disk, so a run that is killed loses the chunks it was at.
+    The program is that of `explain_batch`: compiled once, parameters as arguments, the last batch filled up (what a
+    model function reads from outside, such as a global variable, is read when the run begins). Example i draws from
+    `fold_in(key, i)`, so that the same key draws the same numbers whatever the batches, devices and processes. A folder
+    that holds a part of the same run is finished; each chunk of examples counts once it is whole on disk, so a run that
+    is killed loses the chunks it was at.
 
     With `jax.distributed` call it in every process with the same arguments: each explains and writes its share. If one
     of them dies, the others end with the runtime's error, at once or once its heartbeat has failed for as long as

@@ -25,9 +25,10 @@ def explain_batch(
     """Explain every example of a batch in one compiled call: `vmap` of `e`, jitted with `e` itself as an argument.
 
     Parameters, baselines and other array settings enter the program as arguments: new parameters neither retrace nor
-    become constants, and are never donated. Equal code is traced once in a process: a model function that reads a
-    global variable keeps the value of its first call, and a change of it afterwards goes unnoticed; pass what changes
-    as parameters. Integrated gradients with a `tolerance` are refined example by example.
+    become constants, and are never donated. Equal code is traced once in a process, and anew where what it reads from
+    outside was changed since (a variable of a closure, a global, an attribute, an entry of a dict, values of a NumPy
+    array, a module trained in place): every call looks, so what changes often is better a parameter. Code under a `jit`
+    of its own keeps what that read. Integrated gradients with a `tolerance` are refined example by example.
 
     Args:
         e: An explanation for one example, `e(x, *args)` or, if random, `e(key, x, *args)`.

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, dataclass_transform
 
 import jax
-import numpy as np
 
+from jaxplain.program.reach import calling, edition, is_array
 from jaxplain.program.text import call_name, call_text, short
 from jaxplain.types import is_key
 from jaxplain.types import short as said
@@ -105,31 +105,51 @@ def _around(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def kept(owner: Any, name: str, make: Callable[[], Any]) -> Any:
-    """What `make` returns, made once for each `Function`: of what cannot change in one, since it is immutable."""
+    """What `make` returns, made once for each `Function` and edition of its code: else it is immutable."""
     if not isinstance(owner, Function):
         return make()
-    if name not in owner.__dict__:
-        object.__setattr__(owner, name, make())
-    return owner.__dict__[name]
+    now = editions(owner)
+    if name not in owner.__dict__ or owner.__dict__[name][0] != now:
+        object.__setattr__(owner, name, (now, make()))
+    return owner.__dict__[name][1]
 
 
-def is_array(value: Any) -> bool:
-    """Whether `value` is a NumPy or JAX array (or a tracer), not a Python scalar."""
-    return isinstance(value, jax.Array | np.ndarray | np.generic)
+def codes(f: Any) -> list[Any]:
+    """What is `Static` in a callable pytree, found once for each `Function`."""
+    if isinstance(f, Function) and "_codes" in f.__dict__:
+        return f.__dict__["_codes"]
+    found = [node.value for node in jax.tree.leaves(f, is_leaf=is_static) if is_static(node)]
+    if isinstance(f, Function):
+        object.__setattr__(f, "_codes", found)
+    return found
+
+
+def editions(f: Any) -> tuple[int, ...]:
+    """The editions of the code in a callable pytree."""
+    return tuple(map(edition, codes(f)))
+
+
+def is_static(node: Any) -> bool:
+    """Whether a node of a callable pytree is code or a setting."""
+    return isinstance(node, Static)
 
 
 @jax.tree_util.register_pytree_node_class
 class Static:
-    """A pytree without leaves around one Python value, compared by value where the value can be, else by identity."""
+    """A pytree without leaves around one Python value, compared by value where the value can be, else by identity.
 
-    __slots__ = ("value",)
+    Of code the structure says the edition (`reach`) too, so that a program of an earlier one is not run for it.
+    """
 
-    def __init__(self, value: Any) -> None:
-        self.value = value
+    __slots__ = ("edition", "value")
+
+    def __init__(self, value: Any, edition: int = 0) -> None:
+        self.value, self.edition = value, edition
 
     def tree_flatten(self) -> tuple[tuple[()], Static]:
         """No leaves; the value rides in the structure."""
-        return (), self
+        now = edition(self.value)
+        return (), self if now == self.edition else Static(self.value, now)
 
     @classmethod
     def tree_unflatten(cls, aux: Static, _: Any) -> Static:
@@ -139,6 +159,8 @@ class Static:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Static) or type(self.value) is not type(other.value):
             return False
+        if self.edition != other.edition:
+            return False
         return self.value is other.value or (_hashable(self.value) and bool(self.value == other.value))
 
     def __hash__(self) -> int:
@@ -146,7 +168,7 @@ class Static:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the value, which is a function here."""
-        return self.value(*args, **kwargs)
+        return calling(self.value, lambda: self.value(*args, **kwargs))
 
     def __repr__(self) -> str:
         return short(self.value)
@@ -171,8 +193,9 @@ class _Method(Function):
         return f"{owner.__name__ if inspect.isclass(owner) else type(owner).__name__}.{self.function!r}"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        owner = self.owner.value if isinstance(self.owner, Static) else self.owner
-        return self.function.value(owner, *args, **kwargs)
+        if not isinstance(self.owner, Static):
+            return self.function(self.owner, *args, **kwargs)
+        return calling(self.owner.value, lambda: self.function(self.owner.value, *args, **kwargs))
 
 
 class _Named:

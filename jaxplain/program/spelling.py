@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from jaxplain.program.kinds import hold
 from jaxplain.program.opaque import refuse_opaque
+from jaxplain.program.reach import looking_once
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,19 +109,20 @@ def public(function: F) -> F:
 
     @functools.wraps(function)
     def checked(*args: Any, **settings: Any) -> Any:
-        if not loose and not settings.keys() <= signature.parameters.keys():
-            unknown = next(name for name in settings if name not in signature.parameters)
-            raise TypeError(unknown_setting(function.__name__, unknown, known))
-        given = {**dict(zip(places, args, strict=False)), **settings}  # `Signature.bind` takes ten times as long
-        if not due <= given.keys():  # Python says itself what is missing
+        with looking_once():
+            if not loose and not settings.keys() <= signature.parameters.keys():
+                unknown = next(name for name in settings if name not in signature.parameters)
+                raise TypeError(unknown_setting(function.__name__, unknown, known))
+            given = {**dict(zip(places, args, strict=False)), **settings}  # `Signature.bind` takes ten times as long
+            if not due <= given.keys():  # Python says itself what is missing
+                return function(*args, **settings)
+            refuse_opaque(function.__name__, given)
+            try:
+                hold(function, given)
+            except (TypeError, ValueError) as told:
+                asked = made_only and not {"e", "x", "data"} & signature.parameters.keys()
+                raise ((_own_words(function, args, settings) if asked else None) or told) from None
             return function(*args, **settings)
-        refuse_opaque(function.__name__, given)
-        try:
-            hold(function, given)
-        except (TypeError, ValueError) as told:
-            asked = made_only and not {"e", "x", "data"} & signature.parameters.keys()
-            raise ((_own_words(function, args, settings) if asked else None) or told) from None
-        return function(*args, **settings)
 
     return checked  # type: ignore[return-value]
 

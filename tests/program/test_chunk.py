@@ -12,7 +12,7 @@ import pytest
 import jaxplain
 from jaxplain import evaluate, explain_batch, explain_dataset
 from jaxplain.explain.batch import lower_rows
-from jaxplain.program import ROWS, chunk, chunk_size, filled, fitting, is_open, most_points
+from jaxplain.program import ROWS, chunk, chunk_size, filled, fitting, is_open, kept, most_points
 from shared.methods import METHODS
 from shared.metrics import METRICS
 
@@ -107,8 +107,8 @@ def test_explain_batch_fills_it_in_and_compiles_once():
     count = len(compiled)
     again = explain_batch(e, X)
     assert len(compiled) == count
-    (kept,) = e.__dict__["_with_points"].values()
-    assert kept.batch_size == 4  # eight rows of two examples
+    (filled_once,) = kept(e, "_with_points", dict).values()
+    assert filled_once.batch_size == 4  # eight rows of two examples
     jax.clear_caches()
     compiled.clear()
     explain_batch(jaxplain.integrated_gradients(f, steps=16, batch_size=4), X)
@@ -124,7 +124,7 @@ def test_what_has_no_room_takes_half(monkeypatch):
     monkeypatch.setattr(chunk, "needed_bytes", lambda compiled: next(needs))
     e = jaxplain.integrated_gradients(f, steps=16)
     explain_batch(e, X)
-    assert [kept.batch_size for kept in e.__dict__["_with_points"].values()] == [1]
+    assert [known.batch_size for known in kept(e, "_with_points", dict).values()] == [1]
     assert not list(needs)[1:]
 
 
@@ -146,7 +146,7 @@ def test_the_numbers_drawn_do_not_depend_on_it():
     metric, slow = (evaluate.deletion(f, steps=3, batch_size=size) for size in (None, 1))
     found = evaluate.evaluate_batch(metric, X, X)
     np.testing.assert_allclose(found, evaluate.evaluate_batch(slow, X, X), rtol=1e-6)
-    assert [kept.batch_size for kept in metric.__dict__["_with_points"].values()] == [4]
+    assert [known.batch_size for known in kept(metric, "_with_points", dict).values()] == [4]
 
 
 @pytest.mark.usefixtures("accelerator")

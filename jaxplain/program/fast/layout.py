@@ -158,14 +158,15 @@ _COMPILED: weakref.WeakKeyDictionary[FastLayout, Any] = weakref.WeakKeyDictionar
 
 
 def _compiled(wrapped: FastLayout, structure: Any) -> Any:
-    """The compiled function of one `FastLayout`, kept as long as that is."""
-    if wrapped not in _COMPILED:
+    """The compiled function of one `FastLayout` and the edition of its code, kept as long as that is."""
+    known = _COMPILED.get(wrapped)
+    if known is None or known[0] != structure:
         # The structure may hold a closure with arrays. It is closed over, since JAX keeps those of arguments for ever.
         def call(held: list[Any], inputs: Any, platform: str) -> Any:
             return _evaluated(structure, held, inputs, platform)
 
-        _COMPILED[wrapped] = jax.jit(call, static_argnums=2)
-    return _COMPILED[wrapped]
+        _COMPILED[wrapped] = structure, jax.jit(call, static_argnums=2)
+    return _COMPILED[wrapped][1]
 
 
 def _evaluated(structure: Any, held: list[Any], inputs: Any, platform: str) -> Any:

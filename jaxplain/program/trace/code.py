@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 import types
 import weakref
-from collections.abc import Iterable, Iterator
 from typing import Any
 
-import jax
-import numpy as np
-
-from jaxplain.program.function import Static, is_array, kept
-
-_LIBRARIES = frozenset(("jax", "jaxlib", "flax", "numpy", "optax", "jaxplain"))
-_ATOMS = (str, bytes, int, float, complex, type(None), type, types.ModuleType, types.BuiltinFunctionType, np.dtype)
+from jaxplain.program.function import codes, kept
+from jaxplain.program.reach import is_array, is_atom, parts_of
 
 
 def holds_foreign_code(f: Any) -> bool:
@@ -52,21 +45,6 @@ def _passes(code: Any) -> bool:
 _FUNCTION_HASH = types.FunctionType.__hash__
 
 
-def codes(f: Any) -> list[Any]:
-    """What is `Static` in a callable pytree, found once for each `Function`."""
-
-    def found() -> list[Any]:
-        nodes = jax.tree.leaves(f, is_leaf=is_static)
-        return [node.value for node in nodes if is_static(node)]
-
-    return kept(f, "_codes", found)
-
-
-def is_static(node: Any) -> bool:
-    """Whether a node of a callable pytree is code or a setting."""
-    return isinstance(node, Static)
-
-
 _KNOWN: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
@@ -84,62 +62,13 @@ def _reaches_arrays(value: Any) -> bool:
     waiting = [value]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, _ATOMS) or id(value) in seen:
+        if is_atom(value) or id(value) in seen:
             continue
         if is_array(value):
             return True
         seen[id(value)] = value
-        parts = _parts(value)
+        parts = parts_of(value)
         if parts is None:
             return True
         waiting.extend(parts)
     return False
-
-
-def _parts(value: Any) -> Iterable[Any] | None:
-    """What a value holds; None where that cannot be known."""
-    if str(getattr(value, "__module__", "")).partition(".")[0] in _LIBRARIES and callable(value):
-        # Of a wrapper (jit, custom_jvp) of foreign code, the code; of a partial or a module, what it was made with.
-        inner = getattr(value, "__wrapped__", None)
-        return [inner] if inner is not None else list(getattr(value, "__dict__", {}).values())
-    if isinstance(value, types.FunctionType):
-        return _function_parts(value)
-    if isinstance(value, types.MethodType):
-        return [value.__self__, value.__func__]
-    if isinstance(value, dict):
-        return [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return value
-    if isinstance(value, functools.partial):
-        return [value.func, value.args, value.keywords]
-    attributes = list(getattr(value, "__dict__", {}).values())
-    slots = [getattr(value, name) for cls in type(value).__mro__ for name in _slots(cls) if hasattr(value, name)]
-    wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
-    return None if callable(value) and not (attributes or slots or wrapped) else [*attributes, *slots, *wrapped]
-
-
-def _slots(cls: type) -> Iterable[str]:
-    slots = cls.__dict__.get("__slots__", ())
-    return [name for name in ([slots] if isinstance(slots, str) else slots) if name not in ("__dict__", "__weakref__")]
-
-
-def _function_parts(function: types.FunctionType) -> Iterator[Any]:
-    for cell in function.__closure__ or ():
-        try:
-            yield cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
-    yield from function.__defaults__ or ()
-    yield from (function.__kwdefaults__ or {}).values()
-    yield from vars(function).values()
-    for name in _names(function.__code__):
-        if name in function.__globals__:
-            yield function.__globals__[name]
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The names that code, and the functions defined in it, may look up."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxplain.program.function import Static, is_array, kept
-from jaxplain.program.trace.code import codes, holds_foreign_code, holds_passing_code, is_static
+from jaxplain.program.function import Static, codes, editions, is_static, kept
+from jaxplain.program.reach import is_array
+from jaxplain.program.trace.code import holds_foreign_code, holds_passing_code
 from jaxplain.program.trace.compat import (
     INLINED_CALLS,
     REMATERIALIZED,
@@ -41,6 +42,7 @@ from jaxplain.program.trace.compat import (
     under_scope,
     while_parts,
 )
+from jaxplain.program.trace.digest import array_digest, digest
 
 SMALL = 256
 """Bytes up to which a constant stays in the program."""
@@ -58,14 +60,23 @@ _REBUILT = (*INLINED_CALLS, *REMATERIALIZED, "scan", "while", "cond")
 
 
 class _Traced:
-    """One function around foreign code: how it is traced, and what was made of each trace."""
+    """One function around foreign code: how it is traced, and what was made of each trace, of the code's edition."""
 
     def __init__(self, f: Callable[..., Any]) -> None:
         self.f = f
         self.kept: list[Any] = []
-        self.compiled: dict[int, tuple[Any, Callable[..., Any]]] = {}
-        self.known: list[tuple[Any, Any, list[Any], Callable[..., Any], Any]] = []
-        self.trace = jax.jit(self._call, static_argnums=0).trace
+        self.programs: dict[str, _Hoisted] = {}  # by what they compute, whatever their constants are
+        self.edition: tuple[int, ...] | None = None
+
+    def of_edition(self, edition: tuple[int, ...]) -> _Traced:
+        """This, without what was made of another edition but for the compiled programs, which may serve again."""
+        if self.edition != edition:
+            self.edition = edition
+            self.compiled: dict[int, tuple[Any, Callable[..., Any]]] = {}
+            self.known: list[tuple[Any, Any, list[Any], Callable[..., Any], Any]] = []
+            # another function each time: of one that it knows JAX finds the earlier trace
+            self.trace = jax.jit(lambda structure, leaves: self._call(structure, leaves), static_argnums=0).trace
+        return self
 
     def _call(self, _: Any, leaves: list[Any]) -> Any:
         e, inputs = jax.tree.unflatten(_STRUCTURE.get(), leaves)
@@ -98,8 +109,21 @@ class _Traced:
         if len(program.jaxpr.invars) != len(leaves):  # the code holds values that are traced, which are arguments then
             return None, None
         if id(traced.jaxpr) not in self.compiled:
-            self.compiled[id(traced.jaxpr)] = traced.jaxpr, _compiled(program)
+            self.compiled[id(traced.jaxpr)] = traced.jaxpr, self._compiled(program)
         return self.compiled[id(traced.jaxpr)][1], jax.tree.structure(traced.out_info)
+
+    def _compiled(self, program: Program) -> _Hoisted:
+        """The program, compiled with its constants as arguments: by one of an earlier edition if they are all new."""
+        constants = _hoistable(program)
+        name = _name_of(program, constants)
+        if name is None:
+            return _compiled(program, constants)
+        if name in self.programs:
+            return _Hoisted(self.programs[name].call, list(constants.values()))
+        self.programs[name] = _compiled(program, constants)
+        if len(self.programs) > SHAPES:
+            self.programs.pop(next(iter(self.programs)))
+        return self.programs[name]
 
     def _trace(self, e: Any, inputs: Any, leaves: list[Any]) -> Any:
         kept = _STRUCTURE.set(jax.tree.structure((e, inputs)))
@@ -123,8 +147,9 @@ _LOCK = threading.RLock()  # code that is collected in between asks this thread 
 def hoisted(f: Callable[..., Any], e: Any, *inputs: Any) -> Any:
     """Call `f(e, *inputs)` compiled, with the arrays that e's foreign code holds as arguments of the program.
 
-    As under `jit`, a second call with the same code and the same shapes neither traces nor compiles, and arrays that
-    the code holds are read once, when it is traced. What was compiled is forgotten when the code is garbage.
+    A second call with the same code and the same shapes neither traces nor compiles. Where what the code reaches is
+    another than it was (`edition`) it is traced anew, and compiled anew if that is another program; other arrays in the
+    places of those that it held are none. What was compiled is forgotten when the code is garbage.
 
     Args:
         f: A function of this library: it holds no arrays.
@@ -156,7 +181,7 @@ def _traced(f: Callable[..., Any], e: Any) -> _Traced:
             while len(_TRACED) > KEPT:
                 _TRACED.popitem(last=False)
         _TRACED.move_to_end(key)
-        return _TRACED[key]
+        return _TRACED[key].of_edition(editions(e))
 
 
 class Compiled:
@@ -179,7 +204,7 @@ class Compiled:
 
 
 def _apart(e: Any) -> bool:
-    return holds_passing_code(e) or holds_foreign_code(e)
+    return holds_passing_code(e) or holds_foreign_code(e) or any(editions(e))
 
 
 def _named(node: Any) -> Any:
@@ -220,17 +245,32 @@ def _uncommitted(value: jax.Array) -> jax.Array:
     return jnp.asarray(np.asarray(value))
 
 
-def _compiled(program: Program) -> _Hoisted:
+def _hoistable(program: Program) -> dict[int, Any]:
+    """The arrays that become arguments, by their ids, in the order of the program."""
+    found = {id(value): value for value in _constants(program, _REBUILT) if _size(value) > SMALL}
+    return dict(zip(found, map(jnp.asarray, found.values()), strict=True))
+
+
+def _compiled(program: Program, constants: dict[int, Any]) -> _Hoisted:
     """The program, compiled with its constants as arguments."""
     _warn(program)
-    found = {id(value): value for value in _constants(program, _REBUILT) if _size(value) > SMALL}
-    constants = dict(zip(found, map(jnp.asarray, found.values()), strict=True))
 
     @jax.jit
     def call(values: list[Any], leaves: list[Any]) -> list[Any]:
         return _run(program, dict(zip(constants, values, strict=True)), leaves)
 
     return _Hoisted(call, list(constants.values()))
+
+
+def _name_of(program: Program, constants: dict[int, Any]) -> str | None:
+    """What a program computes of its arguments and of the constants that become arguments; None if that is not sure."""
+    text = str(program.jaxpr)
+    if any(part in text for part in ("callback", " at 0x", "...")):  # functions of the host, shortened arrays
+        return None
+    places = {own: str(place) for place, own in enumerate(constants)}
+    entered = (places.get(id(value)) or array_digest(value) for value in _constants(program, _REBUILT))
+    left = (array_digest(value) for _, value in _embedded(program))
+    return digest(text.encode(), *(part.encode() for part in (*entered, "left", *left)))
 
 
 def _size(value: Any) -> int:
@@ -248,17 +288,22 @@ def _constants(program: Program, entered: Collection[str] | None) -> Iterator[An
                 yield from _constants(inner, entered)
 
 
+def _embedded(program: Program) -> Iterator[tuple[str, Any]]:
+    """The arrays in programs that are not rebuilt, and the operations that those are in."""
+    for equation in program.equations:
+        name = equation.primitive.name
+        for inner in subprograms(equation):
+            if name in _REBUILT:
+                yield from _embedded(inner)
+            else:
+                yield from ((name, value) for value in _constants(inner, None))
+
+
 def _warn(program: Program) -> None:
     """Warn of a large constant in a program that is not rebuilt."""
-    for equation in program.equations:
-        name, inner = equation.primitive.name, subprograms(equation)
-        for part in inner:
-            if name in _REBUILT:
-                _warn(part)
-                continue
-            for value in _constants(part, None):
-                if _size(value) > LARGE:
-                    warnings.warn(_LEFT.format(value.shape, _size(value) / LARGE, name), UserWarning, stacklevel=2)
+    for name, value in _embedded(program):
+        if _size(value) > LARGE:
+            warnings.warn(_LEFT.format(value.shape, _size(value) / LARGE, name), UserWarning, stacklevel=2)
 
 
 _LEFT = (
