@@ -94,7 +94,7 @@ def _mappings() -> int:
 def pytest_runtest_setup(item):
     """Begin no long test after `LONG_TESTS_UNTIL` (seconds of the epoch), and say that it did not run."""
     until = float(os.environ.get("LONG_TESTS_UNTIL", "inf"))
-    if item.get_closest_marker("long") and not item.get_closest_marker("slow") and time.time() > until:
+    if item.get_closest_marker("long") and time.time() > until:
         pytest.skip("NOT RUN: the time for long tests is over on this machine")
 
 
@@ -103,7 +103,8 @@ def pytest_collection_modifyitems(items):
     """Leave cases of a sampled test to other runs, keep tests of one compiler level together, skip other platforms.
 
     `sampled(n)` runs every n-th case of a parametrized test in the quick suite, and half of the others in the slow and
-    in the long one each; of the examples in docstrings, which compile a program each, every third is quick.
+    in the long one each (what is slow by itself stays that); of the examples in docstrings, which compile a program
+    each, every third is quick.
     """
     counts = collections.Counter()
     examples = [item for item in items if isinstance(item, pytest.DoctestItem)]
@@ -116,7 +117,8 @@ def pytest_collection_modifyitems(items):
             test = item.nodeid.partition("[")[0]
             turn, rest = divmod(counts[test], sampled.args[0])
             if rest:
-                item.add_marker(pytest.mark.long if (turn + rest) % 2 else pytest.mark.slow)
+                long = (turn + rest) % 2 and not item.get_closest_marker("slow")
+                item.add_marker(pytest.mark.long if long else pytest.mark.slow)
             counts[test] += 1
     items.sort(key=lambda item: item.get_closest_marker("optimized") is not None)
     if jax.default_backend() != "cpu":

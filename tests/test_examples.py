@@ -24,21 +24,13 @@ COMPUTING = ("closer_look", "circuits", "datamodels", "feature_visualization")
 """Examples that compute longer than they compile."""
 
 
-SLOW = (
-    "black_box",
-    "checkpoint",
-    "clever_hans",
-    "control",
-    "efficientnet",
-    "genomics",
-    "keras_port",
-    "known_mechanisms",
-)
-SLOW += ("mixed_columns", "photographs", "quickstart", "tabular")
-"""The others take half a minute and more with --quick on two cores; what they show is tested in the small as well."""
+LONG = """circuits closer_look concepts datamodels decoy detection dictionary feature_visualization
+label_randomization language_model learning map_similarity parameter_randomization road road_consistency
+sanity_checks shaken_digits speech tetrominoes text text_gradients time_series training_data which_metric""".split()  # noqa: SIM905
+"""Those that take longest with --quick, of twenty seconds and more on two cores."""
 
 RUNS = [
-    pytest.param(script, id=script.stem, marks=pytest.mark.slow if script.stem in SLOW else pytest.mark.long)
+    pytest.param(script, id=script.stem, marks=pytest.mark.long if script.stem in LONG else pytest.mark.slow)
     for script in EXAMPLES
 ]
 
