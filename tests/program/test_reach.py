@@ -1,6 +1,7 @@
 """Code whose variables, globals, attributes or arrays are others than at the last call is not answered with its old
 program: in every function that compiles."""
 
+import collections
 import functools
 import gc
 import itertools
@@ -467,9 +468,13 @@ def test_a_place_in_memory_that_is_used_again_is_other_code():
     assert [value for _, value in found] == [2.0 * scale for scale in range(40)]
 
 
+CYCLE = {"inner": [1]}
+CYCLE["inner"].append(CYCLE)
+
 SAME = {
     "number": 1.5, "text": "text", "tuple": (1, 2), "nothing": None, "of JAX": jnp.tanh, "scalar": np.float32(2),
-    "key": jax.random.key(3), "containers": {"a": [1, {2}], 3: "b"}, "Linen": nn.Dense(3), "module": sys, "type": float,
+    "key": jax.random.key(3), "containers": {"a": [1, {2}], 3: "b"}, "cycle": CYCLE,
+    "named": collections.namedtuple("Pair", "a b")(1, OLD), "Linen": nn.Dense(3), "module": sys, "type": float,
     "NaN": float("nan"), "odd arrays": [np.array(["a"]), np.array([None]), np.zeros((0, 2)), np.ones((2, 2)).T],
 }  # fmt: skip
 
@@ -490,6 +495,9 @@ def test_what_did_not_change_is_of_the_same_edition(value):
         ([1, 2], (1, 2)),
         ({"a": 1}, {"b": 1}),
         ({1: "a"}, {2: "a"}),
+        ({1: OLD, "a": 1}, {1: NEW, "a": 1}),
+        ({"a": None}, {"a": 0}),
+        ({"a": [None, OLD]}, {"a": [OLD, None]}),
         (np.float32(1), np.float32(2)),
         (np.float32(1), np.float64(1)),
         ([OLD, NEW], [NEW, OLD]),
