@@ -80,7 +80,7 @@ def _function_parts(function: types.FunctionType) -> Iterator[Any]:
         if name in function.__globals__:
             value = function.__globals__[name]
             yield value
-            if isinstance(value, types.ModuleType) and _is_own(value):  # settings that are read as `config.scale`
+            if isinstance(value, types.ModuleType) and _is_own(value.__name__):  # settings, read as `config.scale`
                 yield from (vars(value)[inner] for inner in names if inner in vars(value))
 
 
@@ -91,11 +91,25 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*code.co_names, *inner)))
 
 
-def _is_own(module: types.ModuleType) -> bool:
+@functools.lru_cache(maxsize=4096)
+def _is_own(module: str) -> bool:
     """Whether a module is somebody's own, and none that was installed or comes with Python."""
-    if module.__name__.partition(".")[0] in (*_LIBRARIES, *sys.stdlib_module_names):
+    if module.partition(".")[0] in _LIBRARIES or module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
         return False
-    return not any(f"{name}-packages" in str(getattr(module, "__file__", None)) for name in ("site", "dist"))
+    file = str(getattr(sys.modules.get(module), "__file__", None))
+    return not any(f"{name}-packages" in file for name in ("site", "dist"))
+
+
+def _class_parts(cls: type) -> Iterator[Any]:
+    """What a class of somebody's own gives to its instances: settings, and methods with the globals that they read."""
+    for name, value in vars(cls).items():
+        if isinstance(value, property):
+            yield value.fget
+        elif isinstance(value, staticmethod | classmethod):
+            yield value.__func__
+        elif isinstance(value, types.FunctionType) or not name.startswith("_"):
+            yield value
+    yield from (base for base in cls.__bases__ if _is_own(str(base.__module__)))
 
 
 class _Reached(NamedTuple):
@@ -168,7 +182,10 @@ def _parts_inside(value: Any, sort: str, seen: dict[int, int], found: _Reached) 
     if sort == "bytes":
         found.facts.append(_sum_of_bytes(value))
         return []
-    return list(parts_of(value) or ())
+    if sort == "class":
+        return list(_class_parts(value)) if _is_own(str(value.__module__)) else []
+    own = [type(value)] if _is_own(str(type(value).__module__)) else []
+    return [*(parts_of(value) or ()), *own]
 
 
 _SORTS: dict[type, str] = {
@@ -192,7 +209,9 @@ def _sort(value: Any) -> str:
         if type(value).__module__.partition(".")[0] in _LIBRARIES:
             _SORTS[type(value)] = "whole"
         return "whole"
-    if isinstance(value, type | types.ModuleType):
+    if isinstance(value, type):
+        return "class"
+    if isinstance(value, types.ModuleType):
         return "whole"
     return "fact" if isinstance(value, _ATOMS) else "code"
 

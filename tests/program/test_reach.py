@@ -182,6 +182,47 @@ def of_variables_beside_a_linen_module():
     return lambda x: module.apply(variables, x**2).sum(), change
 
 
+def of_a_global_of_a_method():
+    space = {"SCALE": 1.0, "__name__": "__main__"}
+    lines = (
+        "class Model:",
+        "  def __call__(self, x): return self.scaled(x**2).sum()",
+        "  def scaled(self, x): return SCALE * x",
+    )
+    exec("\n".join(lines), space)
+    return space["Model"](), lambda: space.update(SCALE=-3.0)
+
+
+def of_a_class():
+    class Base:
+        scale = 1.0
+
+    class Model(Base):
+        def score(self, x):
+            return (self.scale * x**2).sum()
+
+    return Model().score, lambda: setattr(Base, "scale", 2.0)
+
+
+def of_a_global_of_a_linen_module():
+    space = {"SCALE": 1.0, "__name__": "__main__", "nn": nn}
+    lines = "class Model(nn.Module):", "  def __call__(self, x): return SCALE * (x**2).sum()"
+    exec("\n".join(lines), space)
+    module = space["Model"]()
+    return lambda x: module.apply({}, x), lambda: space.update(SCALE=-3.0)
+
+
+def of_a_global_of_an_inner_linen_module():
+    space = {"SCALE": 1.0, "__name__": "__main__", "nn": nn}
+    lines = (
+        *("class Inner(nn.Module):", "  def __call__(self, x): return SCALE * (x**2).sum()"),
+        *("class Model(nn.Module):", "  @nn.compact", "  def __call__(self, x): return Inner()(x)"),
+    )
+    exec("\n".join(lines), space)
+    module = space["Model"]()
+    return lambda x: module.apply({}, x), lambda: space.update(SCALE=-3.0)
+
+
 def of_a_cell_of_a_decorated_function():
     w = OLD
 
