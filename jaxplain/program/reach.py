@@ -28,6 +28,9 @@ _CONTAINERS = (dict, list, tuple, set, frozenset)
 _MOST = 20_000
 """Values that are looked at, those nearest to the code first: more is no closure but a world."""
 
+_BYTES = 2**26
+"""Bytes of one NumPy array that are summed up, in 64 parts where it has more."""
+
 
 def is_array(value: Any) -> bool:
     """Whether `value` is a NumPy or JAX array (or a tracer), not a Python scalar."""
@@ -52,11 +55,14 @@ def parts_of(value: Any) -> Iterable[Any] | None:
         return value
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
-    wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
+    try:
+        wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
+        attributes = list(getattr(value, "__dict__", {}).values())
+        slots = [getattr(value, name) for cls in type(value).__mro__ for name in _slots(cls) if hasattr(value, name)]
+    except Exception:  # an object of somebody's own may do anything when it is asked for an attribute
+        return None
     if library and wrapped and callable(value):  # of a library's wrapper (jit, custom_jvp) of foreign code, the code
         return wrapped
-    attributes = list(getattr(value, "__dict__", {}).values())
-    slots = [getattr(value, name) for cls in type(value).__mro__ for name in _slots(cls) if hasattr(value, name)]
     known = attributes or slots or wrapped or library or not callable(value)
     return [*attributes, *slots, *wrapped] if known else None
 
@@ -94,7 +100,9 @@ def _names(code: types.CodeType) -> tuple[str, ...]:
 @functools.lru_cache(maxsize=4096)
 def _is_own(module: str) -> bool:
     """Whether a module is somebody's own, and none that was installed or comes with Python."""
-    if module.partition(".")[0] in _LIBRARIES or module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+    if module == "__main__":  # of a notebook, too, whose file is an installed one
+        return True
+    if module.partition(".")[0] in (*_LIBRARIES, *sys.stdlib_module_names):
         return False
     file = str(getattr(sys.modules.get(module), "__file__", None))
     return not any(f"{name}-packages" in file for name in ("site", "dist"))
@@ -217,9 +225,18 @@ def _sort(value: Any) -> str:
 
 
 def _sum_of_bytes(value: np.ndarray) -> int | None:
+    """A sum of the bytes of an array that can be written to: of all, or of parts of one that is large."""
     if not value.flags.writeable or value.dtype.hasobject or not value.size:
         return None
-    return zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    if value.nbytes <= _BYTES:
+        return zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    if not value.flags.c_contiguous:
+        value = value[:: -(-value.nbytes // _BYTES)]  # as many rows as are not too large together
+        return zlib.crc32(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
+    flat, total, part = value.reshape(-1).view(np.uint8), 0, _BYTES // 64
+    for start in np.linspace(0, flat.size - part, 64).astype(int):
+        total = zlib.crc32(flat[start : start + part].data, total)
+    return total
 
 
 def _weak(value: Any) -> Callable[[], Any]:
@@ -296,7 +313,7 @@ def edition(code: Any) -> int:
 
     Arrays and objects are compared by identity, numbers and texts by value, NumPy arrays by their bytes too.
     Cost: a walk over what is reached (20,000 values at most, the nearest first), a microsecond each and a millisecond
-    for 2 MB of NumPy arrays, once in a call of a public function.
+    for 2 MB of NumPy arrays (64 MB of one at most), once in a call of a public function.
     """
     if isinstance(code, _ATOMS + _CONTAINERS):
         return 0
