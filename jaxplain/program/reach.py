@@ -55,21 +55,50 @@ def parts_of(value: Any) -> Iterable[Any] | None:
         return value
     if isinstance(value, functools.partial):
         return [value.func, value.args, value.keywords]
-    try:
-        wrapped = [value.__wrapped__] if hasattr(value, "__wrapped__") else []
-        attributes = list(getattr(value, "__dict__", {}).values())
-        slots = [getattr(value, name) for cls in type(value).__mro__ for name in _slots(cls) if hasattr(value, name)]
-    except Exception:  # an object of somebody's own may do anything when it is asked for an attribute
-        return None
+    attributes, members = _attributes(value), _members(type(value))
+    wrapped = [value.__wrapped__] if "__wrapped__" in attributes or hasattr(type(value), "__wrapped__") else []
     if library and wrapped and callable(value):  # of a library's wrapper (jit, custom_jvp) of foreign code, the code
         return wrapped
+    slots = [found for member in members if (found := _slot(member, value)) is not None]
     known = attributes or slots or wrapped or library or not callable(value)
-    return [*attributes, *slots, *wrapped] if known else None
+    return [*attributes.values(), *slots, *wrapped] if known else None
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, which is asked for none that it would make."""
+    try:
+        found = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+_MEMBERS: weakref.WeakKeyDictionary[type, tuple[Any, ...]] = weakref.WeakKeyDictionary()
+
+
+def _members(cls: type) -> tuple[Any, ...]:
+    """What reads the slots of a class."""
+    if cls not in _MEMBERS:
+        _MEMBERS[cls] = tuple(
+            member
+            for base in cls.__mro__
+            for name in _slots(base)
+            for member in [vars(base).get(f"_{base.__name__.lstrip('_')}{name}", vars(base).get(name))]
+            if type(member) is types.MemberDescriptorType
+        )
+    return _MEMBERS[cls]
 
 
 def _slots(cls: type) -> Iterable[str]:
-    slots = cls.__dict__.get("__slots__", ())
-    return [name for name in ([slots] if isinstance(slots, str) else slots) if name not in ("__dict__", "__weakref__")]
+    slots = vars(cls).get("__slots__", ())
+    return [slots] if isinstance(slots, str) else slots
+
+
+def _slot(member: Any, value: Any) -> Any:
+    try:
+        return member.__get__(value)
+    except AttributeError:  # not assigned yet
+        return None
 
 
 def _function_parts(function: types.FunctionType) -> Iterator[Any]:
@@ -82,12 +111,10 @@ def _function_parts(function: types.FunctionType) -> Iterator[Any]:
     yield from (function.__kwdefaults__ or {}).values()
     yield from vars(function).values()
     names = _names(function.__code__)
-    for name in names:
-        if name in function.__globals__:
-            value = function.__globals__[name]
-            yield value
-            if isinstance(value, types.ModuleType) and _is_own(value.__name__):  # settings, read as `config.scale`
-                yield from (vars(value)[inner] for inner in names if inner in vars(value))
+    for value in (function.__globals__[name] for name in names if name in function.__globals__):
+        yield value
+        if isinstance(value, types.ModuleType) and _is_own(value.__name__):  # settings, read as `config.scale`
+            yield from (vars(value)[inner] for inner in names if inner in vars(value))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -213,15 +240,14 @@ def _sort(value: Any) -> str:
         return "holder"
     if isinstance(value, np.ndarray):
         return "bytes"
-    if is_array(value):
-        if type(value).__module__.partition(".")[0] in _LIBRARIES:
-            _SORTS[type(value)] = "whole"
-        return "whole"
     if isinstance(value, type):
         return "class"
-    if isinstance(value, types.ModuleType):
-        return "whole"
-    return "fact" if isinstance(value, _ATOMS) else "code"
+    if isinstance(value, _ATOMS):
+        return "whole" if isinstance(value, types.ModuleType) else "fact"
+    of_jax = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "numpy") and not callable(value)
+    if of_jax:
+        _SORTS[type(value)] = "whole"
+    return "whole" if of_jax or is_array(value) else "code"
 
 
 def _sum_of_bytes(value: np.ndarray) -> int | None:
