@@ -1,7 +1,7 @@
 """What code reaches from outside of itself, and whether that is still what it was when the code was compiled.
 
 Code that is compiled once is wrong from the moment at which something that it reads is another: a closure's variable or
-a global is bound again, a module is trained in place. So every code has an edition, a number that grows when what it
+a global is bound again, a module is trained in place. So every code has an edition, a number that is a new one when what it
 reaches was found changed, and which is a part of what a compiled program is looked up by (`Static`).
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import operator
 import sys
 import threading
 import types
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -244,7 +246,7 @@ def _sort(value: Any) -> str:
         return "class"
     if isinstance(value, _ATOMS):
         return "whole" if isinstance(value, types.ModuleType) else "fact"
-    of_jax = type(value).__module__.partition(".")[0] in ("jax", "jaxlib", "numpy") and not callable(value)
+    of_jax = str(type(value).__module__).partition(".")[0] in ("jax", "jaxlib", "numpy") and not callable(value)
     if of_jax:
         _SORTS[type(value)] = "whole"
     return "whole" if of_jax or is_array(value) else "code"
@@ -295,8 +297,12 @@ class _Watched:
 
     def __init__(self, code: Any) -> None:
         key = id(code)
-        self.code = weakref.ref(code, lambda _: _WATCHED.pop(key, None))
         self.number = 0
+        try:
+            self.code: Callable[[], Any] = weakref.ref(code, lambda _: _WATCHED.pop(key, None))
+        except TypeError:  # none is possible: it is kept, and of a number that no other had, should it be forgotten
+            self.code, self.number = (lambda: code), next(_NUMBERS)
+            _HELD.append(key)
         self.note(_reached(code))
 
     def note(self, reached: _Reached) -> None:
@@ -309,7 +315,7 @@ class _Watched:
         noted = [thing() for thing in self.things]
         same = len(noted) == len(reached.things) and reached[1:] == (self.facts, self.structures)
         if not same or not (all(map(operator.is_, noted, reached.things)) or all(map(_is_same, noted, reached.things))):
-            self.number += 1
+            self.number = next(_NUMBERS)
             self.note(reached)
         return self.number
 
@@ -318,7 +324,17 @@ def _is_same(noted: Any, value: Any) -> bool:
     return noted is value or (type(noted) is _Kept and noted == value)
 
 
+def _is_compared_by_identity(code: Any) -> bool:
+    """Whether code can be watched: it has a weak reference, or it is no value (a frozen dataclass with slots)."""
+    return type(code).__weakrefoffset__ != 0 or type(code).__hash__ is object.__hash__
+
+
 _WATCHED: dict[int, _Watched] = {}
+_HELD: deque[int] = deque()
+_MOST_HELD = 256
+"""How many codes are kept alive for want of a weak reference to them."""
+
+_NUMBERS = itertools.count(1)
 _LOCK = threading.RLock()  # code that is collected in between asks this thread to forget it
 _LOOKED: ContextVar[dict[int, tuple[Any, int]] | None] = ContextVar("_LOOKED", default=None)
 """The editions that were looked up in this call of a public function."""
@@ -335,8 +351,9 @@ def looking_once() -> Iterator[None]:
 
 
 def edition(code: Any) -> int:
-    """How often what code reaches was found changed: variables of closures, globals, attributes, what containers hold.
+    """A number, 0 at first, that is another one once what code reaches was found changed.
 
+    That is variables of closures, globals, attributes, what containers hold, and what all of these reach.
     Arrays and objects are compared by identity, numbers and texts by value, NumPy arrays by their bytes too.
     Cost: a walk over what is reached (20,000 values at most, the nearest first), a microsecond each and a millisecond
     for 2 MB of NumPy arrays (64 MB of one at most), once in a call of a public function.
@@ -351,11 +368,12 @@ def edition(code: Any) -> int:
         if watched is not None and watched.code() is code:
             number = watched.look(code)
         else:
-            number = 0
-            try:
-                _WATCHED[id(code)] = _Watched(code)
-            except TypeError:  # no weak reference is possible, so that nothing would forget it
+            if not _is_compared_by_identity(code):
                 return 0
+            watched = _WATCHED[id(code)] = _Watched(code)
+            number = watched.number
+            while len(_HELD) > _MOST_HELD:
+                _WATCHED.pop(_HELD.popleft(), None)
     if looked is not None:
         looked[id(code)] = code, number
     return number

@@ -72,9 +72,10 @@ def test_what_changed_is_another_edition(before, after):
     f = lambda x: (x, value)  # noqa: E731
     assert edition(f) == 0
     value = after
-    assert [edition(f), edition(f)] == [1, 1]
+    second, again = edition(f), edition(f)
+    assert second == again != 0
     value = before
-    assert edition(f) == 2
+    assert edition(f) not in (0, second)
 
 
 @pytest.mark.parametrize("layout", ["rows", "columns"])
@@ -85,9 +86,10 @@ def test_a_large_array_that_is_written_to_is_another(monkeypatch, layout):
     f = lambda x: w @ x  # noqa: E731
     assert [edition(f), edition(f)] == [0, 0]
     w += 1
-    assert [edition(f), edition(f)] == [1, 1]
+    second = edition(f)
+    assert second == edition(f) != 0
     w.flags.writeable = False
-    assert edition(f) == 2
+    assert edition(f) not in (0, second)
 
 
 def test_an_object_that_answers_nothing_is_no_error():
@@ -100,7 +102,7 @@ def test_an_object_that_answers_nothing_is_no_error():
     assert [edition(f), edition(f)] == [0, 0]
     assert jaxplain.explain_batch(jaxplain.gradient(f), np.ones((2, 3), np.float32)).tolist() == [[1.0] * 3] * 2
     odd = Odd()
-    assert edition(f) == 1
+    assert edition(f) != 0
 
 
 def test_one_container_in_two_places_is_another_than_two():
@@ -109,7 +111,7 @@ def test_one_container_in_two_places_is_another_than_two():
     f = lambda x: (x, held)  # noqa: E731
     assert edition(f) == 0
     held[1] = two
-    assert edition(f) == 1
+    assert edition(f) != 0
 
 
 def test_another_edition_is_another_structure():

@@ -93,6 +93,31 @@ def of_slots():
     return lambda x: (holder.w * x**2).sum(), lambda: setattr(holder, "w", NEW)
 
 
+class Slotted:
+    """What no weak reference to is possible."""
+
+    __slots__ = ("w",)
+
+    def __init__(self):
+        self.w = OLD
+
+    def __call__(self, x):
+        return (self.w * x**2).sum()
+
+    def score(self, x):
+        return self(x)
+
+
+def of_a_slotted_object_to_call():
+    model = Slotted()
+    return model, lambda: setattr(model, "w", NEW)
+
+
+def of_a_method_of_a_slotted_object():
+    model = Slotted()
+    return model.score, lambda: setattr(model, "w", NEW)
+
+
 def of_bytes():
     w = np.array(OLD)
 
