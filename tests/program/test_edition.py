@@ -4,6 +4,7 @@ import collections
 import functools
 import itertools
 import sys
+import types
 
 import flax.linen as nn
 import jax
@@ -17,6 +18,7 @@ from jaxplain.program.function import Static, as_function
 from jaxplain.program.reach import edition
 
 OLD, NEW = jnp.array([1.0, 2.0]), jnp.array([5.0, -3.0])
+ONE, OTHER = types.SimpleNamespace(w=1), types.SimpleNamespace(w=1)
 
 CYCLE = {"inner": [1]}
 CYCLE["inner"].append(CYCLE)
@@ -53,6 +55,7 @@ def test_what_did_not_change_is_of_the_same_edition(value):
         ([OLD, NEW], [NEW, OLD]),
         ([OLD, NEW, OLD], [OLD, NEW, NEW]),
         ([OLD, 3], [3, OLD]),
+        ([ONE, OTHER, ONE], [ONE, OTHER, OTHER]),
         ([[1], [1]], [[1], 1]),
         (OLD, np.asarray(OLD)),
         (jnp.sin, jnp.cos),

@@ -451,21 +451,25 @@ def test_other_arrays_in_the_places_of_the_old_are_no_other_program(traces):
 def test_a_program_that_differs_otherwise_is_compiled_anew(change):
     """In a small constant, in which arrays are one, in a shape, in a function of the host."""
     big = jnp.ones((2, 100))
-    params = {"first": big, "second": big + 1 if change == "shared" else big, "small": np.float32(2.0)}
+    params = {"first": big, "second": big + 1 if change == "shared" else big, "small": np.array([2.0, 1.0], np.float32)}
     params["host"] = lambda v: np.asarray(v)
 
     def f(x):
-        y = (x @ params["first"] + x @ params["second"]).sum() * params["small"]
+        y = (x @ params["first"] + x @ params["second"]).sum() + (x * params["small"]).sum()
         return y + jax.pure_callback(params["host"], jax.ShapeDtypeStruct((), x.dtype), x[0], vmap_method="sequential")
 
     def g(x):
-        return f(x) if change == "host" else (x @ params["first"] + 2 * (x @ params["second"])).sum() * params["small"]
+        return (
+            f(x)
+            if change == "host"
+            else (x @ params["first"] + 2 * (x @ params["second"])).sum() + (x * params["small"]).sum()
+        )
 
     e = jaxplain.output(lambda params, x: jax.vmap(g)(x), ())
     run = lambda: jaxplain.explain_batch(jaxplain.occlusion(e, window=1, baseline=0.0), X)  # noqa: E731
     before = np.asarray(run())
     params.update({
-        "small": {"small": np.float32(3.0)},
+        "small": {"small": np.array([3.0, 5.0], np.float32)},
         "shared": {"second": 2 * big, "first": 2 * big},
         "shape": {"first": jnp.ones((2, 50)), "second": jnp.ones((2, 50))},
         "host": {"host": lambda v: np.asarray(v) * 5},
