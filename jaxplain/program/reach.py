@@ -1,8 +1,8 @@
 """What code reaches from outside of itself, and whether that is still what it was when the code was compiled.
 
 Code that is compiled once is wrong from the moment at which something that it reads is another: a closure's variable or
-a global is bound again, a module is trained in place. So every code has an edition, a number that is a new one when what
-it reaches was found changed, and which is a part of what a compiled program is looked up by (`Static`).
+a global is bound again, a module is trained in place. So every code has an edition, a number that is a new one when
+what it reaches was found changed, and which is a part of what a compiled program is looked up by (`Static`).
 """
 
 from __future__ import annotations
